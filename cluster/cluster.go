@@ -1,0 +1,331 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Errors on which callers branch; the errors returned wrap one of them.
+var (
+	// ErrNotLeader: nothing was done; another node leads, or none does at the moment.
+	ErrNotLeader = errors.New("this node does not lead the cluster")
+	// ErrBusy: nothing was done; too many proposals wait already.
+	ErrBusy = errors.New("too many changes are waiting to be committed")
+	// ErrClosed: nothing was done; the cluster is stopping or has stopped.
+	ErrClosed = errors.New("the cluster is stopped")
+	// ErrUnknown: the outcome is not known; the item may or may not be in the log. Propose the same item again.
+	ErrUnknown = errors.New("the outcome of the change is not known")
+	// ErrTooLarge: the command is longer than MaxCommand.
+	ErrTooLarge = errors.New("the command is too large")
+	// ErrNoMachine: no machine of that name was given to New.
+	ErrNoMachine = errors.New("no such machine")
+	// ErrInUse: the data directory or the listen address belongs to another process.
+	ErrInUse = errors.New("in use by another process")
+	// ErrWrongNode: the data directory was written by a node of another name.
+	ErrWrongNode = errors.New("the data directory belongs to another node")
+)
+
+// MaxCommand is the longest command that can be proposed, in bytes.
+const MaxCommand = 8 << 20
+
+// Machine is one replicated state. The cluster calls its methods from one goroutine at a time, never two at once;
+// reads by others are the machine's own business (a mutex, an atomic pointer).
+type Machine interface {
+	// Apply executes one command and returns a result for the proposer. It must be deterministic and must
+	// panic on a command that it has to know but does not. cmd must not be kept or changed.
+	Apply(cmd []byte) any
+	// Snapshot returns quickly with a function that writes the state as it is now; Apply goes on while that
+	// function runs (in another goroutine), so it must write a copy or something immutable.
+	Snapshot() (func(io.Writer) error, error)
+	// Restore replaces the whole state with what Snapshot's function wrote. The reader ends (io.EOF) exactly
+	// where that function stopped. An error stops the node: the state may be half replaced.
+	Restore(io.Reader) error
+}
+
+// Config says what a Cluster is made of. Node and Machines are required.
+type Config struct {
+	// Node is this node's name in the cluster. It must not change while Dir is kept.
+	Node string
+	// Dir holds the log (raft.db) and the snapshots; it is created with mode 0700. "" keeps all in memory.
+	Dir string
+	// Machines by name. Names are written into the log: at most 64 bytes, never to be renamed.
+	Machines map[string]Machine
+	// Bootstrap makes a new cluster of this node (and Voters) when Dir holds none. Without it an empty node
+	// waits until a cluster takes it in.
+	Bootstrap bool
+	// Voters are further nodes of a new cluster, name to address. Used with Bootstrap only.
+	Voters map[string]string
+	// Listen is the host:port for the other nodes; "" means that there are none and no port is opened.
+	// Raft's calls carry no authentication, so without Stream only loopback addresses are accepted.
+	Listen string
+	// Stream replaces the TCP listener, to put mutual TLS under it. Listen is then only what others dial.
+	Stream raft.StreamLayer
+	// Log receives one line per state change a person cares for; nil discards.
+	Log *slog.Logger
+
+	// SnapshotBytes of log lead to a snapshot (default 16 MiB), but never before the log has grown to half of
+	// the last snapshot, so that a large state is not written over and over.
+	SnapshotBytes int64
+	// SnapshotEntries in the log lead to a snapshot too (default 32,768): a start replays them one by one.
+	SnapshotEntries int64
+	// QueueItems and QueueBytes bound what waits for commit (defaults 32,768 and 32 MiB). Full: ErrBusy.
+	QueueItems int
+	QueueBytes int
+	// Timing of elections; zero values mean 50 ms for a node without Listen and Transport, else 500/500/250 ms.
+	Timing Timing
+
+	// NoSync leaves out fsync: for tests and throw-away nodes only.
+	NoSync bool
+	// Transport and Store replace network and disk, for tests in fake time.
+	Transport raft.Transport
+	Store     *Store
+}
+
+// Timing is how long silence is borne. Lease must not exceed Heartbeat, Heartbeat must not exceed Election.
+type Timing struct {
+	Heartbeat, Election, Lease time.Duration
+}
+
+// Cluster keeps the machines of one node in agreement with the other nodes. All methods may be called from any
+// goroutine.
+type Cluster struct {
+	cfg    Config
+	log    *slog.Logger
+	fsm    *fsm
+	queue  *queue
+	ready  *gate
+	counts counters
+
+	running atomic.Bool
+	raft    atomic.Pointer[raft.Raft]
+	store   atomic.Pointer[Store]
+}
+
+// New checks the configuration. It opens nothing and starts nothing; Run does.
+func New(cfg Config) (*Cluster, error) {
+	if cfg.Node == "" {
+		return nil, errors.New("cluster: the node needs a name")
+	}
+	if len(cfg.Machines) == 0 {
+		return nil, errors.New("cluster: no machines")
+	}
+	for name, m := range cfg.Machines {
+		if name == "" || len(name) > maxName {
+			return nil, fmt.Errorf("cluster: machine name %q must have 1 to %d bytes", name, maxName)
+		}
+		if m == nil {
+			return nil, fmt.Errorf("cluster: machine %q is nil", name)
+		}
+	}
+	if err := checkListen(cfg); err != nil {
+		return nil, err
+	}
+	setDefaults(&cfg)
+	c := &Cluster{cfg: cfg, log: cfg.Log, ready: newGate()}
+	c.queue = newQueue(cfg.QueueItems, cfg.QueueBytes)
+	c.fsm = newFSM(cfg.Machines)
+	return c, nil
+}
+
+func setDefaults(cfg *Config) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SnapshotBytes <= 0 {
+		cfg.SnapshotBytes = 16 << 20
+	}
+	if cfg.SnapshotEntries <= 0 {
+		cfg.SnapshotEntries = 32 << 10
+	}
+	if cfg.QueueItems <= 0 {
+		cfg.QueueItems = 32 << 10
+	}
+	if cfg.QueueBytes <= 0 {
+		cfg.QueueBytes = 32 << 20
+	}
+	if cfg.Timing == (Timing{}) {
+		cfg.Timing = Timing{500 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond}
+		if cfg.alone() {
+			cfg.Timing = Timing{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond}
+		}
+	}
+}
+
+// alone says that this node can have no peers: nobody to wait for, nobody to catch up.
+func (cfg *Config) alone() bool {
+	return cfg.Listen == "" && cfg.Stream == nil && cfg.Transport == nil
+}
+
+// Run opens the log, replays it and serves until ctx ends; then it commits what was accepted, stops Raft and
+// returns nil once all its goroutines have ended. Any other return value says why the node cannot serve (ErrInUse,
+// ErrWrongNode, a damaged snapshot ...). A Cluster runs once.
+func (c *Cluster) Run(ctx context.Context) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return errors.New("cluster: Run was called twice")
+	}
+	err := c.run(ctx)
+	c.queue.close()
+	for _, it := range c.queue.take(0) { // a start that failed left them behind
+		it.done(nil, fmt.Errorf("cluster: %w", ErrClosed))
+	}
+	if err != nil {
+		c.ready.fail(err)
+		return err
+	}
+	c.ready.fail(fmt.Errorf("cluster: %w", ErrClosed))
+	return nil
+}
+
+func (c *Cluster) run(ctx context.Context) error {
+	store, err := c.openStore()
+	if err != nil {
+		return err
+	}
+	defer store.close()
+	transport, err := c.openTransport()
+	if err != nil {
+		return err
+	}
+	defer closeTransport(transport)
+	r, err := c.startRaft(store, transport)
+	if err != nil {
+		return err
+	}
+	if err := c.checkIdentity(r); err != nil {
+		r.Shutdown().Error()
+		return err
+	}
+	c.store.Store(store)
+	c.raft.Store(r)
+	c.fsm.live.Store(true)
+	c.serve(ctx, r)
+	// Everything that waits for Raft has ended by now. That order matters: Raft never answers a future whose
+	// entry sits before the FSM when Shutdown comes.
+	err = r.Shutdown().Error()
+	c.log.Info("cluster stopped", "node", c.cfg.Node)
+	return err
+}
+
+// serve runs the goroutines around Raft until ctx ends and they have finished their work.
+func (c *Cluster) serve(ctx context.Context, r *raft.Raft) {
+	var wg sync.WaitGroup
+	flights := make(chan flight, maxFlights)
+	landed := make(chan struct{}, 1)
+	wg.Go(func() { c.batch(r, flights, landed) })
+	wg.Go(func() { c.complete(flights, landed) })
+	wg.Go(func() { c.watch(ctx, r) })
+	wg.Go(func() { c.snapshots(ctx, r) })
+	<-ctx.Done()
+	c.fsm.stop.Store(true)
+	c.queue.close()
+	wg.Wait()
+}
+
+// WaitReady returns nil as soon as a leader is known and this node has applied everything that was committed
+// before; the machines may then be read. It returns Run's error when Run has failed.
+func (c *Cluster) WaitReady(ctx context.Context) error {
+	return c.ready.wait(ctx)
+}
+
+// startRaft replays the newest snapshot, bootstraps an empty store when told to, and starts Raft.
+func (c *Cluster) startRaft(store *Store, transport raft.Transport) (r *raft.Raft, err error) {
+	conf := c.raftConfig()
+	if c.cfg.Bootstrap {
+		if err := c.bootstrap(conf, store, transport); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		// Raft panics when its log has a hole, a machine when a snapshot makes no sense: both mean that the
+		// data directory is damaged, and an operator should read that instead of a stack.
+		if p := recover(); p != nil {
+			if cause := c.fsm.restoreError(); cause != nil {
+				p = cause // the hole appears only because an older snapshot had to do
+			}
+			r, err = nil, fmt.Errorf("cluster: the data in %s cannot be replayed: %v; restore a backup", c.place(), p)
+		}
+	}()
+	r, err = raft.NewRaft(conf, c.fsm, store.Log, store.Stable, store.Snapshots, transport)
+	if err != nil {
+		if cause := c.fsm.restoreError(); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("cluster: start with the data in %s: %w", c.place(), err)
+	}
+	return r, nil
+}
+
+func (c *Cluster) bootstrap(conf *raft.Config, store *Store, transport raft.Transport) error {
+	has, err := raft.HasExistingState(store.Log, store.Stable, store.Snapshots)
+	if err != nil {
+		return fmt.Errorf("cluster: look for a cluster in %s: %w", c.place(), err)
+	}
+	if has {
+		return nil
+	}
+	servers := []raft.Server{{ID: conf.LocalID, Address: transport.LocalAddr()}}
+	for name, address := range c.cfg.Voters {
+		if name != c.cfg.Node {
+			servers = append(servers, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(address)})
+		}
+	}
+	err = raft.BootstrapCluster(conf, store.Log, store.Stable, store.Snapshots, transport, raft.Configuration{Servers: servers})
+	if err != nil {
+		return fmt.Errorf("cluster: bootstrap in %s: %w", c.place(), err)
+	}
+	c.log.Info("new cluster made", "node", c.cfg.Node, "voters", len(servers))
+	return nil
+}
+
+// checkIdentity refuses a data directory of which this node is no member: it would wait for a leader for ever.
+func (c *Cluster) checkIdentity(r *raft.Raft) error {
+	future := r.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return fmt.Errorf("cluster: read the members: %w", err)
+	}
+	servers := future.Configuration().Servers
+	if len(servers) == 0 {
+		return nil // empty, waits to be taken in
+	}
+	for _, s := range servers {
+		if string(s.ID) == c.cfg.Node {
+			return nil
+		}
+	}
+	return fmt.Errorf("cluster: %w: %s was written by node %q and this node is called %q; set node.name back or use another data_dir",
+		ErrWrongNode, c.place(), servers[0].ID, c.cfg.Node)
+}
+
+// place names where the state is, for error texts.
+func (c *Cluster) place() string {
+	if c.cfg.Dir == "" {
+		return "memory"
+	}
+	return c.cfg.Dir
+}
+
+func (c *Cluster) raftConfig() *raft.Config {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(c.cfg.Node)
+	conf.HeartbeatTimeout = c.cfg.Timing.Heartbeat
+	conf.ElectionTimeout = c.cfg.Timing.Election
+	conf.LeaderLeaseTimeout = c.cfg.Timing.Lease
+	conf.ShutdownOnRemove = false
+	// Snapshots are taken by our own rule (snapshots); Raft's counts entries only, so it is put out of reach.
+	conf.SnapshotInterval = 365 * 24 * time.Hour
+	conf.SnapshotThreshold = 1 << 62
+	conf.TrailingLogs = 1024 // what a follower may miss without needing a whole snapshot
+	if c.cfg.alone() {
+		conf.TrailingLogs = 16
+	}
+	conf.Logger = newRaftLog(c.log, c.cfg.alone())
+	return conf
+}

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// entryOverhead is about what the log store spends on an entry besides its data.
+const entryOverhead = 64
+
+// fsm is the one state machine that Raft sees; it deals the items out to the named machines. Raft calls Apply,
+// Snapshot and Restore from one goroutine; the counters may be read by any.
+type fsm struct {
+	machines map[string]Machine
+	names    []string // sorted: snapshots of equal states are equal bytes
+
+	items   atomic.Uint64
+	skipped atomic.Uint64
+	bytes   atomic.Int64 // of log applied since the start; only grows
+	entries atomic.Int64
+	live    atomic.Bool // the node serves: a failed restore must stop it
+	stop    atomic.Bool // a snapshot under way gives up
+	failed  atomic.Pointer[error]
+	written atomic.Pointer[fsmSnapshot] // the newest one that reached the sink
+	last    atomic.Pointer[fsmSnapshot] // the newest one that Raft has accepted
+}
+
+func newFSM(machines map[string]Machine) *fsm {
+	return &fsm{machines: maps.Clone(machines), names: slices.Sorted(maps.Keys(machines))}
+}
+
+// Apply executes one entry and returns the results of its items, []any. It panics, and so stops the node, when the
+// entry cannot be understood: a node that skips what others execute holds another truth from then on.
+func (f *fsm) Apply(l *raft.Log) any {
+	e, err := decodeEntry(l.Data)
+	if err != nil {
+		panic(fmt.Sprintf("cluster: log index %d: %v; this node stops so that its state cannot differ from the others': upgrade it", l.Index, err))
+	}
+	results := make([]any, len(e.items))
+	for i, it := range e.items {
+		results[i] = f.apply(l.Index, it)
+	}
+	f.items.Add(uint64(len(e.items)))
+	f.bytes.Add(int64(len(l.Data)) + entryOverhead)
+	f.entries.Add(1)
+	return results
+}
+
+func (f *fsm) apply(index uint64, it entryItem) any {
+	m, ok := f.machines[it.machine]
+	if !ok {
+		if it.optional {
+			f.skipped.Add(1)
+			return nil
+		}
+		panic(fmt.Sprintf("cluster: log index %d is for machine %q, which this program does not have; this node stops so that its state cannot differ from the others': upgrade it", index, it.machine))
+	}
+	finished := false
+	defer func() {
+		if !finished {
+			panic(fmt.Sprintf("cluster: machine %q cannot apply log index %d: %v; this node stops so that its state cannot differ from the others'", it.machine, index, recover()))
+		}
+	}()
+	result := m.Apply(it.cmd)
+	finished = true
+	return result
+}
+
+// Snapshot asks every machine for its writer; Apply waits meanwhile, so machines must be quick here.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	s := &fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load()}
+	for _, name := range f.names {
+		write, err := f.machines[name].Snapshot()
+		if err != nil {
+			return nil, fmt.Errorf("machine %q: %w", name, err)
+		}
+		s.sections = append(s.sections, section{name, write})
+	}
+	return s, nil
+}
+
+// Restore replaces the state of all machines named in the stream. A machine that the stream does not name is
+// newer than the snapshot, so nothing was applied to it before that index.
+func (f *fsm) Restore(source io.ReadCloser) error {
+	defer source.Close()
+	err := readSections(source, func(name string, r io.Reader) error {
+		m, ok := f.machines[name]
+		if !ok {
+			return fmt.Errorf("the snapshot holds machine %q, which this program does not have: upgrade it", name)
+		}
+		return m.Restore(r)
+	})
+	if err == nil {
+		f.last.Store(&fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load()})
+		return nil
+	}
+	if f.live.Load() {
+		panic(fmt.Sprintf("cluster: the leader's snapshot cannot be restored: %v; this node stops because its state is half replaced", err))
+	}
+	f.failed.Store(&err)
+	return err
+}
+
+// sinceSnapshot is the log that a start would have to replay now.
+func (f *fsm) sinceSnapshot() (bytes, entries int64) {
+	bytes, entries = f.bytes.Load(), f.entries.Load()
+	if last := f.last.Load(); last != nil {
+		bytes, entries = bytes-last.bytes, entries-last.entries
+	}
+	return bytes, entries
+}
+
+// restoreError is the reason why a snapshot was refused; Raft itself only says that none could be loaded.
+func (f *fsm) restoreError() error {
+	if p := f.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fsmSnapshot writes the sections into Raft's sink, in Raft's snapshot goroutine.
+type fsmSnapshot struct {
+	fsm      *fsm
+	sections []section
+	bytes    int64 // fsm.bytes and fsm.entries when it was taken
+	entries  int64
+	size     int64 // in bytes
+	time     time.Time
+	took     time.Duration
+}
+
+func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
+	n, err := writeSections(&stoppable{sink, &s.fsm.stop}, s.sections)
+	if err != nil {
+		return err
+	}
+	s.size = n
+	s.fsm.written.Store(s)
+	return nil
+}
+
+func (s *fsmSnapshot) Release() { s.sections = nil }
+
+// stoppable makes a long write end when the node stops.
+type stoppable struct {
+	w    io.Writer
+	stop *atomic.Bool
+}
+
+func (s *stoppable) Write(p []byte) (int, error) {
+	if s.stop.Load() {
+		return 0, ErrClosed
+	}
+	return s.w.Write(p)
+}

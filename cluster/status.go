@@ -1,0 +1,118 @@
+package cluster
+
+import (
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// counters are written by the proposing path and read by Status.
+type counters struct {
+	proposed, refused, committed, failed atomic.Uint64
+	entries, merged, bytes               atomic.Uint64
+	snapshots, snapshotErrors            atomic.Uint64
+	inFlight                             atomic.Int64
+}
+
+// Status is what an operator wants to know about a node's part in the cluster.
+type Status struct {
+	Node    string `json:"node"`
+	State   string `json:"state"`  // "starting", "follower", "candidate", "leader", "stopped"
+	Leader  string `json:"leader"` // node name; "" when none is known
+	Ready   bool   `json:"ready"`  // a leader is known and everything committed before it is applied here
+	Term    uint64 `json:"term"`
+	Last    uint64 `json:"last_index"`    // the newest entry in this node's log
+	Commit  uint64 `json:"commit_index"`  // the newest entry known to be agreed
+	Applied uint64 `json:"applied_index"` // the newest entry that the machines here have seen
+
+	LogBytes   int64 `json:"log_bytes"`   // of log since the last snapshot: what a start replays
+	LogEntries int64 `json:"log_entries"` // likewise
+	FileBytes  int64 `json:"file_bytes"`  // size of raft.db; it does not shrink, its pages are used again
+
+	Snapshot SnapshotStatus `json:"snapshot"`
+	Queue    QueueStatus    `json:"queue"`
+	Counters Counters       `json:"counters"`
+}
+
+// SnapshotStatus describes the newest snapshot on the disk.
+type SnapshotStatus struct {
+	Index uint64        `json:"index"` // 0: there is none yet
+	Term  uint64        `json:"term"`
+	Bytes int64         `json:"bytes"`
+	Time  time.Time     `json:"time,omitzero"` // when this process wrote it; zero when an earlier one did
+	Took  time.Duration `json:"took_ns"`
+}
+
+// QueueStatus is what waits for commit now.
+type QueueStatus struct {
+	Items    int   `json:"items"`
+	Bytes    int   `json:"bytes"`
+	Capacity int   `json:"capacity"`
+	InFlight int64 `json:"in_flight"` // entries that Raft has taken and not answered
+}
+
+// Counters count since the start of the process.
+type Counters struct {
+	Proposed       uint64 `json:"proposed"`        // items accepted into the queue here
+	Refused        uint64 `json:"refused"`         // items not accepted: queue full, no leader yet, too large, stopped
+	Committed      uint64 `json:"committed"`       // items whose proposer was told so
+	Failed         uint64 `json:"failed"`          // items whose proposer got an error after acceptance
+	Entries        uint64 `json:"entries"`         // entries they travelled in
+	Merged         uint64 `json:"merged"`          // items that shared an entry with others
+	EntryBytes     uint64 `json:"entry_bytes"`     // bytes of those entries
+	Applied        uint64 `json:"applied"`         // items applied here, replay and other nodes' items included
+	Skipped        uint64 `json:"skipped"`         // optional items for machines unknown here
+	Snapshots      uint64 `json:"snapshots"`       // snapshots written
+	SnapshotErrors uint64 `json:"snapshot_errors"` // snapshots that failed
+}
+
+// Status may be called at any time, from any goroutine.
+func (c *Cluster) Status() Status {
+	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters()}
+	s.LogBytes, s.LogEntries = c.fsm.sinceSnapshot()
+	ready, _, failed := c.ready.state()
+	s.Ready = ready
+	if failed != nil {
+		s.State = "stopped"
+	}
+	r := c.raft.Load()
+	if r == nil {
+		return s
+	}
+	if failed == nil {
+		s.State = strings.ToLower(r.State().String())
+		_, leader := r.LeaderWithID()
+		s.Leader = string(leader)
+	}
+	s.Term, s.Last, s.Commit, s.Applied = r.CurrentTerm(), r.LastIndex(), r.CommitIndex(), r.AppliedIndex()
+	store := c.store.Load()
+	s.FileBytes = store.fileBytes()
+	if list, err := store.Snapshots.List(); err == nil && len(list) > 0 {
+		s.Snapshot = SnapshotStatus{Index: list[0].Index, Term: list[0].Term, Bytes: list[0].Size}
+	}
+	if last := c.fsm.last.Load(); last != nil {
+		s.Snapshot.Time, s.Snapshot.Took = last.time, last.took
+	}
+	return s
+}
+
+func (c *Cluster) queueStatus() QueueStatus {
+	items, bytes, _ := c.queue.state()
+	return QueueStatus{Items: items, Bytes: bytes, Capacity: c.cfg.QueueItems, InFlight: c.counts.inFlight.Load()}
+}
+
+func (c *Cluster) counters() Counters {
+	return Counters{
+		Proposed:       c.counts.proposed.Load(),
+		Refused:        c.counts.refused.Load(),
+		Committed:      c.counts.committed.Load(),
+		Failed:         c.counts.failed.Load(),
+		Entries:        c.counts.entries.Load(),
+		Merged:         c.counts.merged.Load(),
+		EntryBytes:     c.counts.bytes.Load(),
+		Applied:        c.fsm.items.Load(),
+		Skipped:        c.fsm.skipped.Load(),
+		Snapshots:      c.counts.snapshots.Load(),
+		SnapshotErrors: c.counts.snapshotErrors.Load(),
+	}
+}

@@ -1,0 +1,243 @@
+package events
+
+import "time"
+
+// The results of a call.
+const (
+	ResultAnswered   = "answered"
+	ResultCancelled  = "cancelled"  // the caller gave up
+	ResultBusy       = "busy"       // 486, 600
+	ResultNoAnswer   = "no_answer"  // 408, 480
+	ResultNotFound   = "not_found"  // 404, 410, 484, 604
+	ResultRejected   = "rejected"   // other 4xx and 6xx
+	ResultFailed     = "failed"     // 5xx, or no status at all
+	ResultUnfinished = "unfinished" // its end was never seen
+)
+
+// CDR is the record of one call. It is complete: events are not needed to understand it.
+type CDR struct {
+	Call     string    `json:"call"`
+	Tenant   string    `json:"tenant,omitempty"`
+	From     string    `json:"from,omitempty"`
+	To       string    `json:"to,omitempty"`       // as dialled
+	Answerer string    `json:"answerer,omitempty"` // who answered, when the event said so
+	Peer     string    `json:"peer,omitempty"`     // the caller's address
+	Result   string    `json:"result"`
+	Status   int       `json:"status,omitempty"` // final SIP status towards the caller
+	Reason   string    `json:"reason,omitempty"`
+	Started  time.Time `json:"started"`
+	Ringing  time.Time `json:"ringing,omitzero"`
+	Answered time.Time `json:"answered,omitzero"`
+	Ended    time.Time `json:"ended"`
+	// Duration is the answered time, in nanoseconds in JSON.
+	Duration time.Duration `json:"duration_ns"`
+	Node     string        `json:"node,omitempty"`
+	Route    []string      `json:"route,omitempty"` // nodes of the dialplan in the order in which they were tried
+	Media    *Media        `json:"media,omitempty"`
+}
+
+// maxRoute bounds the steps a record remembers; a menu may go round for long.
+const maxRoute = 32
+
+// openCall is a call that has not ended, linked in the order of beginning.
+type openCall struct {
+	cdr        CDR
+	prev, next *openCall
+}
+
+// fold is the table of open calls. It belongs to Log.mu.
+type fold struct {
+	calls          map[string]*openCall
+	oldest, newest *openCall
+	free           *openCall // one spare, so that a steady state allocates little
+}
+
+// foldCall moves the call of e on; mu is held.
+func (l *Log) foldCall(e *Event) {
+	if e.Call == "" {
+		l.stats.Unmatched++
+		return
+	}
+	c := l.fold.calls[e.Call]
+	switch {
+	case c == nil && e.Kind == CallStarted:
+		l.open(e)
+	case c == nil:
+		l.stats.Unmatched++
+	case e.Kind == CallEnded:
+		c.end(e)
+		l.finish(c)
+	default:
+		c.note(e)
+	}
+}
+
+func (l *Log) open(e *Event) {
+	if len(l.fold.calls) >= l.cfg.MaxOpen {
+		l.stats.Evicted++
+		l.fold.oldest.abandon(e.Time, "too many open calls")
+		l.finish(l.fold.oldest)
+	}
+	c := l.fold.free
+	if c == nil {
+		c = new(openCall)
+	}
+	l.fold.free = nil
+	*c = openCall{cdr: CDR{
+		Call: e.Call, Tenant: e.Tenant, From: e.From, To: e.To, Peer: e.Peer, Node: e.Node, Started: e.Time,
+	}}
+	l.fold.calls[e.Call] = c
+	l.fold.push(c)
+}
+
+// finish moves a call from the table to the records.
+func (l *Log) finish(c *openCall) {
+	delete(l.fold.calls, c.cdr.Call)
+	l.fold.unlink(c)
+	l.stats.CDRs++
+	l.cdrs.add(c.cdr)
+	if l.file != nil {
+		if len(l.pending) >= l.cfg.MaxPending {
+			l.stats.Dropped++
+			l.pending = l.pending[1:]
+		}
+		l.pending = append(l.pending, c.cdr)
+	}
+	c.cdr = CDR{}
+	l.fold.free = c
+}
+
+// expire closes the calls that began longer than MaxAge ago.
+func (l *Log) expire(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := l.fold.oldest; c != nil && now.Sub(c.cdr.Started) > l.cfg.MaxAge; c = l.fold.oldest {
+		l.stats.Expired++
+		c.abandon(now, "its end was never seen")
+		l.finish(c)
+	}
+}
+
+// abandonAll closes every call that is open: nobody will see its end.
+func (l *Log) abandonAll(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := l.fold.oldest; c != nil; c = l.fold.oldest {
+		c.abandon(now, "the node stopped")
+		l.finish(c)
+	}
+}
+
+func (f *fold) push(c *openCall) {
+	c.prev = f.newest
+	if f.newest != nil {
+		f.newest.next = c
+	} else {
+		f.oldest = c
+	}
+	f.newest = c
+}
+
+func (f *fold) unlink(c *openCall) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		f.oldest = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		f.newest = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// note takes what an event says about a call that goes on. The first ringing and the first answer count.
+func (c *openCall) note(e *Event) {
+	switch e.Kind {
+	case CallRouted:
+		if len(c.cdr.Route) < maxRoute {
+			c.cdr.Route = append(c.cdr.Route, e.Reason)
+		}
+	case CallRinging:
+		if c.cdr.Ringing.IsZero() {
+			c.cdr.Ringing = e.Time
+		}
+	case CallAnswered:
+		if c.cdr.Answered.IsZero() {
+			c.cdr.Answered = e.Time
+			c.cdr.Answerer = e.To
+			c.cdr.Status = e.Status
+		}
+	}
+}
+
+func (c *openCall) end(e *Event) {
+	r := &c.cdr
+	r.Ended, r.Reason, r.Media = e.Time, e.Reason, e.Media
+	if e.Status != 0 {
+		r.Status = e.Status
+	}
+	if !r.Answered.IsZero() {
+		r.Result = ResultAnswered
+		if r.Duration = e.Duration; r.Duration == 0 {
+			r.Duration = max(0, e.Time.Sub(r.Answered))
+		}
+		return
+	}
+	r.Result = resultOf(r.Status)
+}
+
+func (c *openCall) abandon(now time.Time, reason string) {
+	c.cdr.Result, c.cdr.Reason, c.cdr.Ended = ResultUnfinished, reason, now
+}
+
+// resultOf puts the final status of an unanswered call into a word.
+func resultOf(status int) string {
+	switch {
+	case status == 487:
+		return ResultCancelled
+	case status == 486, status == 600:
+		return ResultBusy
+	case status == 408, status == 480:
+		return ResultNoAnswer
+	case status == 404, status == 410, status == 484, status == 604:
+		return ResultNotFound
+	case status >= 400 && status < 500, status >= 600:
+		return ResultRejected
+	default:
+		return ResultFailed
+	}
+}
+
+// cdrRing keeps the newest max records.
+type cdrRing struct {
+	slots []CDR
+	next  int // where the next one goes once slots is full
+	max   int
+}
+
+func (r *cdrRing) add(c CDR) {
+	if len(r.slots) < r.max {
+		r.slots = append(r.slots, c)
+		return
+	}
+	r.slots[r.next] = c
+	r.next = (r.next + 1) % r.max
+}
+
+// CDRs returns the newest finished calls, at most max of them, in the order in which they ended. The records share
+// Route and Media with the log and must not be changed.
+func (l *Log) CDRs(max int) []CDR {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(max, len(l.cdrs.slots))
+	if n <= 0 {
+		return nil
+	}
+	out := make([]CDR, 0, n)
+	for i := len(l.cdrs.slots) - n; i < len(l.cdrs.slots); i++ {
+		out = append(out, l.cdrs.slots[(l.cdrs.next+i)%len(l.cdrs.slots)])
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package events
+
+import "time"
+
+// Kind says what happened. Kinds are stable words of the API: "subject.verb".
+type Kind string
+
+// The kinds that Tandem publishes. Others may be added; readers ignore what they do not know.
+const (
+	CallStarted  Kind = "call.started"  // an INVITE was accepted for routing; From, To, Tenant, Peer
+	CallRouted   Kind = "call.routed"   // a step of the dialplan was taken; Reason is its node, such as "ring.sales"
+	CallRinging  Kind = "call.ringing"  // the first 18x; Status
+	CallAnswered Kind = "call.answered" // the first 2xx; To is who answered when that differs from the number dialled
+	CallEnded    Kind = "call.ended"    // Status, Reason, Media; exactly one per call
+
+	RegistrationAdded   Kind = "registration.added"
+	RegistrationRemoved Kind = "registration.removed"
+	RegistrationExpired Kind = "registration.expired"
+
+	AuthFailed  Kind = "auth.failed"
+	GuardBanned Kind = "guard.banned"
+
+	AccountSet     Kind = "account.set"
+	AccountRemoved Kind = "account.removed"
+
+	DialplanApplied Kind = "dialplan.applied"
+
+	NodeStarted  Kind = "node.started"
+	NodeDraining Kind = "node.draining"
+	NodeStopped  Kind = "node.stopped"
+)
+
+// Event is one thing that happened. Fields that do not apply are empty. Strings are kept for as long as the ring
+// holds the event, so they must not be slices of a packet buffer.
+type Event struct {
+	Seq    uint64    `json:"seq"`  // 1, 2, 3 ... since the start of this process; set by Publish
+	Time   time.Time `json:"time"` // set by Publish when zero
+	Kind   Kind      `json:"kind"`
+	Node   string    `json:"node,omitempty"` // set by Publish when empty
+	Tenant string    `json:"tenant,omitempty"`
+	Call   string    `json:"call,omitempty"` // the call's id, the key of the CDR
+	AOR    string    `json:"aor,omitempty"`
+	From   string    `json:"from,omitempty"`
+	To     string    `json:"to,omitempty"`
+	Peer   string    `json:"peer,omitempty"` // address at the other end of the wire
+	Reason string    `json:"reason,omitempty"`
+	Status int       `json:"status,omitempty"` // SIP status where one applies
+	// Duration is in nanoseconds in JSON. In call.ended it is the answered time; when zero the fold computes it.
+	Duration time.Duration     `json:"duration_ns,omitempty"`
+	Media    *Media            `json:"media,omitempty"`  // call.ended only
+	Detail   map[string]string `json:"detail,omitempty"` // nil on frequent kinds; not to be changed after Publish
+}
+
+// Media is what the relay measured in a call: what was received from each side.
+type Media struct {
+	Caller Quality `json:"caller"`
+	Callee Quality `json:"callee"`
+}
+
+// Quality describes the packets received from one side, all its streams together.
+type Quality struct {
+	Packets uint64        `json:"packets"`
+	Bytes   uint64        `json:"bytes"`
+	Lost    uint64        `json:"lost"`      // gaps in the RTP sequence numbers (RFC 3550 §6.4.1)
+	Dropped uint64        `json:"dropped"`   // refused by the relay: wrong source, bad packet, rate
+	Jitter  time.Duration `json:"jitter_ns"` // interarrival jitter (RFC 3550 §6.4.1), the worst stream's last value
+	Codec   string        `json:"codec,omitempty"`
+}
