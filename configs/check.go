@@ -1,0 +1,178 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// checkWhole finds what single values cannot show: two listeners on one address, limits that contradict each other.
+func (l *loader) checkWhole(c *Config) {
+	l.checkRoles(c)
+	l.checkListeners(c)
+	l.checkMedia(c)
+	l.checkLimits(&c.Limits)
+	if (c.Certs.CertFile == "") != (c.Certs.KeyFile == "") {
+		set := "certs.cert_file"
+		if c.Certs.CertFile == "" {
+			set = "certs.key_file"
+		}
+		l.at(set, "certs.cert_file and certs.key_file belong together", "set both, or none for a self-made certificate")
+	}
+}
+
+// at reports a mistake where the key was set, or without a place when it still has its default.
+func (l *loader) at(key, summary, detail string) {
+	l.diags = append(l.diags, l.places[key].diagnostic(l.src, summary, detail))
+}
+
+func (l *loader) checkRoles(c *Config) {
+	seen := map[string]bool{}
+	for i, role := range c.Node.Roles {
+		if seen[role] {
+			l.at(itemName("node.roles", i), fmt.Sprintf("role %q stands here twice", role), "")
+		}
+		seen[role] = true
+	}
+	if len(c.Node.Roles) == 0 {
+		l.at("node.roles", "a node without a role has nothing to do", `give it "signaling", "media" or both`)
+	}
+}
+
+// socket is one address that this node will open.
+type socket struct {
+	key     string // "sip.udp[0]"
+	label   string // "sip.udp"
+	network string // "udp" or "tcp"
+	addr    netip.AddrPort
+}
+
+func sockets(c *Config) (all []socket) {
+	add := func(network, label string, addresses ...string) {
+		for i, text := range addresses {
+			addr, err := netip.ParseAddrPort(text)
+			if err != nil || addr.Port() == 0 {
+				continue // off, or any free port
+			}
+			all = append(all, socket{itemName(label, i), label, network, netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
+		}
+	}
+	add("udp", "sip.udp", c.SIP.UDP...)
+	add("tcp", "sip.tcp", c.SIP.TCP...)
+	add("tcp", "sip.tls", c.SIP.TLS...)
+	add("tcp", "sip.ws", c.SIP.WS...)
+	add("tcp", "sip.wss", c.SIP.WSS...)
+	add("tcp", "web.http", c.Web.HTTP...)
+	add("tcp", "web.https", c.Web.HTTPS...)
+	add("tcp", "admin.listen", c.Admin.Listen)
+	add("tcp", "cluster.listen", c.Cluster.Listen)
+	add("tcp", "cluster.gossip", c.Cluster.Gossip)
+	add("udp", "cluster.gossip", c.Cluster.Gossip)
+	return all
+}
+
+func (l *loader) checkListeners(c *Config) {
+	all := sockets(c)
+	for i, late := range all {
+		for _, early := range all[:i] {
+			if early.network != late.network || early.addr.Port() != late.addr.Port() || !overlap(early.addr.Addr(), late.addr.Addr()) {
+				continue
+			}
+			l.clash(early, late)
+			break
+		}
+		if late.network == "udp" && late.addr.Port() >= c.Media.Ports.Min && late.addr.Port() <= c.Media.Ports.Max {
+			l.at(l.placed(late.key, late.label, "media.ports"), fmt.Sprintf("%s %s lies in the range of media.ports", late.label, late.addr),
+				fmt.Sprintf("media uses %d-%d; move one of them", c.Media.Ports.Min, c.Media.Ports.Max))
+		}
+	}
+}
+
+// clash names both listeners; the one that was set points at the mistake when the other has its default.
+func (l *loader) clash(early, late socket) {
+	here, there := late, early
+	if l.placed(here.key, here.label, "") == "" {
+		here, there = early, late
+	}
+	key := l.placed(here.key, here.label, here.label)
+	where := "has it by default"
+	if p, set := l.places[l.placed(there.key, there.label, "")]; set {
+		where = "is set in " + p.String()
+	}
+	same := fmt.Sprintf("%s is already taken by %s", here.addr, there.label)
+	if here.addr != there.addr {
+		same = fmt.Sprintf("%s overlaps with %s of %s", here.addr, there.addr, there.label)
+	}
+	l.at(key, fmt.Sprintf("%s: %s", here.label, same), fmt.Sprintf("%s %s; choose another port or address", there.label, where))
+}
+
+// placed is the first of the names that has a known place, else fallback.
+func (l *loader) placed(item, key, fallback string) string {
+	for _, name := range []string{item, key} {
+		if _, set := l.places[name]; set {
+			return name
+		}
+	}
+	return fallback
+}
+
+// overlap: the same address, or one of them stands for all addresses of the family.
+func overlap(a, b netip.Addr) bool {
+	return a == b || a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
+}
+
+func (l *loader) checkMedia(c *Config) {
+	if len(c.Media.Address) == 0 {
+		l.at("media.address", "media has no address", `write "0.0.0.0" for all IPv4 addresses`)
+	}
+	bound := l.families("media.address", c.Media.Address)
+	advertised := l.families("media.advertise", c.Media.Advertise)
+	for family, i := range advertised {
+		if _, ok := bound[family]; !ok {
+			l.at(itemName("media.advertise", i), fmt.Sprintf("media.advertise has an %s address but media.address has none", family),
+				"bind an address of the same family")
+		}
+	}
+}
+
+// families maps "IPv4" and "IPv6" to the index of their address, and reports a second address of one family.
+func (l *loader) families(key string, addresses []string) map[string]int {
+	found := map[string]int{}
+	for i, text := range addresses {
+		family := "IPv6"
+		if addr, err := netip.ParseAddr(text); err == nil && addr.Unmap().Is4() {
+			family = "IPv4"
+		}
+		if _, twice := found[family]; twice {
+			l.at(itemName(key, i), fmt.Sprintf("%s has two %s addresses", key, family), "name at most one IPv4 and one IPv6 address")
+			continue
+		}
+		found[family] = i
+	}
+	return found
+}
+
+func (l *loader) checkLimits(limits *Limits) {
+	l.followTheOthers(limits)
+	if limits.RegisterMin > limits.RegisterMax {
+		l.at(l.placed("limits.register_min", "limits.register_max", ""), "limits.register_min is above limits.register_max",
+			fmt.Sprintf("%s is more than %s", short(limits.RegisterMin), short(limits.RegisterMax)))
+	} else if limits.RegisterDefault < limits.RegisterMin || limits.RegisterDefault > limits.RegisterMax {
+		l.at(l.placed("limits.register_default", "limits.register_max", "limits.register_min"),
+			"limits.register_default lies outside of register_min and register_max",
+			fmt.Sprintf("%s is not between %s and %s", short(limits.RegisterDefault), short(limits.RegisterMin), short(limits.RegisterMax)))
+	}
+	if limits.TCPConnectionsPerIP > limits.TCPConnections {
+		l.at(l.placed("limits.tcp_connections_per_ip", "limits.tcp_connections", ""),
+			"limits.tcp_connections_per_ip is above limits.tcp_connections", "one address cannot have more than all together")
+	}
+}
+
+// followTheOthers moves a default that was not set into the bounds that were.
+func (l *loader) followTheOthers(limits *Limits) {
+	if l.placed("limits.register_default", "limits.register_default", "") == "" {
+		limits.RegisterDefault = max(limits.RegisterMin, min(limits.RegisterDefault, limits.RegisterMax))
+	}
+	if l.placed("limits.tcp_connections_per_ip", "limits.tcp_connections_per_ip", "") == "" {
+		limits.TCPConnectionsPerIP = min(limits.TCPConnectionsPerIP, limits.TCPConnections)
+	}
+}

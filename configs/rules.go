@@ -1,0 +1,189 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+func notEmpty(s string) (string, string) {
+	if strings.TrimSpace(s) == "" {
+		return "this must not be empty", "write a path"
+	}
+	return "", ""
+}
+
+func optional(r rule) rule {
+	return func(s string) (string, string) {
+		if s == "" {
+			return "", ""
+		}
+		return r(s)
+	}
+}
+
+func oneOf(words ...string) rule {
+	return func(s string) (string, string) {
+		for _, w := range words {
+			if s == w {
+				return "", ""
+			}
+		}
+		return fmt.Sprintf("%q is not known here%s", s, didYouMean(s, words)), "choose from " + strings.Join(words, ", ")
+	}
+}
+
+func nodeName(s string) (string, string) {
+	ok := s != "" && len(s) <= 63
+	for _, r := range s {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
+	}
+	if !ok {
+		return fmt.Sprintf("%q cannot be the name of a node", s), `use 1 to 63 letters, digits, "-", "_" or "."`
+	}
+	return "", ""
+}
+
+// headerText must fit on one header line.
+func headerText(s string) (string, string) {
+	for _, r := range s {
+		if r < ' ' || r > '~' {
+			return fmt.Sprintf("%q cannot stand in a SIP header", s), "use printable ASCII"
+		}
+	}
+	if len(s) > 100 {
+		return "this is too long for a SIP header", "use at most 100 characters"
+	}
+	return "", ""
+}
+
+// listener checks an address to listen on; usual is the port that a suggestion names.
+func listener(usual int) rule {
+	return func(s string) (wrong, instead string) {
+		if _, err := netip.ParseAddrPort(s); err == nil {
+			return "", ""
+		}
+		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+			return fmt.Sprintf("%q has no port", s), fmt.Sprintf("write %q", netip.AddrPortFrom(addr, uint16(usual)))
+		}
+		host, port, found := cutPort(s)
+		if !found {
+			return fmt.Sprintf("%q is not an address to listen on", s), fmt.Sprintf(`write IP:port, like "0.0.0.0:%d" or "[::]:%d"`, usual, usual)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			return fmt.Sprintf("%q is not a port", port), "ports are numbers from 0 to 65535; 0 asks the system for a free one"
+		}
+		if host == "" || host == "*" {
+			return fmt.Sprintf("%q names no address", s), fmt.Sprintf(`write "0.0.0.0:%s" for all IPv4 addresses or "[::]:%s" for all IPv6 ones`, port, port)
+		}
+		if strings.Count(s, ":") > 1 && !strings.HasPrefix(s, "[") {
+			return fmt.Sprintf("%q is ambiguous", s), `write IPv6 addresses in brackets, like "[2001:db8::1]:5060"`
+		}
+		return fmt.Sprintf("%q is not an IP address", host), fmt.Sprintf(`listeners take IP addresses, not names: "127.0.0.1:%s"`, port)
+	}
+}
+
+// cutPort splits at the last colon, as people read it.
+func cutPort(s string) (host, port string, found bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func address(s string) (string, string) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", ""
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return fmt.Sprintf("%q has a port", s), fmt.Sprintf("write %q: the ports stand in media.ports", ap.Addr())
+	}
+	return fmt.Sprintf("%q is not an IP address", s), `write an IP address, like "0.0.0.0" or "2001:db8::1"`
+}
+
+func publicAddress(s string) (string, string) {
+	if wrong, instead := address(s); wrong != "" {
+		return wrong, instead
+	}
+	if netip.MustParseAddr(s).IsUnspecified() {
+		return fmt.Sprintf("%q cannot be reached by anybody", s), "write the address that peers send to"
+	}
+	return "", ""
+}
+
+func hostOrAddress(s string) (string, string) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		if a.IsUnspecified() {
+			return fmt.Sprintf("%q cannot be reached by anybody", s), "write the address that peers send to"
+		}
+		return "", ""
+	}
+	if isHostName(s) {
+		return "", ""
+	}
+	return fmt.Sprintf("%q is neither a host name nor an IP address", s), `write it without scheme and port, like "sip.acme.example" or "203.0.113.10"`
+}
+
+// isHostName follows RFC 1123 §2.1, and wants a letter in the last label, so that "10.0.0.300" is no name.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	labels := strings.Split(s, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := 0; i < len(label); i++ {
+			c := label[i] | 0x20
+			if !(c >= 'a' && c <= 'z' || label[i] >= '0' && label[i] <= '9' || label[i] == '-') {
+				return false
+			}
+		}
+	}
+	last := labels[len(labels)-1]
+	return strings.Trim(last, "0123456789") != ""
+}
+
+func origin(s string) (string, string) {
+	u, err := url.Parse(s)
+	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Path == "" && u.RawQuery == "" && u.Fragment == "" && u.User == nil {
+		return "", ""
+	}
+	return fmt.Sprintf("%q is not an origin", s), `write scheme and host only, like "https://phone.acme.example"`
+}
+
+func parsePorts(s string) (r PortRange, wrong, instead string) {
+	low, high, found := strings.Cut(s, "-")
+	min, errMin := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+	max, errMax := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+	example := `write first and last port, like "20000-29999"`
+	switch {
+	case !found || errMin != nil || errMax != nil:
+		return r, fmt.Sprintf("%q is not a range of ports", s), example
+	case min >= max:
+		return r, fmt.Sprintf("the range %q ends before it has begun", s), example
+	case min < 1024:
+		return r, fmt.Sprintf("the range %q begins among the system's ports", s), "media ports begin at 1024 or above"
+	case min%2 != 0:
+		return r, fmt.Sprintf("the range %q begins with an odd port", s),
+			fmt.Sprintf("RTP takes even ports and RTCP the odd one above (RFC 3550 section 11): begin at %d", min+1)
+	case max-min+1 < 4:
+		return r, fmt.Sprintf("the range %q is too small", s), "one call with audio takes 4 ports: two pairs of RTP and RTCP"
+	}
+	max -= 1 - max%2 // a last even port would have no RTCP port above it
+	return PortRange{uint16(min), uint16(max)}, "", ""
+}
+
+// ParsePorts reads a range of media ports, like "20000-29999". A last port without partner is left out.
+func ParsePorts(s string) (PortRange, error) {
+	r, wrong, instead := parsePorts(s)
+	if wrong != "" {
+		return r, fmt.Errorf("%s: %s", wrong, instead)
+	}
+	return r, nil
+}

@@ -1,0 +1,362 @@
+package configs
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// section is one block of the file; its keys point into the Config being filled.
+type section struct {
+	name string
+	keys []key
+}
+
+// key is one setting: what kind of value it takes, what it holds now, and how a new value is checked and stored.
+type key struct {
+	name string
+	kind kind
+	get  func() value
+	set  func(value) []flaw
+}
+
+// kind is the type a key asks for.
+type kind uint8
+
+const (
+	kindText kind = iota + 1
+	kindNumber
+	kindFlag
+	kindList       // list of texts
+	kindTextOrList // one text, or a list of them
+)
+
+func (k kind) String() string {
+	switch k {
+	case kindText:
+		return "a text in quotes"
+	case kindNumber:
+		return "a whole number"
+	case kindFlag:
+		return "true or false"
+	case kindList:
+		return `a list of texts, like ["a", "b"]`
+	case kindTextOrList:
+		return `a text in quotes or a list of them`
+	}
+	return "nothing"
+}
+
+// value is a plain value out of the file or the environment; the field that counts follows from the key's kind.
+type value struct {
+	text   string
+	number int64
+	flag   bool
+	list   []string
+}
+
+// flaw is what is wrong with a value; item is the index in a list, or -1 for the value as a whole.
+type flaw struct {
+	item    int
+	summary string
+	detail  string
+}
+
+// rule checks one text and returns what is wrong with it, "" when nothing is, and what to write instead.
+type rule func(string) (wrong, instead string)
+
+// schema is the whole language: every section and key, bound to the fields of c.
+func schema(c *Config) []section {
+	return []section{
+		{"node", []key{
+			text("name", &c.Node.Name, nodeName),
+			text("data_dir", &c.Node.DataDir, notEmpty),
+			list("roles", &c.Node.Roles, oneOf("signaling", "media", "edge")),
+			text("region", &c.Node.Region),
+		}},
+		{"sip", []key{
+			list("udp", &c.SIP.UDP, listener(5060)),
+			list("tcp", &c.SIP.TCP, listener(5060)),
+			list("tls", &c.SIP.TLS, listener(5061)),
+			list("ws", &c.SIP.WS, listener(8080)),
+			list("wss", &c.SIP.WSS, listener(8443)),
+			text("advertise", &c.SIP.Advertise, optional(hostOrAddress)),
+			text("server_name", &c.SIP.ServerName, headerText),
+			number("shards", &c.SIP.Shards, 0, 256),
+			number("receive_buffer", &c.SIP.ReceiveBuffer, 64<<10, 256<<20),
+			duration("read_timeout", &c.SIP.ReadTimeout, 100*time.Millisecond, time.Hour),
+			duration("write_timeout", &c.SIP.WriteTimeout, 100*time.Millisecond, time.Hour),
+			duration("idle_timeout", &c.SIP.IdleTimeout, time.Second, 24*time.Hour),
+			duration("timer_c", &c.SIP.TimerC, 3*time.Minute+time.Second, time.Hour),
+			orNever(duration("session_expires", &c.SIP.SessionExpires, 90*time.Second, 24*time.Hour), &c.SIP.SessionExpires),
+			yesNo("follow_redirects", &c.SIP.FollowRedirects),
+		}},
+		{"media", []key{
+			textOrList("address", &c.Media.Address, address),
+			textOrList("advertise", &c.Media.Advertise, publicAddress),
+			ports("ports", &c.Media.Ports),
+			number("shards", &c.Media.Shards, 0, 256),
+			notYet("ng", &c.Media.NG, "the NG protocol for other proxies"),
+		}},
+		{"cluster", []key{
+			text("listen", &c.Cluster.Listen, optional(listener(7000))),
+			text("gossip", &c.Cluster.Gossip, optional(listener(7946))),
+			yesNo("bootstrap", &c.Cluster.Bootstrap),
+			notYet("join", &c.Cluster.Join, "a cluster of several nodes"),
+			notYet("virtual_addresses", &c.Cluster.VirtualAddresses, "moving an address to a surviving node"),
+		}},
+		{"admin", []key{
+			text("listen", &c.Admin.Listen, optional(listener(9090))),
+		}},
+		{"web", []key{
+			list("http", &c.Web.HTTP, listener(8080)),
+			list("https", &c.Web.HTTPS, listener(8443)),
+			list("origins", &c.Web.Origins, origin),
+		}},
+		{"dialplan", []key{
+			list("files", &c.Dialplan.Files, notEmpty),
+		}},
+		{"certs", []key{
+			text("dir", &c.Certs.Dir),
+			text("cert_file", &c.Certs.CertFile),
+			text("key_file", &c.Certs.KeyFile),
+			list("hosts", &c.Certs.Hosts, hostOrAddress),
+		}},
+		{"auth", []key{
+			text("key_file", &c.Auth.KeyFile),
+			duration("nonce_lifetime", &c.Auth.NonceLifetime, 10*time.Second, 24*time.Hour),
+		}},
+		{"events", []key{
+			text("dir", &c.Events.Dir),
+			number("ring", &c.Events.Ring, 16, 1<<24),
+		}},
+		{"limits", limitKeys(&c.Limits)},
+		{"log", []key{
+			text("level", &c.Log.Level, oneOf("debug", "info", "warn", "error")),
+			text("format", &c.Log.Format, oneOf("text", "json")),
+			text("sip", &c.Log.SIP, optional(oneOf("debug", "info", "warn", "error"))),
+			text("media", &c.Log.Media, optional(oneOf("debug", "info", "warn", "error"))),
+		}},
+	}
+}
+
+func limitKeys(l *Limits) []key {
+	return []key{
+		number("message_bytes", &l.MessageBytes, 1500, 65535),
+		number("headers", &l.Headers, 32, 4096),
+		number("bindings_per_aor", &l.BindingsPerAOR, 1, 1000),
+		number("bindings", &l.Bindings, 1, 100_000_000),
+		duration("register_min", &l.RegisterMin, time.Second, time.Hour),
+		duration("register_default", &l.RegisterDefault, time.Second, 30*24*time.Hour),
+		duration("register_max", &l.RegisterMax, time.Second, 30*24*time.Hour),
+		number("shard_queue", &l.ShardQueue, 16, 1<<20),
+		number("transactions", &l.Transactions, 16, 100_000_000),
+		number("calls", &l.Calls, 1, 10_000_000),
+		number("calls_per_user", &l.CallsPerUser, 1, 10_000_000),
+		number("branches_per_call", &l.BranchesPerCall, 1, 1000),
+		number("tcp_connections", &l.TCPConnections, 1, 10_000_000),
+		number("tcp_connections_per_ip", &l.TCPConnectionsPerIP, 1, 10_000_000),
+		number("requests_per_ip", &l.RequestsPerIP, 1, 10_000_000),
+		failures("auth_failures", &l.AuthFailures),
+		number("sources", &l.Sources, 16, 100_000_000),
+		duration("media_silence", &l.MediaSilence, time.Second, 24*time.Hour),
+		duration("call_duration", &l.CallDuration, time.Minute, 30*24*time.Hour),
+		number("trace_messages", &l.TraceMessages, 0, 10_000_000),
+		number("trace_bytes", &l.TraceBytes, 0, 4<<30),
+	}
+}
+
+func text(name string, field *string, rules ...rule) key {
+	return key{
+		name, kindText,
+		func() value { return value{text: *field} },
+		func(v value) []flaw {
+			if flaws := broken(-1, v.text, rules); flaws != nil {
+				return flaws
+			}
+			*field = v.text
+			return nil
+		},
+	}
+}
+
+func list(name string, field *[]string, rules ...rule) key {
+	return key{
+		name, kindList,
+		func() value { return value{list: *field} },
+		func(v value) (flaws []flaw) {
+			for i, item := range v.list {
+				flaws = append(flaws, broken(i, item, rules)...)
+			}
+			if flaws == nil {
+				*field = v.list
+			}
+			return flaws
+		},
+	}
+}
+
+func textOrList(name string, field *[]string, rules ...rule) key {
+	k := list(name, field, rules...)
+	k.kind = kindTextOrList
+	return k
+}
+
+func number(name string, field *int, low, high int64) key {
+	return key{
+		name, kindNumber,
+		func() value { return value{number: int64(*field)} },
+		func(v value) []flaw {
+			if v.number < low || v.number > high {
+				return whole(fmt.Sprintf("%d is out of range", v.number), fmt.Sprintf("%s takes %d to %d", name, low, high))
+			}
+			*field = int(v.number)
+			return nil
+		},
+	}
+}
+
+func yesNo(name string, field *bool) key {
+	return key{
+		name, kindFlag,
+		func() value { return value{flag: *field} },
+		func(v value) []flaw { *field = v.flag; return nil },
+	}
+}
+
+func duration(name string, field *time.Duration, low, high time.Duration) key {
+	return key{
+		name, kindText,
+		func() value { return value{text: short(*field)} },
+		func(v value) []flaw {
+			d, err := time.ParseDuration(v.text)
+			if err != nil {
+				return whole(fmt.Sprintf("%q is not a duration", v.text), durationWords)
+			}
+			if d < low || d > high {
+				return whole(fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s takes %s to %s", name, short(low), short(high)))
+			}
+			*field = d
+			return nil
+		},
+	}
+}
+
+const durationWords = `write a number and a unit (ms, s, m, h), like "30s" or "5m"`
+
+// orNever lets a duration also be zero, which switches the thing off.
+func orNever(k key, field *time.Duration) key {
+	set := k.set
+	k.set = func(v value) []flaw {
+		if d, err := time.ParseDuration(v.text); err == nil && d == 0 {
+			*field = 0
+			return nil
+		}
+		return set(v)
+	}
+	return k
+}
+
+func ports(name string, field *PortRange) key {
+	return key{
+		name, kindText,
+		func() value { return value{text: fmt.Sprintf("%d-%d", field.Min, field.Max)} },
+		func(v value) []flaw {
+			r, wrong, instead := parsePorts(v.text)
+			if wrong != "" {
+				return whole(wrong, instead)
+			}
+			*field = r
+			return nil
+		},
+	}
+}
+
+func failures(name string, field *FailureLimit) key {
+	return key{
+		name, kindText,
+		func() value { return value{text: field.String()} },
+		func(v value) []flaw {
+			f, ok := parseFailures(v.text)
+			if !ok {
+				return whole(fmt.Sprintf("%q is not a limit of failures", v.text), `write count, window and ban, like "10/min ban 5m"`)
+			}
+			*field = f
+			return nil
+		},
+	}
+}
+
+// notYet accepts a key that a later version will use, but only empty: a setting must not be silently without effect.
+func notYet(name string, field *[]string, what string) key {
+	k := list(name, field)
+	k.set = func(v value) []flaw {
+		if len(v.list) == 0 {
+			*field = nil
+			return nil
+		}
+		return whole(name+" is not available in this version yet", what+" comes with a later version; remove the line or leave the list empty")
+	}
+	return k
+}
+
+func whole(summary, detail string) []flaw { return []flaw{{-1, summary, detail}} }
+
+func broken(item int, text string, rules []rule) []flaw {
+	for _, r := range rules {
+		if wrong, instead := r(text); wrong != "" {
+			return []flaw{{item, wrong, instead}}
+		}
+	}
+	return nil
+}
+
+// String writes the limit as the file does.
+func (f FailureLimit) String() string {
+	window := short(f.Window)
+	switch f.Window {
+	case time.Second:
+		window = "s"
+	case time.Minute:
+		window = "min"
+	case time.Hour:
+		window = "h"
+	}
+	return fmt.Sprintf("%d/%s ban %s", f.Count, window, short(f.Ban))
+}
+
+func parseFailures(text string) (f FailureLimit, ok bool) {
+	rate, ban, found := strings.Cut(text, " ban ")
+	count, window, slash := strings.Cut(strings.TrimSpace(rate), "/")
+	if !found || !slash {
+		return f, false
+	}
+	switch window = strings.TrimSpace(window); window {
+	case "s", "sec", "second":
+		f.Window = time.Second
+	case "m", "min", "minute":
+		f.Window = time.Minute
+	case "h", "hour":
+		f.Window = time.Hour
+	default:
+		f.Window, _ = time.ParseDuration(window)
+	}
+	f.Count, _ = strconv.Atoi(strings.TrimSpace(count))
+	f.Ban, _ = time.ParseDuration(strings.TrimSpace(ban))
+	day := 24 * time.Hour
+	ok = f.Count >= 1 && f.Count <= 1_000_000 && f.Window >= time.Second && f.Window <= day && f.Ban >= time.Second && f.Ban <= 30*day
+	return f, ok
+}
+
+// short writes a duration the way people do: "1h" and not "1h0m0s".
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

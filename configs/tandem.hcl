@@ -1,0 +1,110 @@
+# tandem.hcl: how one Tandem node is set up.
+#
+# Every key stands here with its default, so this file changes nothing. Keep what you want to change and drop the rest.
+# `tandem check --config tandem.hcl` finds every mistake with file, line and column; `tandem serve --config tandem.hcl`
+# runs the node. The environment variable TANDEM_SECTION_KEY overrides a key: TANDEM_SIP_ADVERTISE=203.0.113.10; lists
+# take commas: TANDEM_SIP_UDP=0.0.0.0:5060,[::]:5060. Durations carry their unit: "500ms", "30s", "5m", "1h".
+
+node {
+  name     = "n1"                   # who this node is; unique in the cluster
+  data_dir = "/var/lib/tandem"      # everything that must survive a restart lies here
+  roles    = ["signaling", "media"] # what this node does; also "edge"
+  region   = ""                     # free word for where it stands, like "eu-1"
+}
+
+sip {
+  udp = ["0.0.0.0:5060"] # listeners, IP:port each; all IPv6 addresses as well: ["0.0.0.0:5060", "[::]:5060"]
+  tcp = ["0.0.0.0:5060"]
+  tls = ["0.0.0.0:5061"] # with the key of the block `certs`
+  ws  = []               # SIP over WebSocket on ports of its own; the block `web` serves it at /ws anyway
+  wss = []
+
+  advertise        = ""       # address or name the world sees when it differs, behind NAT for example; "" = as it is
+  server_name      = "Tandem" # Server header of answers; "" = none
+  shards           = 0        # signalling shards; 0 = by the number of processors
+  receive_buffer   = 4194304  # bytes of receive buffer of each UDP socket
+  read_timeout     = "10s"    # half a message on a stream may take this long
+  write_timeout    = "10s"    # a peer that does not read is cut off after this long
+  idle_timeout     = "10m"    # a silent stream without registration or call is closed after this long
+  timer_c          = "3m5s"   # a phone may ring this long; more than 3 minutes (RFC 3261 section 16.6)
+  session_expires  = "0s"     # session timer asked of phones that support it (RFC 4028); "0s" = only what they ask
+  follow_redirects = true     # a 3xx answer that points to a domain of ours is followed
+}
+
+media {
+  address   = "0.0.0.0"     # where RTP is received; with IPv6: ["0.0.0.0", "::"]
+  advertise = []            # address in SDP when it differs: "203.0.113.10"; empty = the one the phone's signalling came to
+  ports     = "20000-29999" # first and last UDP port; even ones carry RTP, odd ones RTCP; two pairs for each call with audio
+  shards    = 0             # media shards; 0 = by the number of processors
+  ng        = []            # NG protocol listeners, media engine for other proxies (not available in this version yet)
+}
+
+cluster {
+  listen            = ""   # IP:port of the consensus protocol, usually port 7000; "" = this node is alone
+  gossip            = ""   # IP:port of the gossip protocol, usually port 7946; "" = this node is alone
+  bootstrap         = true # an empty data directory begins a cluster of its own
+  join              = []   # nodes to join, IP:port each (not available in this version yet)
+  virtual_addresses = []   # addresses that move to a survivor, like "203.0.113.10/24@eth0" (not available in this version yet)
+}
+
+admin {
+  listen = "127.0.0.1:9090" # API, metrics, health, profiles; off loopback a token is asked for; "" = only <data_dir>/admin.sock
+}
+
+web {
+  http    = ["0.0.0.0:8080"] # public web side with SIP over WebSocket at /ws
+  https   = ["0.0.0.0:8443"] # the same with TLS
+  origins = []               # web sites whose pages may open the WebSocket, like "https://phone.example"; empty = all
+}
+
+dialplan {
+  files = ["/etc/tandem/dialplan.d"] # plan files, or directories of *.dialplan.hcl; applied once, when the cluster has no plan
+}
+
+certs {
+  dir       = "" # where a self-made certificate is kept; "" = <data_dir>/certs
+  cert_file = "" # PEM chain of your own certificate; together with key_file
+  key_file  = "" # its PEM key
+  hosts     = [] # names and addresses in the self-made certificate; empty = host name and local addresses
+}
+
+auth {
+  key_file       = ""   # key that seals the stored secrets, made when absent; "" = <data_dir>/auth.key
+  nonce_lifetime = "5m" # a digest challenge is good this long; a later answer is asked again (stale)
+}
+
+events {
+  dir  = ""   # call records (cdr.jsonl) go here; "" = <data_dir>/events
+  ring = 8192 # events kept in memory for late readers
+}
+
+limits {
+  message_bytes          = 65535           # longest SIP message; longer ones get 513
+  headers                = 256             # header lines in a message; more get 400
+  bindings_per_aor       = 10              # phones of one user; more get 403
+  bindings               = 1000000         # phones of the node; more get 503
+  register_min           = "1m"            # shorter registrations get 423
+  register_default       = "1h"            # given to phones that name no time
+  register_max           = "1h"            # longer registrations are shortened to this
+  shard_queue            = 4096            # packets waiting in one signalling shard; beyond it new calls and registrations get 503
+  transactions           = 200000          # SIP transactions at once; beyond it new requests get 503
+  calls                  = 20000           # calls at once; beyond it new ones get 503
+  calls_per_user         = 50              # calls of one user at once; beyond it new ones get 486
+  branches_per_call      = 50              # phones that one call rings at once
+  tcp_connections        = 10000           # streams at once (TCP, TLS, WebSocket); further ones are closed
+  tcp_connections_per_ip = 2000            # streams at once from one address
+  requests_per_ip        = 20000           # requests a second from one address; beyond it they are dropped
+  auth_failures          = "10/min ban 5m" # so many failed authentications of one source, and it is not listened to for a while
+  sources                = 65536           # source addresses that the guard remembers; the oldest is forgotten
+  media_silence          = "1m"            # an answered call without any packet for this long is ended
+  call_duration          = "12h"           # no call lives longer
+  trace_messages         = 20000           # recent SIP messages kept for `tandem call trace`
+  trace_bytes            = 33554432        # and their bytes altogether
+}
+
+log {
+  level  = "info" # debug, info, warn, error
+  format = "text" # text, json
+  sip    = ""     # level of the SIP side alone; "" = level
+  media  = ""     # level of the media side alone; "" = level
+}

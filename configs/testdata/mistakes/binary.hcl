@@ -1,0 +1,3 @@
+sip {
+  advertise = "ÿ"
+}

@@ -1,0 +1,5 @@
+node {
+  name = <<EOT
+x
+EOT
+}

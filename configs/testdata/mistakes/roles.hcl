@@ -1,0 +1,6 @@
+node {
+  roles = ["signalling", "medai"]
+}
+log {
+  level = "warning"
+}

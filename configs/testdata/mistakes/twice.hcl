@@ -1,0 +1,4 @@
+sip {
+  shards = 1
+  shards = 2
+}

@@ -1,0 +1,252 @@
+package dialplan
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// MaxBytes bounds a plan, all sources together.
+const MaxBytes = 10 << 20
+
+// maxSources bounds the files of a plan.
+const maxSources = 10_000
+
+// Compile parses and checks the sources, runs their test blocks and makes a plan of them. The diagnostics are all
+// mistakes and warnings, in the order of the sources; the plan is nil when there is any error. Compile is pure: the same
+// sources give the same plan and diagnostics on every machine.
+func Compile(sources []Source) (*Plan, []Diagnostic) {
+	d := newDiagnostics(sources)
+	if !d.checkSizes(sources) {
+		return nil, d.sorted()
+	}
+	files, whole := d.readAll(sources)
+	tenants := d.draftAll(files, whole)
+	for _, t := range tenants {
+		if whole { // else a name may be missing only because its file could not be read
+			checker{d, t}.check()
+		}
+	}
+	if d.failed() {
+		return nil, d.sorted()
+	}
+	p := compile(tenants)
+	p.hash = Hash(sources)
+	for _, t := range tenants {
+		d.runTests(p, t)
+	}
+	if d.failed() {
+		return nil, d.sorted()
+	}
+	p.warnings = len(d.list)
+	return p, d.sorted()
+}
+
+// Hash is the identity of a text, see Plan.Hash.
+func Hash(sources []Source) string {
+	h := sha256.New()
+	var n [8]byte
+	part := func(b []byte) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
+	}
+	for _, s := range sources {
+		part([]byte(s.Name))
+		part(s.Text)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (d *diagnostics) checkSizes(sources []Source) bool {
+	total := 0
+	seen := map[string]bool{}
+	for _, s := range sources {
+		total += len(s.Text)
+		if seen[s.Name] {
+			d.wrong(hcl.Range{Filename: s.Name}, "this file is given twice", "")
+		}
+		seen[s.Name] = true
+	}
+	if total > MaxBytes {
+		d.wrong(hcl.Range{}, fmt.Sprintf("the dialplan is too large: %d bytes", total), fmt.Sprintf("%d bytes are the most, all files together", MaxBytes))
+	}
+	if len(sources) > maxSources {
+		d.wrong(hcl.Range{}, fmt.Sprintf("the dialplan has too many files: %d", len(sources)), fmt.Sprintf("%d are the most", maxSources))
+	}
+	return !d.failed()
+}
+
+func (d *diagnostics) readAll(sources []Source) (files []file, whole bool) {
+	files, whole = make([]file, len(sources)), true
+	rules := language()
+	for i, s := range sources {
+		blocks, ok := (&reader{diagnostics: d, rules: rules}).read(s)
+		files[i] = file{s.Name, blocks}
+		whole = whole && ok
+	}
+	return files, whole
+}
+
+func anyTenant(files []file) bool {
+	for _, f := range files {
+		for _, b := range f.blocks {
+			if b.kind == "dialplan" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *diagnostics) draftAll(files []file, whole bool) []*draft {
+	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, whole: whole}
+	if !anyTenant(files) {
+		if d.failed() {
+			return nil // most likely the dialplan block itself was refused
+		}
+		var rng hcl.Range
+		for _, f := range files {
+			if rng.Filename == "" {
+				rng.Filename = f.name
+			}
+			if len(f.blocks) > 0 && rng.Start.Line == 0 {
+				rng = f.blocks[0].rng
+			}
+		}
+		d.wrong(rng, "there is no dialplan block", `begin a file with dialplan "name" { domains = ["..."] }`)
+		return nil
+	}
+	dr.draft(files)
+	for _, t := range dr.tenants {
+		if _, set := t.settings["domains"]; !set && len(dr.tenants) > 1 {
+			d.warn(t.rng, fmt.Sprintf("tenant %s has no domains", t.name), "no phone can reach it while there are several tenants: add domains = [...]")
+		}
+	}
+	return dr.tenants
+}
+
+// compile makes the immutable form. The drafts are free of mistakes.
+func compile(drafts []*draft) *Plan {
+	sort.Slice(drafts, func(i, j int) bool { return drafts[i].name < drafts[j].name })
+	p := &Plan{byName: map[string]int32{}, byDomain: map[string]int32{}, tenants: make([]tenant, len(drafts))}
+	for i, d := range drafts {
+		p.tenants[i] = compileTenant(d)
+		p.byName[d.name] = int32(i)
+		for _, domain := range d.domains {
+			p.byDomain[domain] = int32(i)
+		}
+	}
+	return p
+}
+
+func compileTenant(d *draft) tenant {
+	t := tenant{
+		public: Tenant{
+			Name: d.name, Domains: d.domains, TimeZone: d.timeZone, Country: d.country,
+			Nodes: len(d.nodes), Tests: len(d.tests), At: position(d.rng),
+		},
+		numbers: make(map[string]int32, len(d.byNumber)),
+		users:   map[string]int32{},
+		reject:  rejection("nobody and nothing has this number", position(d.rng)),
+	}
+	t.compileUsers(d)
+	ways := map[*node]entry{}
+	for _, n := range d.nodes {
+		way := compileWay(n, ways)
+		if n.kind == "user" {
+			t.add(n.name, n, way, Trace{At: position(n.rng), Node: n.String(), Text: "this is the name of " + n.String()})
+		}
+		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
+			t.add(e.text, n, way, Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
+		}
+	}
+	return t
+}
+
+func (t *tenant) add(number string, n *node, way entry, found Trace) {
+	t.numbers[number] = int32(len(t.entries))
+	t.entries = append(t.entries, entry{way.steps, append([]Trace{found}, way.trace...)})
+}
+
+func (t *tenant) compileUsers(d *draft) {
+	for _, n := range d.nodes {
+		if n.kind == "user" {
+			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, position(n.rng)})
+		}
+	}
+	users := t.public.Users
+	sort.Slice(users, func(i, j int) bool { return users[i].Name < users[j].Name })
+	for i, u := range users {
+		t.users[u.Name] = int32(i)
+		if u.Extension != "" {
+			t.users[u.Extension] = int32(i)
+		}
+	}
+}
+
+// compileWay is the chain of steps from n on, with a trace line for each. A chain is at most maxHops long.
+func compileWay(n *node, known map[*node]entry) entry {
+	if way, ok := known[n]; ok {
+		return way
+	}
+	s := n.step()
+	way := entry{[]Step{s}, []Trace{{At: s.At, Node: s.Node, Text: s.words()}}}
+	if n.next != nil {
+		rest := compileWay(n.next, known)
+		way.steps = append(way.steps, rest.steps...)
+		way.trace = append(way.trace, rest.trace...)
+		way.trace[1].Text = fmt.Sprintf("when %s fails: %s", n, rest.trace[0].Text)
+		way.trace[1].At = position(n.otherwise.rng)
+	}
+	known[n] = way
+	return way
+}
+
+func (n *node) step() Step {
+	s := Step{Node: n.String(), Timeout: n.timeout, At: position(n.rng)}
+	switch n.kind {
+	case "user":
+		s.Kind, s.Users = StepRing, []string{n.name}
+	case "ring":
+		s.Kind, s.Strategy = StepRing, n.strategy
+		for _, m := range n.members {
+			s.Users = append(s.Users, m.ref.name)
+		}
+	case "echo":
+		s.Kind = StepEcho
+	case "music":
+		s.Kind, s.Play = StepMusic, n.play
+	}
+	return s
+}
+
+// words says what the step does, for traces.
+func (s Step) words() string {
+	switch s.Kind {
+	case StepRing:
+		if len(s.Users) == 1 && s.Node == "user."+s.Users[0] {
+			return fmt.Sprintf("ring %s for %s", s.Node, short(s.Timeout))
+		}
+		order := map[Strategy]string{All: "all at once", InOrder: "one after the other", Random: "one after the other in random order"}[s.Strategy]
+		return fmt.Sprintf("%s rings %s, %s, for %s", s.Node, list(s.Users), order, short(s.Timeout))
+	case StepEcho:
+		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, short(s.Timeout))
+	case StepMusic:
+		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, short(s.Timeout))
+	}
+	return fmt.Sprintf("answer %d", s.Status)
+}
+
+// list shortens long lists of words.
+func list(words []string) string {
+	if len(words) > 6 {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:5], ", "), len(words)-5)
+	}
+	return strings.Join(words, ", ")
+}

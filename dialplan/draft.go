@@ -1,0 +1,374 @@
+package dialplan
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+const (
+	maxMembers = 100 // users of one ring group
+	maxHops    = 32  // nodes that one call can go through
+)
+
+// draft is a tenant while its plan is put together.
+type draft struct {
+	name     string
+	rng      hcl.Range
+	settings map[string]value // attributes of the dialplan blocks
+	timeZone string
+	country  string
+	domains  []string
+	nodes    []*node
+	byRef    map[ref]*node
+	byNumber map[string]*node
+	tests    []*planTest
+	testName map[string]hcl.Range
+	mentions []value // nodes that tests name
+}
+
+// node is something a call can go to.
+type node struct {
+	ref
+	rng       hcl.Range
+	extension value // shape 0 = none
+	display   string
+	groups    []string
+	members   []value
+	strategy  Strategy
+	timeout   time.Duration
+	play      string
+	otherwise *value
+	next      *node // resolved otherwise
+}
+
+// planTest is a test block.
+type planTest struct {
+	name    string
+	rng     hcl.Range
+	from    value
+	to      string
+	at      time.Time
+	given   map[string]int
+	expect  value
+	dialled value // shape 0 = not asked
+}
+
+// drafter sorts the blocks of all sources into tenants.
+type drafter struct {
+	*diagnostics
+	tenants  []*draft
+	whole    bool // every source could be parsed
+	byDomain map[string]place
+}
+
+type place struct {
+	tenant string
+	rng    hcl.Range
+}
+
+func (p place) String() string { return at(p.rng) }
+
+func at(rng hcl.Range) string { return position(rng).String() }
+
+func position(rng hcl.Range) Position {
+	return Position{File: rng.Filename, Line: rng.Start.Line, Col: rng.Start.Column}
+}
+
+// file is one source as blocks.
+type file struct {
+	name   string
+	blocks []block
+}
+
+func (d *drafter) draft(files []file) {
+	owners := make([]*draft, len(files))
+	for i, f := range files {
+		owners[i] = d.owner(f)
+	}
+	for i, f := range files {
+		if owners[i] == nil && !d.adopt(f, &owners[i]) {
+			continue
+		}
+		for _, b := range f.blocks {
+			d.addBlock(owners[i], b)
+		}
+	}
+}
+
+// owner finds the tenant of a file by its dialplan block.
+func (d *drafter) owner(f file) (owner *draft) {
+	for _, b := range f.blocks {
+		if b.kind != "dialplan" {
+			continue
+		}
+		if owner != nil {
+			d.wrong(b.rng, "a file has one dialplan block", fmt.Sprintf("the first is in line %d; put another tenant into a file of its own", owner.rng.Start.Line))
+			continue
+		}
+		if owner = d.tenant(b.label); owner == nil {
+			owner = &draft{
+				name: b.label, rng: b.rng, settings: map[string]value{}, timeZone: "UTC",
+				byRef: map[ref]*node{}, byNumber: map[string]*node{}, testName: map[string]hcl.Range{},
+			}
+			if !isTenantName(b.label) {
+				d.wrong(b.named, fmt.Sprintf("%q cannot be the name of a tenant", b.label), `use 1 to 63 letters, digits, "-", "_" or "."`)
+			}
+			d.tenants = append(d.tenants, owner)
+		}
+		d.addSettings(owner, b)
+	}
+	return owner
+}
+
+// adopt gives a file without dialplan block to the only tenant there is.
+func (d *drafter) adopt(f file, owner **draft) bool {
+	if len(d.tenants) == 1 && d.whole {
+		*owner = d.tenants[0]
+		return true
+	}
+	if len(f.blocks) > 0 && d.whole {
+		d.wrong(f.blocks[0].rng, "this file does not say which tenant it belongs to", `begin it with dialplan "name" {}`)
+	}
+	return false
+}
+
+func (d *drafter) tenant(name string) *draft {
+	for _, t := range d.tenants {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (d *drafter) addSettings(t *draft, b block) {
+	for _, name := range names(b.attrs) {
+		v := b.attrs[name]
+		if first, twice := t.settings[name]; twice {
+			d.wrong(v.rng, fmt.Sprintf("%s of %s is set twice", name, t.name), "the first is at "+at(first.rng))
+			continue
+		}
+		t.settings[name] = v
+		switch name {
+		case "format":
+			if v.number != 1 {
+				d.wrong(v.rng, fmt.Sprintf("format %d is not known", v.number), "this version reads format = 1")
+			}
+		case "domains":
+			d.addDomains(t, v)
+		case "timezone":
+			if t.timeZone = v.text; !isZone(v.text) {
+				d.wrong(v.rng, fmt.Sprintf("there is no time zone %q%s", v.text, suggestZone(v.text)), `write a name like "Europe/London"`)
+			}
+		case "country":
+			if t.country = v.text; !isCountryCode(v.text) {
+				d.wrong(v.rng, fmt.Sprintf("%q is not a calling code", v.text), `write 1 to 3 digits without "+", like "44"`)
+			}
+		}
+	}
+}
+
+func (d *drafter) addDomains(t *draft, list value) {
+	for _, v := range list.items {
+		domain := strings.ToLower(strings.TrimSuffix(v.text, "."))
+		if addr, err := netip.ParseAddr(strings.Trim(domain, "[]")); err == nil {
+			domain = addr.Unmap().String()
+		} else if !isHostName(domain) {
+			d.wrong(v.rng, fmt.Sprintf("%q is not a domain", v.text), `write it without "sip:" and port, like "acme.example"`)
+			continue
+		}
+		if first, twice := d.byDomain[domain]; twice {
+			d.wrong(v.rng, fmt.Sprintf("domain %q is already taken by tenant %s", domain, first.tenant), "it stands at "+first.String())
+			continue
+		}
+		d.byDomain[domain] = place{t.name, v.rng}
+		t.domains = append(t.domains, domain)
+	}
+}
+
+func (d *drafter) addBlock(t *draft, b block) {
+	switch b.kind {
+	case "dialplan":
+	case "test":
+		d.addTest(t, b)
+	default:
+		d.addNode(t, b)
+	}
+}
+
+func (d *drafter) addNode(t *draft, b block) {
+	n := &node{ref: ref{b.kind, b.label}, rng: b.named, extension: b.attrs["extension"], display: b.attrs["display"].text}
+	if !isNodeName(b.label) {
+		d.wrong(b.named, fmt.Sprintf("%q cannot be the name of a node", b.label), "use 1 to 64 letters, digits or one of . _ + * # -")
+		return
+	}
+	if first := t.byRef[n.ref]; first != nil {
+		d.wrong(b.named, fmt.Sprintf("%s is already there", n.ref), "the first is at "+at(first.rng)+"; give this one another name")
+		return
+	}
+	t.nodes = append(t.nodes, n)
+	t.byRef[n.ref] = n
+	switch b.kind {
+	case "user":
+		n.timeout = userTimeout
+		n.groups = d.groups(b.attrs["groups"])
+	case "ring":
+		d.ring(n, b)
+	case "echo":
+		n.timeout = d.duration(b, playTimeout, 24*time.Hour)
+	case "music":
+		d.music(n, b)
+	}
+	d.addNumbers(t, n)
+}
+
+func (d *drafter) groups(list value) (groups []string) {
+	seen := map[string]bool{}
+	for _, v := range list.items {
+		if !isNodeName(v.text) {
+			d.wrong(v.rng, fmt.Sprintf("%q cannot be the name of a group", v.text), "use 1 to 64 letters, digits or one of . _ + * # -")
+		}
+		if seen[v.text] {
+			d.warn(v.rng, fmt.Sprintf("group %q is listed twice", v.text), "")
+			continue
+		}
+		seen[v.text] = true
+		groups = append(groups, v.text)
+	}
+	return groups
+}
+
+func (d *drafter) ring(n *node, b block) {
+	n.timeout = d.duration(b, ringTimeout, 10*time.Minute)
+	members := b.attrs["members"]
+	if members.shape != 0 && len(members.items) == 0 {
+		d.wrong(members.rng, fmt.Sprintf("%s has nobody to ring", n.ref), "list at least one user, like [user.alice]")
+	}
+	if len(members.items) > maxMembers {
+		d.wrong(members.rng, fmt.Sprintf("%s has %d members", n.ref, len(members.items)), fmt.Sprintf("%d are the most", maxMembers))
+	}
+	seen := map[ref]bool{}
+	for _, m := range members.items {
+		if seen[m.ref] {
+			d.wrong(m.rng, fmt.Sprintf("%s is listed twice in %s", m.ref, n.ref), "remove one")
+			continue
+		}
+		seen[m.ref] = true
+		if m.ref.kind != "user" {
+			d.wrong(m.rng, fmt.Sprintf("%s is not a user", m.ref), "the members of a ring group are users; name another group in its otherwise block")
+			continue
+		}
+		n.members = append(n.members, m)
+	}
+	if v, set := b.attrs["strategy"]; set {
+		switch v.text {
+		case "all":
+		case "in_order":
+			n.strategy = InOrder
+		case "random":
+			n.strategy = Random
+		case "longest_idle":
+			d.wrong(v.rng, "longest_idle is not available in this version yet", "choose from all, in_order, random")
+		default:
+			d.wrong(v.rng, fmt.Sprintf("there is no strategy %q%s", v.text, didYouMean(v.text, []string{"all", "in_order", "random"})), "choose from all, in_order, random")
+		}
+	}
+	n.otherwise = d.otherwise(b)
+}
+
+func (d *drafter) otherwise(b block) *value {
+	if len(b.blocks) == 0 {
+		return nil
+	}
+	if len(b.blocks) > 1 {
+		d.wrong(b.blocks[1].rng, fmt.Sprintf("%s.%s has two otherwise blocks", b.kind, b.label), "keep one")
+	}
+	if goes, set := b.blocks[0].attrs["go"]; set {
+		return &goes
+	}
+	return nil
+}
+
+func plays() []string {
+	return []string{"music", "tone:busy", "tone:congestion", "tone:dial", "tone:ring"}
+}
+
+func (d *drafter) music(n *node, b block) {
+	n.play = "music"
+	if v, set := b.attrs["play"]; set {
+		if n.play = v.text; !contains(plays(), v.text) {
+			d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, didYouMean(v.text, plays())),
+				"choose from "+strings.Join(plays(), ", ")+"; recordings of your own are not available in this version yet")
+		}
+	}
+	usual := playTimeout
+	if n.play != "music" {
+		usual = toneTimeout
+	}
+	n.timeout = d.duration(b, usual, 24*time.Hour)
+}
+
+func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration {
+	v, set := b.attrs["timeout"]
+	if !set {
+		return usual
+	}
+	t, err := time.ParseDuration(v.text)
+	switch {
+	case err != nil:
+		d.wrong(v.rng, fmt.Sprintf("%q is not a duration", v.text), `write a number and a unit, like "20s" or "2m"`)
+	case t < time.Second || t > longest:
+		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("timeout of a %s takes 1s to %s", b.kind, short(longest)))
+	default:
+		return t
+	}
+	return usual
+}
+
+// addNumbers claims what reaches the node by dialling: the name of a user, and the extension.
+func (d *drafter) addNumbers(t *draft, n *node) {
+	if n.kind == "user" {
+		d.claim(t, n, n.name, n.rng)
+	}
+	if n.extension.shape == 0 {
+		return
+	}
+	number := n.extension.text
+	if !isNodeName(number) {
+		d.wrong(n.extension.rng, fmt.Sprintf("%q cannot be dialled", number), "use 1 to 64 digits, letters or one of . _ + * # -")
+		return
+	}
+	d.claim(t, n, number, n.extension.rng)
+}
+
+func (d *drafter) claim(t *draft, n *node, number string, rng hcl.Range) {
+	first := t.byNumber[number]
+	if first == nil {
+		t.byNumber[number] = n
+		return
+	}
+	if first == n {
+		return
+	}
+	where, what := first.extension.rng, "the extension of"
+	if first.extension.text != number {
+		where, what = first.rng, "the name of"
+	}
+	d.wrong(rng, fmt.Sprintf("%q is already %s %s", number, what, first.ref), "it stands at "+at(where)+"; choose another")
+}
+
+// short writes a duration the way people do: "1h" and not "1h0m0s".
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

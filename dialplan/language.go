@@ -1,0 +1,164 @@
+package dialplan
+
+import (
+	"sort"
+	"strings"
+)
+
+// shape is the type an attribute asks for.
+type shape uint8
+
+const (
+	shapeText       shape = iota + 1
+	shapeTexts            // list of texts
+	shapeNumber           // whole number
+	shapeFlag             // true or false
+	shapeDuration         // text like "20s"
+	shapeReference        // user.alice, ring.sales ...
+	shapeReferences       // list of them
+	shapeCall             // { from = user.bob, to = "201" }
+	shapeStatuses         // { "ring.sales" = 408 }
+)
+
+func (s shape) String() string {
+	switch s {
+	case shapeText:
+		return "a text in quotes"
+	case shapeTexts:
+		return `a list of texts, like ["a", "b"]`
+	case shapeNumber:
+		return "a whole number"
+	case shapeFlag:
+		return "true or false"
+	case shapeDuration:
+		return `a duration in quotes, like "20s"`
+	case shapeReference:
+		return "a node, like ring.sales"
+	case shapeReferences:
+		return "a list of nodes, like [user.alice, user.bob]"
+	case shapeCall:
+		return `a call, like { from = user.bob, to = "201" }`
+	case shapeStatuses:
+		return `answers of nodes, like { "ring.sales" = 408 }`
+	}
+	return "nothing"
+}
+
+// blockRule says what a block of one type may contain.
+type blockRule struct {
+	labels   int // 1: the block has a name
+	example  string
+	attrs    map[string]attrRule
+	blocks   map[string]*blockRule
+	later    bool // known to the language, not to this version
+	required []string
+}
+
+type attrRule struct {
+	shape shape
+	later bool
+}
+
+// language is every block that a plan may contain at its top, the ones of later versions included.
+func language() map[string]*blockRule {
+	otherwise := &blockRule{
+		example: "otherwise { go = ring.sales }", required: []string{"go"},
+		attrs: map[string]attrRule{"go": {shape: shapeReference}},
+	}
+	rules := map[string]*blockRule{
+		"dialplan": {
+			labels: 1, example: `dialplan "acme" { ... }`,
+			attrs: map[string]attrRule{
+				"format": {shape: shapeNumber}, "domains": {shape: shapeTexts}, "timezone": {shape: shapeText}, "country": {shape: shapeText},
+			},
+		},
+		"user": {
+			labels: 1, example: `user "alice" { ... }`,
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "voicemail": {later: true},
+			},
+		},
+		"ring": {
+			labels: 1, example: `ring "sales" { ... }`, required: []string{"members"},
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "strategy": {shape: shapeText},
+				"members": {shape: shapeReferences}, "timeout": {shape: shapeDuration},
+			},
+			blocks: map[string]*blockRule{"otherwise": otherwise},
+		},
+		"echo": {
+			labels: 1, example: `echo "test" { ... }`,
+			attrs: map[string]attrRule{"extension": {shape: shapeText}, "timeout": {shape: shapeDuration}},
+		},
+		"music": {
+			labels: 1, example: `music "hold" { ... }`,
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "play": {shape: shapeText}, "timeout": {shape: shapeDuration},
+			},
+		},
+		"test": {
+			labels: 1, example: `test "what should happen" { ... }`, required: []string{"call", "expect"},
+			attrs: map[string]attrRule{
+				"at": {shape: shapeText}, "call": {shape: shapeCall}, "given": {shape: shapeStatuses},
+				"expect": {shape: shapeReferences}, "dialled": {shape: shapeText},
+			},
+		},
+	}
+	for _, name := range laterBlocks() {
+		rules[name] = &blockRule{later: true}
+	}
+	return rules
+}
+
+func laterBlocks() []string {
+	return []string{
+		"app", "calendar", "conference", "did", "emergency", "feature", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
+	}
+}
+
+// nodeKinds are the blocks that a call can go to.
+func nodeKinds() []string { return []string{"user", "ring", "echo", "music"} }
+
+// laterFunctions are functions that a later version knows.
+func laterFunctions() []string { return []string{"cheapest", "open"} }
+
+func contains(words []string, word string) bool {
+	for _, w := range words {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+// names of a map in the order of the alphabet, so that messages never depend on map order.
+func names[V any](m map[string]V) []string {
+	all := make([]string, 0, len(m))
+	for name := range m {
+		all = append(all, name)
+	}
+	sort.Strings(all)
+	return all
+}
+
+// choice lists the words that a message offers: those of this version only.
+func (r *blockRule) choice() string {
+	var all []string
+	for _, name := range names(r.attrs) {
+		if !r.attrs[name].later {
+			all = append(all, name)
+		}
+	}
+	all = append(all, names(r.blocks)...)
+	return strings.Join(all, ", ")
+}
+
+func topChoice(rules map[string]*blockRule) string {
+	var all []string
+	for _, name := range names(rules) {
+		if !rules[name].later {
+			all = append(all, name)
+		}
+	}
+	return strings.Join(all, ", ")
+}

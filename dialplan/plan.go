@@ -1,0 +1,181 @@
+// Package dialplan answers one question: what should happen to this call?
+//
+// Operators write plans as HCL (*.dialplan.hcl): users, ring groups, echo tests, music, and tests of the plan itself.
+// Compile parses and checks the text, says every mistake with file, line and column, runs the plan's own test blocks
+// and makes an immutable Plan; nothing of HCL is kept, and HCL is never evaluated during a call. Plan.Route is a pure
+// function that takes a microsecond or less: it reads no clock, opens nothing, and may be called from any goroutine.
+// Store keeps the versions of the plan as a machine that a replicated log drives.
+//
+// The package imports nothing else of Tandem.
+package dialplan
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Source is one file of a plan. Name stands in diagnostics and traces.
+type Source struct {
+	Name string `json:"name"`
+	Text []byte `json:"text"`
+}
+
+// Position is a place in a Source; the zero Position is nowhere in the plan.
+type Position struct {
+	File string
+	Line int // from 1
+	Col  int // from 1, in characters
+}
+
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+}
+
+// Plan is a compiled dialplan of all tenants. It is immutable; a nil Plan is an empty one.
+type Plan struct {
+	hash     string
+	warnings int
+	tenants  []tenant // in the order of their names
+	byName   map[string]int32
+	byDomain map[string]int32 // lower case, without a final dot
+}
+
+// Tenant is what a plan says about one tenant.
+type Tenant struct {
+	Name     string
+	Domains  []string // lower case
+	TimeZone string   // IANA name, "UTC" when the plan names none
+	Country  string   // calling code without "+", "" when the plan names none
+	Users    []User   // in the order of their names
+	Nodes    int      // users, ring groups, ... together
+	Tests    int
+	At       Position
+}
+
+// User is an account that the plan names.
+type User struct {
+	Name      string
+	Extension string // "" = none
+	Display   string
+	Groups    []string
+	At        Position
+}
+
+// tenant is the compiled form: numbers are what can be dialled, entries what happens then.
+type tenant struct {
+	public  Tenant
+	numbers map[string]int32 // dialled -> index in entries
+	entries []entry
+	users   map[string]int32 // user name or extension -> index in public.Users
+	reject  entry            // for numbers that nobody has
+}
+
+// entry is one number with its finished route; the slices are shared by all calls and never written again.
+type entry struct {
+	steps []Step
+	trace []Trace
+}
+
+// Hash identifies the text the plan was compiled from: SHA-256 in hex over names and texts.
+func (p *Plan) Hash() string {
+	if p == nil {
+		return ""
+	}
+	return p.hash
+}
+
+// Tenants lists what the plan says about each tenant, in the order of their names. Treat it as read-only.
+func (p *Plan) Tenants() []Tenant {
+	if p == nil {
+		return nil
+	}
+	all := make([]Tenant, len(p.tenants))
+	for i := range p.tenants {
+		all[i] = p.tenants[i].public
+	}
+	return all
+}
+
+// TenantOf finds the tenant that a SIP domain belongs to. host may carry a port, brackets, a final dot and capitals.
+// A lone tenant also answers for every IP address and for "localhost".
+func (p *Plan) TenantOf(host string) (name string, ok bool) {
+	if p == nil || len(p.tenants) == 0 {
+		return "", false
+	}
+	var buffer [256]byte
+	plain, address := plainHost(host, buffer[:0])
+	if id, found := p.byDomain[string(plain)]; found {
+		return p.tenants[id].public.Name, true
+	}
+	if len(p.tenants) == 1 && (address || string(plain) == "localhost") {
+		return p.tenants[0].public.Name, true
+	}
+	return "", false
+}
+
+// plainHost appends host to dst without port, brackets and final dot, names in lower case, addresses in canonical form;
+// what is no host comes out empty. It does not allocate when dst is large enough.
+func plainHost(host string, dst []byte) (plain []byte, address bool) {
+	if strings.HasPrefix(host, "[") {
+		end := strings.IndexByte(host, ']')
+		if end < 0 {
+			return dst, false
+		}
+		host = host[1:end]
+	} else if i := strings.IndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i+1:], ':') < 0 {
+		host = host[:i]
+	}
+	host = strings.TrimSuffix(host, ".")
+	if host == "" || len(host) > cap(dst) {
+		return dst, false
+	}
+	if last := host[len(host)-1]; last >= '0' && last <= '9' || strings.IndexByte(host, ':') >= 0 {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			return addr.Unmap().AppendTo(dst), true
+		}
+	}
+	for i := 0; i < len(host); i++ {
+		c := host[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst, false
+}
+
+// User finds a user that the plan names, by user name or extension.
+func (p *Plan) User(tenantName, nameOrExtension string) (User, bool) {
+	t := p.tenant(tenantName)
+	if t == nil {
+		return User{}, false
+	}
+	i, ok := t.users[nameOrExtension]
+	if !ok {
+		return User{}, false
+	}
+	return t.public.Users[i], true
+}
+
+func (p *Plan) tenant(name string) *tenant {
+	if p == nil {
+		return nil
+	}
+	i, ok := p.byName[name]
+	if !ok {
+		return nil
+	}
+	return &p.tenants[i]
+}
+
+const (
+	userTimeout = 60 * time.Second // how long a user's phones ring
+	ringTimeout = 30 * time.Second // a ring group that names no timeout
+	playTimeout = time.Hour        // echo and music that name no timeout
+	toneTimeout = 30 * time.Second // tones that name no timeout
+)

@@ -1,0 +1,135 @@
+package dialplan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// addTest reads a test block; its references are checked when it runs, all nodes are known then.
+func (d *drafter) addTest(t *draft, b block) {
+	if first, twice := t.testName[b.label]; twice {
+		d.wrong(b.named, fmt.Sprintf("a test %q is already there", b.label), "the first is at "+at(first))
+		return
+	}
+	t.testName[b.label] = b.named
+	if b.broken {
+		return
+	}
+	test := &planTest{name: b.label, rng: b.named, expect: b.attrs["expect"], dialled: b.attrs["dialled"]}
+	ok := d.readCall(test, b.attrs["call"])
+	ok = d.readTime(test, b) && ok
+	ok = d.readGiven(test, t, b.attrs["given"]) && ok
+	t.mentions = append(t.mentions, test.expect.items...)
+	if ok {
+		t.mentions = append(t.mentions, test.from)
+		t.tests = append(t.tests, test)
+	}
+}
+
+func (d *drafter) readCall(test *planTest, call value) bool {
+	ok := true
+	seen := map[string]bool{}
+	for _, f := range call.fields {
+		if seen[f.name] {
+			d.wrong(f.rng, fmt.Sprintf("%s stands here twice", f.name), "")
+			ok = false
+		}
+		seen[f.name] = true
+		switch {
+		case f.name == "from" && f.value.shape == shapeReference && f.value.ref.kind == "user":
+			test.from = f.value
+		case f.name == "from":
+			d.wrong(f.value.rng, "from takes a user, like user.bob", "calls from outside are not available in this version yet")
+			ok = false
+		case f.name == "to" && f.value.shape == shapeText:
+			test.to = f.value.text
+		case f.name == "to":
+			d.wrong(f.value.rng, "to takes what is dialled, a text in quotes", `like "201"`)
+			ok = false
+		default:
+			d.wrong(f.rng, fmt.Sprintf("a call has no %q%s", f.name, didYouMean(f.name, []string{"from", "to"})), `write { from = user.bob, to = "201" }`)
+			ok = false
+		}
+	}
+	for _, name := range []string{"from", "to"} {
+		if !seen[name] {
+			d.wrong(call.rng, "this call has no "+name, `write { from = user.bob, to = "201" }`)
+			ok = false
+		}
+	}
+	return ok
+}
+
+func (d *drafter) readTime(test *planTest, b block) bool {
+	v, set := b.attrs["at"]
+	if !set {
+		return true
+	}
+	var err error
+	if test.at, err = time.Parse("2006-01-02 15:04", v.text); err != nil {
+		d.wrong(v.rng, fmt.Sprintf("%q is not a time", v.text), `write date and time, like "2026-11-23 10:00"`)
+	}
+	return err == nil
+}
+
+func (d *drafter) readGiven(test *planTest, t *draft, given value) bool {
+	ok := true
+	test.given = make(map[string]int, len(given.fields))
+	for _, f := range given.fields {
+		status := f.value.number
+		if f.value.shape != shapeNumber || status < 200 || status > 699 {
+			d.wrong(f.value.rng, "an answer is a final SIP status, 200 to 699", `like { "ring.sales" = 408 }`)
+			ok = false
+		}
+		if _, twice := test.given[f.name]; twice {
+			d.wrong(f.rng, fmt.Sprintf("%s stands here twice", f.name), "")
+			ok = false
+		}
+		test.given[f.name] = int(status)
+		kind, name, dotted := strings.Cut(f.name, ".")
+		if !dotted || !contains(nodeKinds(), kind) {
+			d.wrong(f.rng, fmt.Sprintf("%q is not the name of a node", f.name), `like { "ring.sales" = 408 }`)
+			ok = false
+			continue
+		}
+		t.mentions = append(t.mentions, value{shape: shapeReference, ref: ref{kind, name}, rng: f.rng})
+	}
+	return ok
+}
+
+// runTests sends each test's call through the finished plan.
+func (d *diagnostics) runTests(p *Plan, t *draft) {
+	for _, test := range t.tests {
+		r := p.Route(Call{Tenant: t.name, FromUser: test.from.ref.name, To: test.to, At: test.at, Given: test.given}, nil)
+		got, want := strings.Join(r.Nodes(), ", "), test.expected()
+		if got != want {
+			if got == "" {
+				got = "nothing"
+			}
+			if want == "" {
+				want = "nothing"
+			}
+			d.wrong(test.expect.rng, fmt.Sprintf("test %q failed: the call goes to %s, expected %s", test.name, got, want), r.inOneLine())
+		}
+		if test.dialled.shape != 0 && r.Dialled != test.dialled.text {
+			d.wrong(test.dialled.rng, fmt.Sprintf("test %q failed: dialled is %q, expected %q", test.name, r.Dialled, test.dialled.text), "")
+		}
+	}
+}
+
+func (test *planTest) expected() string {
+	var nodes []string
+	for _, v := range test.expect.items {
+		nodes = append(nodes, v.ref.String())
+	}
+	return strings.Join(nodes, ", ")
+}
+
+func (r Route) inOneLine() string {
+	var lines []string
+	for _, t := range r.Trace {
+		lines = append(lines, t.String())
+	}
+	return strings.Join(lines, "; ")
+}

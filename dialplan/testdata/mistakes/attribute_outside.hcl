@@ -1,0 +1,3 @@
+dialplan "acme" {}
+extension = "201"
+user = "alice"

@@ -1,0 +1,4 @@
+dialplan "acme" {}
+user "alice" {
+  display = "café"
+}

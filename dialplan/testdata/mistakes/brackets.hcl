@@ -1,0 +1,4 @@
+dialplan "acme" {}
+ring "sales" {
+  members = [user.alice, user.bob
+}

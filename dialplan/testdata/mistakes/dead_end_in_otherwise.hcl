@@ -1,0 +1,7 @@
+dialplan "acme" {}
+user "alice" {}
+ring "a" {
+  extension = "1"
+  members   = [user.alice]
+  otherwise {}
+}

@@ -1,0 +1,4 @@
+-- a.hcl --
+dialplan "acme" {}
+-- a.hcl --
+dialplan "acme" {}

@@ -1,0 +1,6 @@
+dialplan "acme" {}
+user "alice" {
+  display = <<EOT
+Alice
+EOT
+}

@@ -1,0 +1,4 @@
+dialplan "acme" {}
+user "alice" {
+  extension = "${prefix}201"
+}

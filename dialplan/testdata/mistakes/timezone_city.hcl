@@ -1,0 +1,3 @@
+dialplan "acme" {
+  timezone = "new york"
+}

@@ -1,0 +1,3 @@
+dialplan "acme" {}
+dialplan "other" {}
+user "alice" { extension = "201" }

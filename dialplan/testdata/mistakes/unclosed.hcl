@@ -1,0 +1,3 @@
+dialplan "acme" {}
+user "alice" {
+  extension = "201"

@@ -1,0 +1,3 @@
+dialplan "acme" {}
+usr "alice" {}
+frobnicate "x" {}
