@@ -1,0 +1,140 @@
+// Package message turns SIP bytes into something one can ask questions of, and questions answered into bytes again
+// (RFC 3261 §7, §20, §25).
+//
+// A Message is an index over the text as it arrived: where each header line begins, which header it is, where the body
+// starts. Nothing is decoded before somebody asks for it, and what nobody touches leaves the proxy byte for byte as it
+// came, compact names, odd spacing and unknown headers included (RFC 3261 §16.6 step 1). The text is a Go string, so every
+// field handed out is a substring that stays valid for ever; whoever keeps one for longer than a call should clone it,
+// or the whole message stays in memory with it.
+package message
+
+import (
+	"strings"
+)
+
+// Limits of one message. They are properties of the index (offsets are 16 bits wide) and of sanity, not of the RFC.
+const (
+	MaxBytes   = 65535 // start line, headers and body together
+	MaxHeaders = 256   // header lines
+)
+
+// A Message is one SIP request or response. The zero value is ready for Parse; a Message may be parsed into again, which
+// reuses its index. A Message that is not being parsed into may be read from any goroutine.
+type Message struct {
+	raw     string // the whole message, folded lines unfolded in place
+	headers []Header
+	first   [numIDs]int16 // index of the first line of each known header, plus one; 0 is absent
+
+	request bool
+	Method  string // of a request, or of a response's CSeq once that was read
+	URI     string // Request-URI as written
+	Version string // "SIP/2.0" when valid
+	Status  int    // of a response, 100..699
+	Reason  string
+	body    int // offset of the body in raw
+	end     int // offset behind the body: raw may hold more than Content-Length says (datagrams, RFC 3261 §18.3)
+}
+
+// A Header is one header line. Name and Value are substrings of the message; Value has no white space around it.
+type Header struct {
+	ID    ID
+	Name  string
+	Value string
+	start uint16 // offset of the line in raw
+	end   uint16 // offset behind its CRLF
+}
+
+// IsRequest tells a request from a response.
+func (m *Message) IsRequest() bool { return m.request }
+
+// Raw is the text of the message as it was parsed, without bytes behind the body.
+func (m *Message) Raw() string { return m.raw[:m.end] }
+
+// Body is the message body, empty when there is none.
+func (m *Message) Body() string { return m.raw[m.body:m.end] }
+
+// Headers are the header lines in the order they stand. The slice belongs to the Message.
+func (m *Message) Headers() []Header { return m.headers }
+
+// Get is the value of the first line of a header, "" when it is absent. Has tells an empty header from an absent one.
+func (m *Message) Get(id ID) string {
+	if i := m.first[id]; i > 0 {
+		return m.headers[i-1].Value
+	}
+	return ""
+}
+
+// Has tells whether a header is there at all.
+func (m *Message) Has(id ID) bool { return m.first[id] > 0 }
+
+// Index is the position in Headers of the first line of a header, -1 when it is absent.
+func (m *Message) Index(id ID) int { return int(m.first[id]) - 1 }
+
+// Count is the number of lines of a header.
+func (m *Message) Count(id ID) int {
+	n := 0
+	for i := m.Index(id); i >= 0 && i < len(m.headers); i++ {
+		if m.headers[i].ID == id {
+			n++
+		}
+	}
+	return n
+}
+
+// Lookup finds a header by its name, which need not be one that has an ID. The compact name is not tried.
+func (m *Message) Lookup(name string) (value string, ok bool) {
+	for i := range m.headers {
+		if strings.EqualFold(m.headers[i].Name, name) {
+			return m.headers[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// Values calls yield for every value of a header, over all its lines and the commas within them (RFC 3261 §7.3.1).
+// It stops when yield says false. Authentication headers are not lists: read them by line.
+func (m *Message) Values(id ID, yield func(value string) bool) {
+	for i := m.Index(id); i >= 0 && i < len(m.headers); i++ {
+		if m.headers[i].ID != id {
+			continue
+		}
+		for rest := m.headers[i].Value; rest != ""; {
+			var v string
+			if v, rest = CutValue(rest); v != "" && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// List collects Values into a slice.
+func (m *Message) List(id ID) []string {
+	var out []string
+	m.Values(id, func(v string) bool { out = append(out, v); return true })
+	return out
+}
+
+// HasToken tells whether a comma-separated list of tokens (Require, Supported, Allow) names one, whatever its case.
+func (m *Message) HasToken(id ID, token string) bool {
+	found := false
+	m.Values(id, func(v string) bool { found = strings.EqualFold(v, token); return !found })
+	return found
+}
+
+// CallID is the value of Call-ID.
+func (m *Message) CallID() string { return m.Get(CallID) }
+
+// FromTag is the tag of From, "" when there is none (RFC 2543 peers).
+func (m *Message) FromTag() string { return Tag(m.Get(From)) }
+
+// ToTag is the tag of To, "" outside a dialog.
+func (m *Message) ToTag() string { return Tag(m.Get(To)) }
+
+// CSeq is the sequence number and method of CSeq; ok is false when it does not parse (RFC 3261 §20.16).
+func (m *Message) CSeq() (number uint32, method string, ok bool) { return ParseCSeq(m.Get(CSeq)) }
+
+// TopVia parses the first Via value.
+func (m *Message) TopVia() (Via, error) {
+	v, _ := CutValue(m.Get(ViaID))
+	return ParseVia(v)
+}
