@@ -1,0 +1,50 @@
+# `make` alone prints this file's targets.
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=internal/tools/go.mod
+FUZZTIME ?= 30s
+ARGS     ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race interop fuzz bench check fmt cover vuln
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## build bin/tandem, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/tandem ./cmd/tandem
+
+demo: build ## build and run the demo: four phones, nothing to configure (ARGS="--password x" passes flags)
+	exec bin/tandem demo $(ARGS)
+
+test: ## install what the tests need (apt-get), then run all of them: make race, make interop
+	internal/tools/install-peers.sh compiler phones
+	@$(MAKE) --no-print-directory race interop
+
+race: ## run the tests that need no other program, with the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 10m ./...
+
+interop: ## run the tests with real phones: sipp, baresip, linphone
+	$(GO) test -count=1 -tags interop -timeout 10m ./internal/interop/...
+
+fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one package
+	FUZZTIME=$(FUZZTIME) internal/tools/fuzz.sh $(PKG)
+
+bench: ## measure Tandem beside Kamailio and rtpengine on this machine, and print the tables
+	internal/tools/install-peers.sh servers
+	bench/run.sh $(ARGS)
+
+check: ## quick and always green: formatting, vet, staticcheck, architecture, dead code, tidy modules
+	GO="$(GO)" internal/tools/check.sh
+
+fmt: ## format all Go files
+	$(TOOL) gofumpt -w .
+
+cover: ## say how much of the code the tests reach
+	@mkdir -p bin
+	$(GO) test -coverpkg=./... -coverprofile=bin/cover.out ./... >/dev/null
+	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+	@echo "more: $(GO) tool cover -html=bin/cover.out"
+
+vuln: ## ask the Go vulnerability database about our dependencies (needs the internet)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.6.0 ./...
