@@ -1,0 +1,175 @@
+package rtpengine
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"time"
+)
+
+// app answers in a leg's place: it echoes, plays, or listens in silence. Its shard owns it.
+type app struct {
+	echo   bool
+	sound  []byte // of the chosen law; nil when nothing plays
+	at     int    // next sample of sound
+	listed bool   // in the relay's players
+
+	payload uint8 // G.711 payload type that playing uses
+	ssrc    uint32
+	seq     uint16 // last sent
+	stamp   uint32 // last sent
+	sentAt  int64
+	talked  bool // something has been sent: seq and stamp are in use
+	marker  bool // next packet starts a talk spurt
+	packets uint32
+	octets  uint32
+	report  int64 // when the last report went
+
+	// Echo: what is added to the phone's numbers, per source of the phone.
+	from     uint32
+	seqAdd   uint16
+	stampAdd uint32
+
+	packet [12 + frameSamples]byte
+	words  [96]byte // RTCP
+}
+
+func newApp() *app {
+	return &app{ssrc: rand.Uint32(), seq: uint16(rand.Uint32() >> 17), stamp: rand.Uint32(), payload: payloadPCMU, marker: true}
+}
+
+const (
+	reportEvery = 5 * time.Second
+	// catchUp is how many packets a late player sends at once; beyond them it skips.
+	catchUp = 3
+)
+
+// rtp takes a packet of the phone.
+func (a *app) rtp(r *relay, l *leg, h *rtpHeader, b []byte) {
+	if !a.echo {
+		return
+	}
+	if !l.open {
+		r.drop(l, DropHold)
+		return
+	}
+	if a.from != h.ssrc || !a.talked {
+		a.from = h.ssrc
+		a.seqAdd = a.seq + 1 - h.seq
+		a.stampAdd = a.stamp + frameSamples - h.stamp
+	}
+	seq, stamp := h.seq+a.seqAdd, h.stamp+a.stampAdd
+	if d := seq - a.seq; d < 1<<15 {
+		a.seq, a.stamp = seq, stamp
+	}
+	binary.BigEndian.PutUint16(b[2:], seq)
+	binary.BigEndian.PutUint32(b[4:], stamp)
+	binary.BigEndian.PutUint32(b[8:], a.ssrc)
+	a.send(r, l, b, len(b)-h.body)
+}
+
+// rtcp takes a control packet of the phone. Its wish for a full picture goes back to it, since the
+// picture that it sees is its own.
+func (a *app) rtcp(r *relay, l *leg, b []byte) {
+	if a.echo && l.quality.started && wantsKeyframe(b) {
+		n := a.compose(r, l)
+		n += copy(a.words[n:], []byte{0x81, rtcpPSFB, 0, 2})
+		binary.BigEndian.PutUint32(a.words[n:], a.ssrc)
+		binary.BigEndian.PutUint32(a.words[n+4:], l.quality.ssrc)
+		l.send(rtcp, a.words[:n+8])
+	}
+}
+
+func (a *app) send(r *relay, l *leg, b []byte, octets int) {
+	switch l.send(rtp, b) {
+	case sent:
+		r.passed(l)
+	case nowhere:
+		r.drop(l, DropUnlatched)
+		return
+	case failed:
+		r.drop(l, DropSend)
+	}
+	a.talked, a.sentAt = true, r.now
+	a.packets++
+	a.octets += uint32(octets)
+	if r.now-a.report >= int64(reportEvery) {
+		if a.report != 0 {
+			l.send(rtcp, a.words[:a.compose(r, l)])
+		}
+		a.report = r.now
+	}
+}
+
+// play gives every player its packets for n elapsed packet times.
+func (s *shard) play(n int) {
+	skip := max(0, n-catchUp)
+	for _, l := range s.players {
+		if skip > 0 {
+			l.app.skip(skip)
+		}
+		for range n - skip {
+			l.app.frame(&s.relay, l)
+		}
+	}
+	if skip > 0 && len(s.players) > 0 {
+		s.lateTicks.Add(uint64(skip))
+	}
+}
+
+// skip lets packet times pass unsent: the clock runs on, the sequence does not.
+func (a *app) skip(n int) {
+	a.at = (a.at + n*frameSamples) % len(a.sound)
+	a.stamp += uint32(n * frameSamples)
+}
+
+// frame sends 20 ms of the sound.
+func (a *app) frame(r *relay, l *leg) {
+	if !l.ready || !l.open {
+		a.skip(1)
+		a.marker = true
+		return
+	}
+	b := a.packet[:]
+	a.seq++
+	a.stamp += frameSamples
+	b[0], b[1] = 2<<6, a.payload
+	if a.marker {
+		b[1] |= 0x80
+		a.marker = false
+	}
+	binary.BigEndian.PutUint16(b[2:], a.seq)
+	binary.BigEndian.PutUint32(b[4:], a.stamp)
+	binary.BigEndian.PutUint32(b[8:], a.ssrc)
+	copy(b[12:], a.sound[a.at:a.at+frameSamples])
+	a.at = (a.at + frameSamples) % len(a.sound)
+	a.send(r, l, b, frameSamples)
+}
+
+// compose writes SR with one report block, and SDES with the CNAME (RFC 3550 §6.4.1, §6.5), into words.
+func (a *app) compose(r *relay, l *leg) int {
+	b := binary.BigEndian.AppendUint32(a.words[:0], 2<<30|rtcpSR<<16|6)
+	b = binary.BigEndian.AppendUint32(b, a.ssrc)
+	wall := r.epoch + r.now
+	b = binary.BigEndian.AppendUint32(b, uint32(wall/1e9+ntpEpoch))
+	b = binary.BigEndian.AppendUint32(b, uint32(uint64(wall%1e9)<<32/1e9))
+	b = binary.BigEndian.AppendUint32(b, a.stamp)
+	b = binary.BigEndian.AppendUint32(b, a.packets)
+	b = binary.BigEndian.AppendUint32(b, a.octets)
+	if l.quality.started {
+		b[0] |= 1
+		b[3] += 6
+		fraction, lost, highest, jitter := l.quality.block()
+		b = binary.BigEndian.AppendUint32(b, l.quality.ssrc)
+		b = binary.BigEndian.AppendUint32(b, uint32(fraction)<<24|uint32(lost)&0xffffff)
+		b = binary.BigEndian.AppendUint32(b, highest)
+		b = binary.BigEndian.AppendUint32(b, jitter)
+		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0) // LSR, DLSR: no round trip is measured
+	}
+	b = append(b, 2<<6|1, 202, 0, 4)
+	b = binary.BigEndian.AppendUint32(b, a.ssrc)
+	b = append(b, 1, 6, 't', 'a', 'n', 'd', 'e', 'm', 0, 0, 0, 0)
+	return len(b)
+}
+
+// ntpEpoch is the seconds from 1900 to 1970.
+const ntpEpoch = 2208988800

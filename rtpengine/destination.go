@@ -1,0 +1,23 @@
+package rtpengine
+
+import "net/netip"
+
+// destination is where a component's packets go.
+type destination struct {
+	valid  bool
+	family int
+	addr   netip.AddrPort
+	raw    rawAddr
+}
+
+func (d *destination) set(addr netip.AddrPort) {
+	*d = destination{valid: true, family: familyOf(addr.Addr()), addr: addr}
+	d.raw.set(addr)
+}
+
+// take adopts a source that packets came from, in the kernel's own form.
+func (d *destination) take(addr netip.AddrPort, raw *rawAddr) {
+	*d = destination{valid: true, family: familyOf(addr.Addr()), addr: addr, raw: *raw}
+}
+
+func (d *destination) clear() { *d = destination{} }

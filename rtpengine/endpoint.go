@@ -1,0 +1,423 @@
+package rtpengine
+
+import (
+	"bytes"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Endpoint is a leg that Tandem answers itself: the echo test, music, tones. Choose Echo or Play
+// before Answer or Offer, because the answer depends on it: echo takes any codec and video, playing
+// takes G.711. Both may be called again in the middle of the call. All methods may be called from any
+// goroutine.
+type Endpoint struct {
+	engine *Engine
+	cfg    SessionConfig
+	shard  *shard
+
+	mu      sync.Mutex
+	closed  bool
+	echo    bool
+	sound   *sound // what plays, nil when nothing does
+	legs    []*leg // by position of the m-line, nil where rejected
+	kinds   []string
+	payload []int // chosen G.711 payload type by m-line; -1 none
+	family  int   // of our Offer
+	origin  origin
+	watch   watch
+}
+
+// NewEndpoint makes an endpoint without media: silent until Echo or Play, deaf until Answer.
+func (e *Engine) NewEndpoint(c SessionConfig) (*Endpoint, error) {
+	p := &Endpoint{engine: e, cfg: c, shard: e.choose(), origin: newOrigin()}
+	if err := e.join(p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Answer takes the phone's offer, or its next one in a re-INVITE, puts it in force and returns our
+// answer. src is where its signalling came from. Errors are those of Session.Offer.
+func (p *Endpoint) Answer(offer []byte, src netip.Addr) ([]byte, error) {
+	d, err := p.engine.parse(offer)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.engine.acceptable(d); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	st, err := p.engine.hear(d, src)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := p.choose(d, st)
+	if err != nil {
+		return nil, err
+	}
+	address := p.engine.local(st.family, firstAddr(st, src))
+	var body bytes.Buffer
+	for i := range d.sections {
+		if err := p.answerSection(&body, &d.sections[i], &st.lines[i], i, chosen[i], st.family, address); err != nil {
+			return nil, err
+		}
+	}
+	p.enforce(st)
+	return p.describe(address, body.Bytes()), nil
+}
+
+func firstAddr(st *statement, src netip.Addr) netip.Addr {
+	for _, l := range st.lines {
+		if l.addr[rtp].IsValid() {
+			return l.addr[rtp].Addr()
+		}
+	}
+	return src
+}
+
+// choose picks the formats to accept of each section and clears active where there are none.
+func (p *Endpoint) choose(d *description, st *statement) ([][]string, error) {
+	chosen := make([][]string, len(d.sections))
+	some, asked := false, false
+	for i := range d.sections {
+		l := &st.lines[i]
+		if !l.active {
+			continue
+		}
+		asked = true
+		switch {
+		case p.echo && d.sections[i].kind != "text":
+			chosen[i] = d.sections[i].formats
+		case d.sections[i].kind == "audio":
+			chosen[i] = playable(&d.sections[i])
+		}
+		l.active = len(chosen[i]) > 0
+		some = some || l.active
+	}
+	if asked && !some {
+		p.engine.rejected.Add(1)
+		return nil, reject(488, 305, "G.711 audio (PCMU or PCMA) is needed here")
+	}
+	return chosen, nil
+}
+
+// playable keeps the first G.711 format and telephone-event (RFC 4733 §2.5: it may accompany any audio).
+func playable(s *section) []string {
+	var out []string
+	for _, format := range s.formats {
+		if format == "0" || format == "8" {
+			out = append(out, format)
+			break
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	for _, format := range s.formats {
+		if name := s.mapping(format); strings.EqualFold(name, "telephone-event/8000") {
+			out = append(out, format)
+		}
+	}
+	return out
+}
+
+func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, address netip.Addr) error {
+	for len(p.legs) <= i {
+		p.legs, p.kinds, p.payload = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1)
+	}
+	p.kinds[i] = strings.Clone(s.kind)
+	if !l.active {
+		put(out, "m=", s.kind, " 0 ", s.proto, " ", strings.Join(s.formats, " "))
+		return nil
+	}
+	pair, err := p.openLeg(i, family)
+	if err != nil {
+		return err
+	}
+	p.payload[i] = g711Of(formats)
+	put(out, "m=", s.kind, " ", strconv.Itoa(int(pair.port)), " ", s.proto, " ", strings.Join(formats, " "))
+	for _, line := range s.lines {
+		if echoedLine(line, formats) {
+			put(out, line)
+		}
+	}
+	dir := s.dir
+	if s.noReceive {
+		dir &^= recvonly
+	}
+	put(out, "a=", dir.reverse().String())
+	if s.mux {
+		put(out, "a=rtcp-mux")
+	}
+	return nil
+}
+
+func g711Of(formats []string) int {
+	for _, format := range formats {
+		if format == "0" || format == "8" {
+			n, _ := strconv.Atoi(format)
+			return n
+		}
+	}
+	return -1
+}
+
+// echoedLine reports whether an offered line is true of our answer too: what it says of accepted
+// formats, and the wish for full pictures, which an echo can honour.
+func echoedLine(line string, formats []string) bool {
+	for _, prefix := range [...]string{"a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"} {
+		value, ok := strings.CutPrefix(line, prefix)
+		if !ok {
+			continue
+		}
+		format, rest, _ := strings.Cut(value, " ")
+		if prefix == "a=rtcp-fb:" {
+			if rest != "nack pli" && rest != "ccm fir" {
+				return false
+			}
+			if format == "*" {
+				return true
+			}
+		}
+		for _, f := range formats {
+			if f == format {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p *Endpoint) openLeg(i, family int) (*pair, error) {
+	if p.legs[i] == nil {
+		p.legs[i] = &leg{app: newApp()}
+	}
+	return p.engine.openPair(p.shard, p.legs[i], family)
+}
+
+// describe puts the session part before the m-lines.
+func (p *Endpoint) describe(address netip.Addr, body []byte) []byte {
+	at := family(address) + " " + address.String()
+	p.origin.bump(p.engine.seed, append(bytes.Clone(body), at...))
+	var out bytes.Buffer
+	put(&out, "v=0")
+	put(&out, "o=tandem ", strconv.FormatUint(p.origin.id, 10), " ", strconv.FormatUint(p.origin.version, 10), " IN ", at)
+	put(&out, "s=-")
+	put(&out, "c=IN ", at)
+	put(&out, "t=0 0")
+	out.Write(body)
+	return out.Bytes()
+}
+
+// Offer makes our own offer of G.711 audio, for an INVITE that carried none; Accept takes its answer.
+func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	family, err := p.engine.familyFor(dst)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.legs) == 0 {
+		p.legs, p.kinds, p.payload = []*leg{nil}, []string{"audio"}, []int{-1}
+	}
+	pair, err := p.openLeg(0, family)
+	if err != nil {
+		return nil, err
+	}
+	p.family = family
+	var body bytes.Buffer
+	put(&body, "m=audio ", strconv.Itoa(int(pair.port)), " RTP/AVP 0 8 101")
+	put(&body, "a=rtpmap:0 PCMU/8000")
+	put(&body, "a=rtpmap:8 PCMA/8000")
+	put(&body, "a=rtpmap:101 telephone-event/8000")
+	put(&body, "a=fmtp:101 0-15")
+	put(&body, "a=ptime:20")
+	put(&body, "a=sendrecv")
+	return p.describe(p.engine.local(family, dst), body.Bytes()), nil
+}
+
+// Accept puts the phone's answer to our Offer in force.
+func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
+	d, err := p.engine.parse(answer)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return ErrClosed
+	case len(p.legs) == 0 || p.legs[0] == nil:
+		return ErrNoOffer
+	}
+	st, err := p.engine.hear(d, src)
+	if err != nil {
+		return err
+	}
+	if len(st.lines) == 0 || !st.lines[0].active {
+		return reject(488, 305, "The answer takes no audio")
+	}
+	if p.payload[0] = g711Of(d.sections[0].formats); p.payload[0] < 0 {
+		return reject(488, 305, "The answer takes no G.711 audio")
+	}
+	st.lines[0].mux = false // we did not offer it
+	p.enforce(st)
+	return nil
+}
+
+// enforce orders the shard to serve what the phone said.
+func (p *Endpoint) enforce(st *statement) {
+	var setups []*setup
+	expected := false
+	for i, g := range p.legs {
+		if g == nil {
+			continue
+		}
+		var l said
+		if i < len(st.lines) {
+			l = st.lines[i]
+		}
+		open := l.active && l.dir&recvonly != 0
+		expected = expected || l.active && l.dir&sendonly != 0
+		setups = append(setups, &setup{
+			leg: g, rates: merge(l.clocks), addr: l.addr, from: st.from,
+			mux: l.mux, open: open, active: l.active, rearm: l.active,
+		})
+	}
+	p.watch.arm(expected, p.engine.now())
+	p.shard.order(func(sh *shard) {
+		for _, t := range setups {
+			t.leg.apply(t, sh.now)
+		}
+	})
+	p.perform()
+}
+
+// Echo sends everything that was accepted back to the phone, under a source of our own.
+func (p *Endpoint) Echo() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	if p.sound != nil {
+		p.engine.stopPlaying()
+	}
+	p.echo, p.sound = true, nil
+	p.perform()
+}
+
+// Play sends a sound, over and over: "music", "tone:ring", "tone:busy", "tone:congestion" or "tone:dial".
+func (p *Endpoint) Play(name string) error {
+	snd, err := p.engine.sounds.get(name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	if p.sound == nil {
+		p.engine.startPlaying()
+	}
+	p.echo, p.sound = false, snd
+	p.perform()
+	return nil
+}
+
+// perform orders the shard to do on every leg what Echo or Play last asked for.
+func (p *Endpoint) perform() {
+	legs, payloads := append([]*leg(nil), p.legs...), append([]int(nil), p.payload...)
+	echo, snd := p.echo, p.sound
+	p.shard.order(func(sh *shard) {
+		for i, g := range legs {
+			switch {
+			case g == nil:
+			case snd != nil && payloads[i] >= 0:
+				payload := uint8(payloads[i])
+				if law := snd.law(payload); !g.app.plays(law) {
+					sh.enlist(g, law, payload)
+				}
+			default:
+				sh.delist(g)
+				g.app.echo = echo
+			}
+		}
+	})
+}
+
+// plays reports whether this very sound is playing.
+func (a *app) plays(law []byte) bool { return a.listed && &a.sound[0] == &law[0] }
+
+// silent is housekeeping's question.
+func (p *Endpoint) silent(now int64) {
+	var last int64
+	p.mu.Lock()
+	for _, g := range p.legs {
+		if g != nil {
+			last = max(last, g.tally.lastSeen.Load())
+		}
+	}
+	d, news := p.watch.check(last, now, p.engine.cfg.Silence)
+	news = news && !p.closed
+	p.mu.Unlock()
+	if news {
+		p.engine.tellSilence(&p.cfg, A, d)
+	}
+}
+
+// Stats give the phone as side A; Forwarded counts what we sent it.
+func (p *Endpoint) Stats() SessionStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := SessionStats{ID: p.cfg.ID}
+	now := p.engine.now()
+	for i, g := range p.legs {
+		m := MediaStats{Kind: p.kinds[i]}
+		if g != nil {
+			m.Sides[A] = g.stats(now)
+		}
+		st.Media = append(st.Media, m)
+	}
+	return st
+}
+
+// Close ends the endpoint and shuts its ports. It may be called more than once.
+func (p *Endpoint) Close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	if p.sound != nil {
+		p.engine.stopPlaying()
+	}
+	legs := p.legs
+	p.mu.Unlock()
+	p.engine.leave(p)
+	var pairs []*pair
+	for _, g := range legs {
+		if g != nil {
+			pairs = appendPairs(pairs, g)
+		}
+	}
+	p.shard.order(func(sh *shard) {
+		for _, g := range legs {
+			if g != nil {
+				sh.delist(g)
+			}
+		}
+	})
+	p.engine.closePairs(p.shard, pairs)
+}

@@ -1,0 +1,340 @@
+package rtpengine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors that callers branch on.
+var (
+	ErrClosed  = errors.New("rtpengine: closed")
+	ErrBusy    = errors.New("rtpengine: too many sessions")       // Config.MaxSessions; signalling answers 503
+	ErrNoOffer = errors.New("rtpengine: no offer to answer here") // an answer without offer, or from the offerer
+)
+
+// Config sets an Engine up. The zero value of every field but Bind is good.
+type Config struct {
+	// Bind holds the local addresses that media is received on: at most one of each family.
+	// 0.0.0.0 and :: receive on all; descriptions then carry the address the kernel would use
+	// towards the phone.
+	Bind []netip.Addr
+	// Advertise maps the local address of a description to the one the world sees (a NAT in front
+	// of us); nil, or an invalid result, leaves it. It must be pure and fast.
+	Advertise func(local netip.Addr) netip.Addr
+	// PortMin and PortMax bound the port pairs, both inclusive; default 20000-29999.
+	PortMin, PortMax uint16
+	// Shards is the number of relay goroutines; 0 chooses one on up to two processors, else half
+	// of them. Work goes to the first until it is loaded: spreading light load costs 20-28 % CPU.
+	Shards int
+	// Silence is how long a side that should send may say nothing before OnSilence; default 60 s.
+	Silence time.Duration
+	// MaxSessions bounds sessions and endpoints together; default 20000.
+	MaxSessions int
+	// PacketRate bounds datagrams per second taken from one side of one m-line; default 5000. A
+	// media loop between two of our ports would otherwise run at wire speed.
+	PacketRate int
+	// DSCP marks our packets (RFC 2474); 0 means 46, expedited forwarding, as telephony expects
+	// (RFC 4594 §4.1), and a negative value leaves them unmarked.
+	DSCP int
+	// Log receives lines for operators; nil discards them.
+	Log *slog.Logger
+}
+
+func (c *Config) ensureDefaults() {
+	if c.PortMin == 0 && c.PortMax == 0 {
+		c.PortMin, c.PortMax = 20000, 29999
+	}
+	if c.Shards == 0 {
+		c.Shards = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if c.Silence == 0 {
+		c.Silence = time.Minute
+	}
+	if c.MaxSessions == 0 {
+		c.MaxSessions = 20000
+	}
+	if c.PacketRate == 0 {
+		c.PacketRate = 5000
+	}
+	if c.DSCP == 0 {
+		c.DSCP = 46
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (c *Config) check() error {
+	if len(c.Bind) == 0 {
+		return errors.New("rtpengine: Bind names no address")
+	}
+	seen := [2]bool{}
+	for _, addr := range c.Bind {
+		switch {
+		case !addr.IsValid() || addr.IsMulticast() || addr.Is4In6():
+			return fmt.Errorf("rtpengine: cannot bind %s", addr)
+		case seen[familyOf(addr)]:
+			return fmt.Errorf("rtpengine: Bind names two addresses of one family (%s)", addr)
+		}
+		seen[familyOf(addr)] = true
+	}
+	switch {
+	case c.PortMin < 1024 || int(c.PortMax)-int(c.PortMin) < 3:
+		return fmt.Errorf("rtpengine: port range %d-%d: want at least two pairs from 1024 up", c.PortMin, c.PortMax)
+	case c.Shards < 0 || c.Shards > 256:
+		return fmt.Errorf("rtpengine: %d shards", c.Shards)
+	case c.DSCP > 63:
+		return fmt.Errorf("rtpengine: DSCP %d is beyond 63", c.DSCP)
+	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0:
+		return errors.New("rtpengine: a negative limit")
+	}
+	return nil
+}
+
+// Engine owns the media ports of a node. All methods may be called from any goroutine.
+type Engine struct {
+	cfg    Config
+	log    *slog.Logger
+	seed   maphash.Seed
+	began  time.Time
+	pools  [2]*pool // by family, nil when not bound
+	shards []*shard
+	sounds sounds
+
+	playing atomic.Int64
+	beat    chan struct{} // wakes the pacer; buffered by one
+
+	silences, rejected, refused atomic.Uint64
+
+	census []member // housekeeping's, kept for its room
+
+	mu      sync.Mutex
+	members map[member]struct{}
+	ran     bool
+	closed  bool
+}
+
+// member is a Session or an Endpoint.
+type member interface {
+	// silent reports sides that said nothing since Config.Silence, once each; called by housekeeping.
+	silent(now int64)
+	Close()
+}
+
+// New checks the configuration. It opens nothing and starts nothing.
+func New(c Config) (*Engine, error) {
+	c.ensureDefaults()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
+		beat: make(chan struct{}, 1), members: make(map[member]struct{}),
+	}
+	for _, addr := range c.Bind {
+		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
+	}
+	for range c.Shards {
+		e.shards = append(e.shards, newShard(e.now, e.began.UnixNano(), c.PacketRate))
+	}
+	return e, nil
+}
+
+// now is ns since New, monotonic.
+func (e *Engine) now() int64 { return int64(time.Since(e.began)) }
+
+// Run relays until ctx ends, then closes all sessions and ports and returns when every goroutine has ended.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.ran {
+		e.mu.Unlock()
+		return errors.New("rtpengine: Run called twice")
+	}
+	e.ran = true
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var shards, keepers sync.WaitGroup
+	for _, s := range e.shards {
+		shards.Go(func() {
+			if err := s.run(); err != nil {
+				cancel(fmt.Errorf("rtpengine: shard: %w", err))
+			}
+		})
+	}
+	keepers.Go(func() { e.keepHouse(ctx) })
+	keepers.Go(func() { e.pace(ctx) })
+	<-ctx.Done()
+	keepers.Wait() // first, so that no callback comes after the sockets are gone
+	e.closeMembers()
+	for _, s := range e.shards {
+		s.stop()
+	}
+	shards.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+func (e *Engine) closeMembers() {
+	e.mu.Lock()
+	e.closed = true
+	all := make([]member, 0, len(e.members))
+	for m := range e.members {
+		all = append(all, m)
+	}
+	e.mu.Unlock()
+	for _, m := range all {
+		m.Close()
+	}
+}
+
+// keepHouse measures the shards' load and looks for silent sides, once a second.
+func (e *Engine) keepHouse(ctx context.Context) {
+	period := time.NewTicker(min(time.Second, max(e.cfg.Silence/4, 10*time.Millisecond)))
+	defer period.Stop()
+	measured := e.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-period.C:
+		}
+		now := e.now()
+		if took := now - measured; took >= int64(time.Second) {
+			e.measure(took)
+			measured = now
+		}
+		e.sweep(now)
+	}
+}
+
+// measure sets every shard's load in datagrams per second.
+func (e *Engine) measure(took int64) {
+	for _, s := range e.shards {
+		count := s.received.Load()
+		s.load.Store((count - s.lastCount) * uint64(time.Second) / uint64(took))
+		s.lastCount = count
+	}
+}
+
+// sweep asks every member for silence.
+func (e *Engine) sweep(now int64) {
+	e.mu.Lock()
+	for m := range e.members {
+		e.census = append(e.census, m)
+	}
+	e.mu.Unlock()
+	for _, m := range e.census {
+		m.silent(now)
+	}
+	clear(e.census)
+	e.census = e.census[:0]
+}
+
+// shardFull is the datagrams per second from which new sessions go to the next shard: about half
+// of what one processor relays.
+const shardFull = 60000
+
+// choose picks the shard of a new session: the first that is not loaded, else the least loaded.
+func (e *Engine) choose() *shard {
+	best := e.shards[0]
+	for _, s := range e.shards {
+		load := s.load.Load()
+		if load < shardFull {
+			return s
+		}
+		if load < best.load.Load() {
+			best = s
+		}
+	}
+	return best
+}
+
+func (e *Engine) join(m member) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return ErrClosed
+	case len(e.members) >= e.cfg.MaxSessions:
+		e.refused.Add(1)
+		return ErrBusy
+	}
+	e.members[m] = struct{}{}
+	return nil
+}
+
+func (e *Engine) leave(m member) {
+	e.mu.Lock()
+	delete(e.members, m)
+	e.mu.Unlock()
+}
+
+// familyFor picks the family to speak with a side: of the first valid hint that we are bound in.
+func (e *Engine) familyFor(hints ...netip.Addr) (int, error) {
+	asked := false
+	for _, addr := range hints {
+		if !addr.IsValid() {
+			continue
+		}
+		asked = true
+		if f := familyOf(addr); e.pools[f] != nil {
+			return f, nil
+		}
+	}
+	if !asked {
+		return familyOf(e.cfg.Bind[0]), nil
+	}
+	return 0, reject(488, 301, "No media address of the needed IP version")
+}
+
+// local is the address of ours to write for a peer.
+func (e *Engine) local(family int, peer netip.Addr) netip.Addr {
+	addr := e.pools[family].addr
+	if addr.IsUnspecified() {
+		addr = routeTo(family, peer)
+	}
+	if e.cfg.Advertise != nil {
+		if seen := e.cfg.Advertise(addr); seen.IsValid() && familyOf(seen) == family {
+			return seen.Unmap()
+		}
+	}
+	return addr
+}
+
+// routeTo asks the kernel which of our addresses it would send from; nothing is sent. Without an
+// answer, loopback.
+func routeTo(family int, peer netip.Addr) netip.Addr {
+	network, fallback, far := "udp4", netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	if family == v6 {
+		network, fallback, far = "udp6", netip.IPv6Loopback(), netip.MustParseAddr("2001:db8::1")
+	}
+	if peer.IsValid() && familyOf(peer) == family {
+		far = peer
+	}
+	conn, err := net.DialUDP(network, nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(far, 9)))
+	if err != nil {
+		return fallback
+	}
+	defer conn.Close()
+	if ap, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+		return ap.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return fallback
+}
+
+// newOrigin starts the o= line of one side; ids fit in 63 bits, as some phones want (RFC 3264 §5).
+func newOrigin() origin { return origin{id: rand.Uint64() >> 2} }

@@ -1,0 +1,13 @@
+package rtpengine
+
+import "sync/atomic"
+
+// gauges are what a shard tells about itself. The shard writes, anyone reads.
+type gauges struct {
+	totals
+	wakeups, received, naps, orders, faults atomic.Uint64
+	lateTicks                               atomic.Uint64 // packet times skipped by players
+	sockets, playing                        atomic.Int64
+	load                                    atomic.Uint64 // datagrams in the last second, set by housekeeping
+	lastCount                               uint64        // housekeeping's
+}

@@ -1,0 +1,124 @@
+package rtpengine
+
+import "net/netip"
+
+// latch decides whether a datagram may be this side's. It goes signalled -> probing -> locked and
+// stays locked until the next offer/answer:
+//
+//   - signalled: nothing has come yet. Only the signalled address, its IP on another port, or the IP
+//     that the signalling came from (a phone behind NAT) are looked at at all.
+//   - probing: valid packets of one source and one SSRC have begun to come.
+//   - locked: three in a row came; that ip:port is the peer, every other source is dropped.
+//
+// A better-ranked source is never disturbed by a worse one, so whoever merely shares the phone's IP
+// cannot keep the phone itself from being locked.
+type latch struct {
+	locked bool
+	source netip.AddrPort // the peer when locked, else whose streak it is
+
+	exact     netip.AddrPort // as the SDP says
+	kept      netip.AddrPort // the peer locked before this offer/answer, when its SDP did not move
+	signalled netip.Addr     // where its signalling came from
+
+	ssrc   uint32
+	streak uint8
+	missed uint8 // worse-ranked packets since the streak's own last one
+	rank   rank
+}
+
+// rank is how well a source fits; foreign ones get nothing and give nothing.
+type rank uint8
+
+const (
+	foreign   rank = iota
+	nearby         // IP of the signalling
+	sameHost       // IP of the SDP, another port
+	signalled      // the SDP's ip:port, or the peer known from before
+)
+
+// lockAfter is how many valid packets in a row make a source the peer.
+const lockAfter = 3
+
+// patience is how many worse-ranked packets in a row it takes to give up a better source that fell silent.
+const patience = 100
+
+// arm starts over for new signalling. A peer that is locked is kept as a first-class candidate when
+// the side's description still names the same place: a refresh then costs no packet.
+func (l *latch) arm(exact netip.AddrPort, from netip.Addr) {
+	next := latch{exact: exact, signalled: from}
+	if same := exact == l.exact && from == l.signalled; same {
+		next.kept = l.kept
+		if l.locked {
+			next.kept = l.source
+		}
+	}
+	*l = next
+}
+
+// judge ranks a source. A locked latch knows one source only.
+func (l *latch) judge(src netip.AddrPort) rank {
+	if l.locked {
+		if src == l.source {
+			return signalled
+		}
+		return foreign
+	}
+	switch ip := src.Addr(); {
+	case src == l.exact || src == l.kept:
+		return signalled
+	case l.exact.IsValid() && ip == l.exact.Addr():
+		return sameHost
+	case ip == l.signalled:
+		return nearby
+	}
+	return foreign
+}
+
+// advance counts a valid packet of a source that judge did not call foreign, on a latch not yet
+// locked; true when this one locks it.
+func (l *latch) advance(src netip.AddrPort, r rank, ssrc uint32) bool {
+	if l.streak > 0 && (src != l.source || ssrc != l.ssrc) {
+		if l.missed++; r < l.rank && l.missed < patience {
+			return false
+		}
+		l.streak = 0
+	}
+	l.source, l.rank, l.ssrc, l.missed = src, r, ssrc, 0
+	if l.streak++; l.streak < lockAfter {
+		return false
+	}
+	l.locked = true
+	return true
+}
+
+// mayPrecede reports whether media may leave for an address from signalling alone, before anything
+// came from it. An address that the signalling's own place does not make plausible gets nothing
+// until it has spoken: that is what keeps a forged SDP from aiming our packets at a stranger inside
+// another network, and a NATed phone's private address from being tried in ours.
+func mayPrecede(addr, from netip.Addr) bool {
+	if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || addr == broadcast {
+		return false
+	}
+	if !from.IsValid() || addr == from {
+		return true
+	}
+	return addr.Is4() == from.Is4() && reach(addr) >= reach(from)
+}
+
+// reach orders addresses by how far they can be reached: this host, this link, this site, everywhere.
+func reach(addr netip.Addr) int {
+	switch {
+	case addr.IsLoopback():
+		return 0
+	case addr.IsLinkLocalUnicast():
+		return 1
+	case addr.IsPrivate() || sharedSpace.Contains(addr):
+		return 2
+	}
+	return 3
+}
+
+// sharedSpace is carrier-grade NAT's (RFC 6598).
+var sharedSpace = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10)
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

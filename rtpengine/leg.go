@@ -1,0 +1,95 @@
+package rtpengine
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// Component of a stream: RTP, and RTCP on its own port.
+const (
+	rtp  = 0
+	rtcp = 1
+)
+
+// IP families, as indices.
+const (
+	v4 = 0
+	v6 = 1
+)
+
+func familyOf(addr netip.Addr) int {
+	if addr.Is4() || addr.Is4In6() {
+		return v4
+	}
+	return v6
+}
+
+// leg is one side of one m-line: our sockets towards it, and who is behind them. After it was given
+// to a shard, only that shard touches the fields below "owned".
+type leg struct {
+	// pairs is written by signalling only; the shard sees sockets by attach commands.
+	pairs [2]*pair // by family; a side that is offered in both families has both
+
+	tally   tally
+	quality quality
+	peer    atomic.Pointer[netip.AddrPort] // the locked source, for Stats
+
+	// owned by the shard:
+	out      *leg          // where this side's media goes; nil for an endpoint
+	app      *app          // what answers instead; nil for a relayed leg
+	ready    bool          // signalling has said who is here
+	open     bool          // this side may send, and the other may receive
+	mux      bool          // RTCP shares the RTP port
+	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
+	sockets  [2][2]*socket // by family and component
+	latch    [2]latch      // by component
+	to       [2]destination
+	windowAt int64 // flood window
+	window   int
+}
+
+// setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.
+type setup struct {
+	leg    *leg
+	out    *leg
+	rates  *[128]uint32
+	addr   [2]netip.AddrPort // signalled, by component; invalid = nowhere to send to
+	from   netip.Addr        // signalling source
+	mux    bool
+	open   bool
+	rearm  bool // a new description of this side: latch again
+	active bool // false: the m-line is rejected, nothing passes
+}
+
+// apply puts a decision in force.
+func (l *leg) apply(s *setup, now int64) {
+	l.out, l.rates, l.mux = s.out, s.rates, s.mux
+	l.open, l.ready = s.open && s.active, s.active
+	if !s.rearm {
+		return
+	}
+	l.tally.lastSeen.Store(now)
+	for c := range l.latch {
+		l.latch[c].arm(s.addr[c], s.from)
+		if c == rtp && !l.latch[c].kept.IsValid() {
+			l.peer.Store(nil)
+		}
+		kept := l.latch[c].kept
+		switch {
+		case kept.IsValid() && s.addr[c].IsValid():
+			// l.to still leads to the peer; keep it.
+		case s.addr[c].IsValid() && mayPrecede(s.addr[c].Addr(), s.from):
+			l.to[c].set(s.addr[c])
+		default:
+			l.to[c].clear()
+		}
+	}
+}
+
+// lock makes a source the peer of a component.
+func (l *leg) lock(component int, src netip.AddrPort, raw *rawAddr) {
+	l.to[component].take(src, raw)
+	if component == rtp {
+		l.peer.Store(&src)
+	}
+}

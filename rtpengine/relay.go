@@ -1,0 +1,162 @@
+package rtpengine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// relay is the part of a shard that thinks about packets. Everything here runs in one goroutine
+// at a time, allocates nothing and asks for no clock: now is set once per wake-up.
+type relay struct {
+	now   int64 // engine ns
+	epoch int64 // unix ns at engine ns 0
+	rate  int   // datagrams per second that one leg may send us
+
+	count batchCount // since the last wake-up
+
+	players []*leg // endpoints that play, in no order
+}
+
+// receive takes one datagram from a socket. raw is the kernel's form of src and may be reused.
+func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
+	l := k.leg
+	if l == nil || !l.ready {
+		if l != nil {
+			r.drop(l, DropUnready)
+		}
+		return
+	}
+	latch := &l.latch[k.component]
+	fit := latch.judge(src)
+	if fit == foreign { // before the flood is measured: strangers must not use up the phone's share
+		r.drop(l, DropSource)
+		return
+	}
+	if r.flooded(l) {
+		r.drop(l, DropFlood)
+		return
+	}
+	if k.component == rtcp || l.mux && looksRTCP(b) {
+		r.receiveRTCP(l, k, src, raw, fit, b)
+		return
+	}
+	h, ok := parseRTP(b)
+	if !ok {
+		r.drop(l, DropMalformed)
+		return
+	}
+	rate := l.rates[h.payload]
+	if rate == 0 {
+		r.drop(l, DropPayload)
+		return
+	}
+	if !latch.locked {
+		if latch.advance(src, fit, h.ssrc) {
+			l.lock(rtp, src, raw)
+		} else if fit < signalled {
+			r.drop(l, DropProbing)
+			return
+		}
+	}
+	l.tally.packets.Add(1)
+	l.tally.bytes.Add(uint64(len(b)))
+	r.count.packets++
+	r.count.bytes += uint64(len(b))
+	l.tally.lastSeen.Store(r.now)
+	l.quality.packet(&h, r.now, rate)
+	switch {
+	case l.app != nil:
+		l.app.rtp(r, l, &h, b)
+	case !l.open:
+		r.drop(l, DropHold)
+	default:
+		r.forward(l, rtp, b)
+	}
+}
+
+// receiveRTCP takes a control packet, from the RTCP port or muxed (RFC 5761).
+func (r *relay) receiveRTCP(l *leg, k *socket, src netip.AddrPort, raw *rawAddr, fit rank, b []byte) {
+	ssrc, ok := parseRTCP(b)
+	if !ok {
+		r.drop(l, DropMalformed)
+		return
+	}
+	if latch := &l.latch[k.component]; !latch.locked {
+		if k.component == rtcp && latch.advance(src, fit, ssrc) {
+			l.lock(rtcp, src, raw)
+		} else if fit < signalled {
+			r.drop(l, DropProbing)
+			return
+		}
+	}
+	l.tally.rtcp.Add(1)
+	r.count.rtcp++
+	l.tally.lastSeen.Store(r.now)
+	if l.app != nil {
+		l.app.rtcp(r, l, b)
+		return
+	}
+	r.forward(l, rtcp, b)
+}
+
+// forward sends a packet of l out of the other side's socket to the other side's peer.
+func (r *relay) forward(l *leg, component int, b []byte) {
+	switch l.out.send(component, b) {
+	case sent:
+		r.passed(l)
+	case nowhere:
+		r.drop(l, DropUnlatched)
+	case failed:
+		r.drop(l, DropSend)
+	}
+}
+
+// outcome of a send.
+type outcome uint8
+
+const (
+	sent outcome = iota
+	nowhere
+	failed
+)
+
+// send sends towards this leg's peer.
+func (l *leg) send(component int, b []byte) outcome {
+	if l.mux {
+		component = rtp
+	}
+	to := &l.to[component]
+	if !to.valid {
+		return nowhere
+	}
+	k := l.sockets[to.family][component]
+	if k == nil {
+		return nowhere
+	}
+	if !k.send(b, to) {
+		return failed
+	}
+	return sent
+}
+
+// drop counts a datagram that goes no further.
+func (r *relay) drop(l *leg, why Drop) {
+	l.tally.drops[why].Add(1)
+	r.count.drops[why]++
+	r.count.dropped = true
+}
+
+// passed counts one that was sent.
+func (r *relay) passed(l *leg) {
+	l.tally.forwarded.Add(1)
+	r.count.forwarded++
+}
+
+// flooded counts a datagram against the leg's second.
+func (r *relay) flooded(l *leg) bool {
+	if r.now-l.windowAt >= int64(time.Second) {
+		l.windowAt, l.window = r.now, 0
+	}
+	l.window++
+	return l.window > r.rate
+}

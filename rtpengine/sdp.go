@@ -1,0 +1,340 @@
+package rtpengine
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Limits on foreign session descriptions. A description beyond them is refused, never cut.
+const (
+	maxSDPBytes = 64 << 10
+	maxSDPLines = 2000
+	maxSections = 64 // m-lines in one description
+	maxActive   = 8  // m-lines that get ports; the rest are answered with port 0
+)
+
+// direction is the media direction attribute (RFC 8866 §6.7), as two bits seen from its writer.
+type direction uint8
+
+const (
+	inactive direction = 0
+	sendonly direction = 1
+	recvonly direction = 2
+	sendrecv direction = sendonly | recvonly
+)
+
+func (d direction) String() string {
+	return [...]string{"inactive", "sendonly", "recvonly", "sendrecv"}[d&3]
+}
+
+// reverse is the same agreement seen from the other end.
+func (d direction) reverse() direction { return d&1<<1 | d>>1&1 }
+
+func parseDirection(name string) (direction, bool) {
+	switch name {
+	case "sendrecv":
+		return sendrecv, true
+	case "sendonly":
+		return sendonly, true
+	case "recvonly":
+		return recvonly, true
+	case "inactive":
+		return inactive, true
+	}
+	return 0, false
+}
+
+// description is a session description kept as its lines (RFC 8866 §5), so that what is not ours to
+// change leaves as it came. Lines carry no line ending.
+type description struct {
+	lines    []string // the session part, "v=0" first
+	sections []section
+}
+
+// section is one m-line and the lines that belong to it.
+type section struct {
+	lines []string // without the m-line itself
+
+	kind    string // audio, video, ...
+	port    uint16
+	proto   string
+	formats []string
+
+	// What the lines say, session level applied.
+	addr      netip.Addr // invalid when absent or a host name
+	rtcpPort  uint16     // a=rtcp (RFC 3605), else port+1
+	rtcpAddr  netip.Addr
+	dir       direction
+	mux       bool // a=rtcp-mux (RFC 5761)
+	encrypted bool // a=crypto or a=fingerprint stand here
+	// noReceive says that the writer gave 0.0.0.0, the hold of RFC 2543 (RFC 3264 §8.4).
+	noReceive bool
+}
+
+// sdpError says which line of a description could not be understood.
+type sdpError struct {
+	Line int
+	Text string
+}
+
+func (e *sdpError) Error() string { return fmt.Sprintf("sdp line %d: %s", e.Line, e.Text) }
+
+// parseSDP reads a session description. It accepts bare LF line ends and missing t= or s= lines,
+// as phones send them, and refuses what could mean two things: no v=0 first, no o=, broken m-lines.
+func parseSDP(body []byte) (*description, error) {
+	if len(body) > maxSDPBytes {
+		return nil, &sdpError{0, fmt.Sprintf("longer than %d bytes", maxSDPBytes)}
+	}
+	d := &description{}
+	rest, number, origin := string(body), 0, false
+	for rest != "" {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		number++
+		if number > maxSDPLines {
+			return nil, &sdpError{number, "too many lines"}
+		}
+		if line == "" {
+			continue
+		}
+		if problem := d.add(line, number == 1); problem != "" {
+			return nil, &sdpError{number, problem}
+		}
+		origin = origin || strings.HasPrefix(line, "o=")
+	}
+	if len(d.lines) == 0 {
+		return nil, &sdpError{0, "empty"}
+	}
+	if !origin {
+		return nil, &sdpError{number, "no o= line"}
+	}
+	d.interpret()
+	return d, nil
+}
+
+// add files one line under the session or its m-line; the answer is what is wrong with it, or "".
+func (d *description) add(line string, first bool) string {
+	if len(line) < 2 || line[1] != '=' || line[0] < 'a' || line[0] > 'z' {
+		return "not of the form x=value"
+	}
+	if strings.ContainsAny(line, "\x00\r") {
+		return "control character"
+	}
+	if first != (line[0] == 'v') || first && strings.TrimSpace(line) != "v=0" {
+		return "a description starts with v=0, once"
+	}
+	if line[0] == 'm' {
+		if len(d.sections) == maxSections {
+			return "too many m-lines"
+		}
+		s, problem := parseMediaLine(line[2:])
+		if problem != "" {
+			return problem
+		}
+		d.sections = append(d.sections, s)
+		return ""
+	}
+	if line[0] == 'o' && (len(d.sections) > 0 || len(strings.Fields(line[2:])) != 6) {
+		return "o= needs six words, before any m-line"
+	}
+	if n := len(d.sections); n > 0 {
+		d.sections[n-1].lines = append(d.sections[n-1].lines, line)
+	} else {
+		d.lines = append(d.lines, line)
+	}
+	return ""
+}
+
+// parseMediaLine reads "audio 49170/2 RTP/AVP 0 8" (RFC 8866 §5.14).
+func parseMediaLine(value string) (section, string) {
+	words := strings.Fields(value)
+	if len(words) < 3 {
+		return section{}, "m= needs media, port and proto"
+	}
+	port, _, _ := strings.Cut(words[1], "/")
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return section{}, "m= has no port number"
+	}
+	return section{kind: words[0], port: uint16(n), proto: words[2], formats: words[3:], dir: sendrecv}, ""
+}
+
+// interpret fills the fields of the sections from their lines and from the session level.
+func (d *description) interpret() {
+	var whole section
+	whole.dir = sendrecv
+	for _, line := range d.lines {
+		whole.read(line)
+	}
+	for i := range d.sections {
+		s := &d.sections[i]
+		s.addr, s.noReceive, s.dir, s.encrypted = whole.addr, whole.noReceive, whole.dir, whole.encrypted
+		seen := false
+		for _, line := range s.lines {
+			if line[0] == 'c' {
+				if seen { // several c= lines are layers of a multicast; the first is the base
+					continue
+				}
+				seen = true
+			}
+			s.read(line)
+		}
+		if s.rtcpPort == 0 && s.port != 0 && s.port < 65535 {
+			s.rtcpPort = s.port + 1
+		}
+		if !s.rtcpAddr.IsValid() {
+			s.rtcpAddr = s.addr
+		}
+	}
+}
+
+// read takes one line's meaning.
+func (s *section) read(line string) {
+	switch line[0] {
+	case 'c':
+		s.readConnection(strings.Fields(line[2:]))
+	case 'a':
+		name, value, _ := strings.Cut(line[2:], ":")
+		switch name {
+		case "rtcp-mux":
+			s.mux = true
+		case "rtcp":
+			s.readRTCP(strings.Fields(value))
+		case "crypto", "fingerprint":
+			s.encrypted = true
+		default:
+			if dir, ok := parseDirection(name); ok && value == "" {
+				s.dir = dir
+			}
+		}
+	}
+}
+
+// readConnection takes "IN IP4 192.0.2.1[/ttl]"; a host name leaves the address invalid.
+func (s *section) readConnection(words []string) {
+	s.addr, s.noReceive = netip.Addr{}, false
+	if len(words) < 3 {
+		return
+	}
+	text, _, _ := strings.Cut(words[2], "/")
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return
+	}
+	if addr = addr.Unmap().WithZone(""); addr.IsUnspecified() {
+		s.noReceive = true
+		return
+	}
+	s.addr = addr
+}
+
+// readRTCP takes "53020 [IN IP6 2001:db8::1]" (RFC 3605 §2.1).
+func (s *section) readRTCP(words []string) {
+	if len(words) == 0 {
+		return
+	}
+	if n, err := strconv.ParseUint(words[0], 10, 16); err == nil {
+		s.rtcpPort = uint16(n)
+	}
+	if len(words) >= 4 {
+		if addr, err := netip.ParseAddr(words[3]); err == nil && !addr.IsUnspecified() {
+			s.rtcpAddr = addr.Unmap().WithZone("")
+		}
+	}
+}
+
+// clock is the RTP clock of one payload type.
+type clock struct {
+	payload uint8
+	hertz   uint32
+}
+
+// clocks lists the section's payload types. Comfort noise is always among those of audio: phones send
+// it without asking (RFC 3389).
+func (s *section) clocks() []clock {
+	list := make([]clock, 0, min(len(s.formats)+1, 128))
+	var seen [128]bool // before the rtpmap is looked for: a stranger may repeat himself a thousand times
+	for _, format := range s.formats {
+		pt, err := strconv.ParseUint(format, 10, 7)
+		if err == nil && !seen[pt] {
+			seen[pt] = true
+			list = append(list, clock{uint8(pt), s.hertz(format, uint8(pt))})
+		}
+	}
+	if s.kind == "audio" && !seen[payloadCN] {
+		list = append(list, clock{payloadCN, 8000})
+	}
+	return list
+}
+
+// hertz is the clock that a=rtpmap gives a format: "a=rtpmap:97 iLBC/8000/1".
+func (s *section) hertz(format string, pt uint8) uint32 {
+	words := strings.Split(s.mapping(format), "/")
+	if len(words) >= 2 {
+		if rate, err := strconv.ParseUint(words[1], 10, 32); err == nil && rate > 0 {
+			return uint32(rate)
+		}
+	}
+	return staticRate(pt)
+}
+
+// mapping is what a=rtpmap says of a format, or "".
+func (s *section) mapping(format string) string {
+	for _, line := range s.lines {
+		if value, ok := strings.CutPrefix(line, "a=rtpmap:"); ok {
+			if name, ok := strings.CutPrefix(value, format+" "); ok {
+				return strings.TrimSpace(name)
+			}
+		}
+	}
+	return ""
+}
+
+// payloadCN is comfort noise, RFC 3389.
+const payloadCN = 13
+
+// staticRate is the clock of a payload type that needs no rtpmap (RFC 3551 §6), and 8 kHz for the
+// others, where an rtpmap line corrects it.
+func staticRate(pt uint8) uint32 {
+	switch {
+	case pt == 6:
+		return 16000
+	case pt == 10 || pt == 11:
+		return 44100
+	case pt == 14 || pt >= 25 && pt <= 34:
+		return 90000
+	case pt == 16:
+		return 11025
+	case pt == 17:
+		return 22050
+	default:
+		return 8000
+	}
+}
+
+// plainRTP reports whether the proto is RTP that this version relays: RFC 3551's profile or plain feedback (RFC 4585).
+func plainRTP(proto string) bool { return proto == "RTP/AVP" || proto == "RTP/AVPF" }
+
+// encryptedRTP reports whether the proto asks for SRTP, by SDES or DTLS keys.
+func encryptedRTP(proto string) bool { return strings.Contains(proto, "RTP/SAVP") }
+
+// refusal says why a section cannot be relayed, as an RFC 3261 §20.43 warning code and text;
+// code 0 means that it can. Sections with port 0 are refused by their writer and ask nothing.
+func (s *section) refusal() (code int, text string) {
+	switch {
+	case encryptedRTP(s.proto):
+		return 302, "Media encryption (" + s.proto + ") is not available in this version"
+	case s.kind != "audio" && s.kind != "video" && s.kind != "text":
+		return 304, "Media type " + s.kind + " is not available"
+	case !plainRTP(s.proto):
+		return 302, "Transport " + s.proto + " is not available"
+	case s.addr.IsMulticast():
+		return 330, "Multicast is not available"
+	case len(s.formats) == 0:
+		return 305, "No media format"
+	}
+	return 0, ""
+}

@@ -1,0 +1,383 @@
+package rtpengine
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Side of a session.
+type Side uint8
+
+const (
+	A Side = iota // the offerer of the first offer: the caller
+	B             // the other
+)
+
+func (s Side) String() string { return [...]string{"A", "B"}[s&1] }
+
+// Other is the opposite side.
+func (s Side) Other() Side { return s ^ 1 }
+
+// SessionConfig names a session or an endpoint.
+type SessionConfig struct {
+	ID string // for logs and Stats; the Call-ID
+	// OnSilence is told that a side which should send has said nothing for d. It comes once; a new
+	// answer, or a packet, arms it again. It runs in the engine's housekeeping and must not block.
+	OnSilence func(side Side, d time.Duration)
+}
+
+// Session relays the media of one call between two sides. It is fed with the descriptions that pass
+// through signalling and gives back what to pass on. All methods may be called from any goroutine.
+type Session struct {
+	engine *Engine
+	cfg    SessionConfig
+	shard  *shard
+
+	mu      sync.Mutex
+	closed  bool
+	lines   []*line // by position of the m-line; grows only
+	origins [2]origin
+	latest  *exchange // of the last Offer, answered or not
+	before  *exchange // what Rollback returns to
+	watch   [2]watch
+}
+
+// line is one m-line: its kind and our sockets towards both sides.
+type line struct {
+	kind   string
+	legs   [2]*leg
+	placed [2]placing
+}
+
+// placing is where a side last said that it is; a change of it means latching anew.
+type placing struct {
+	addr [2]netip.AddrPort
+	from netip.Addr
+}
+
+// exchange is one offer and its (last) answer.
+type exchange struct {
+	from     Side
+	said     [2]*statement // by side
+	answered bool
+	inForce  bool // its answer has been applied
+}
+
+// statement is what one side's description said that outlives the description.
+type statement struct {
+	from   netip.Addr // signalling source
+	family int        // in which we speak to that side
+	lines  []said
+}
+
+// said is one m-line of a statement.
+type said struct {
+	mline  string // kind, proto and formats, for an answer that leaves the line out
+	addr   [2]netip.AddrPort
+	dir    direction
+	mux    bool
+	active bool // port not 0, and nothing we refuse
+	clocks []clock
+}
+
+// NewSession makes a session without media; the first Offer opens its ports.
+func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
+	s := &Session{engine: e, cfg: c, shard: e.choose(), origins: [2]origin{newOrigin(), newOrigin()}}
+	if err := e.join(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Offer takes a side's offer and returns it as the other side must see it. src is where from's
+// signalling came from, dst where the other side's goes: its family chooses IPv4 or IPv6. Media flows
+// on as before until an Answer. The same offer may be given again for another fork.
+//
+// Errors: *RejectError when the offer cannot be served, ErrNoPorts, ErrClosed.
+func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
+	d, err := s.engine.parse(sdp)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.engine.acceptable(d); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	st, err := s.engine.hear(d, src)
+	if err != nil {
+		return nil, err
+	}
+	there, err := s.engine.familyFor(s.knownAddr(from.Other(), dst), dst, s.lastAddr(from.Other()))
+	if err != nil {
+		return nil, err
+	}
+	to := from.Other()
+	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
+	for i := range d.sections {
+		if !st.lines[i].active {
+			view.sections[i].bare = d.sections[i].port != 0 // refused by us: nothing of it travels on
+			continue
+		}
+		l := s.line(i, d.sections[i].kind)
+		if _, err := s.openLeg(l, from, st.family); err != nil {
+			return nil, err
+		}
+		p, err := s.openLeg(l, to, there)
+		if err != nil {
+			return nil, err
+		}
+		view.sections[i] = facingSection{port: p.port, mux: st.lines[i].mux}
+	}
+	if s.latest != nil && s.latest.answered {
+		s.before = s.latest
+	}
+	s.latest = &exchange{from: from}
+	s.latest.said[from] = st
+	return d.render(&view, &s.origins[to], s.engine.seed), nil
+}
+
+// Answer takes the other side's answer to the latest Offer, puts both in force and returns the answer
+// as the offerer must see it. It may be called again, for early media and for forks: the last one wins.
+func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
+	d, err := s.engine.parse(sdp)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	x := s.latest
+	if x == nil || x.from == from {
+		return nil, ErrNoOffer
+	}
+	to := x.from
+	offered := x.said[to]
+	if len(d.sections) > len(offered.lines) {
+		return nil, reject(488, 399, fmt.Sprintf("%d m-lines answer %d", len(d.sections), len(offered.lines)))
+	}
+	d.pad(offered)
+	st, err := s.engine.hear(d, src)
+	if err != nil {
+		return nil, err
+	}
+	peer := s.lastAddr(to)
+	if dst.IsValid() && familyOf(dst) == offered.family {
+		peer = dst
+	}
+	view := facing{addr: s.engine.local(offered.family, peer), sections: make([]facingSection, len(d.sections))}
+	for i := range d.sections {
+		st.lines[i].active = st.lines[i].active && offered.lines[i].active
+		st.lines[i].mux = st.lines[i].mux && offered.lines[i].mux // an answer cannot add it
+		if !st.lines[i].active {
+			view.sections[i].bare = d.sections[i].port != 0 || !offered.lines[i].active
+			continue
+		}
+		// RFC 5761 §5.1.1: the offerer asked for mux and gets it; the relay bridges when the other side does not mux.
+		view.sections[i] = facingSection{port: s.lines[i].legs[to].pairs[offered.family].port, mux: offered.lines[i].mux}
+	}
+	x.said[from], x.answered = st, true
+	s.enforce(x)
+	return d.render(&view, &s.origins[to], s.engine.seed), nil
+}
+
+// Rollback forgets the latest Offer, and its answer if one came: the offer was refused (a re-INVITE's
+// 4xx). The agreement before it holds again.
+func (s *Session) Rollback() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.latest == nil || s.latest.answered && s.before == nil {
+		return
+	}
+	undo := s.latest.inForce
+	s.latest, s.before = s.before, nil
+	if undo {
+		s.latest.inForce = false
+		s.enforce(s.latest)
+	}
+}
+
+// Close ends the session and shuts its ports, which then rest for three seconds. It may be called
+// more than once.
+func (s *Session) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	lines := s.lines
+	s.mu.Unlock()
+	s.engine.leave(s)
+	var pairs []*pair
+	for _, l := range lines {
+		for _, g := range l.legs {
+			if g != nil {
+				pairs = appendPairs(pairs, g)
+			}
+		}
+	}
+	s.engine.closePairs(s.shard, pairs)
+}
+
+func appendPairs(pairs []*pair, g *leg) []*pair {
+	for _, p := range g.pairs {
+		if p != nil {
+			pairs = append(pairs, p)
+		}
+	}
+	return pairs
+}
+
+// closePairs has the shard close sockets that it owns.
+func (e *Engine) closePairs(s *shard, pairs []*pair) {
+	if len(pairs) == 0 {
+		return
+	}
+	ok := s.order(func(s *shard) {
+		for _, p := range pairs {
+			s.detach(p.rtp)
+			s.detach(p.rtcp)
+			p.pool.give(p.port, s.now)
+		}
+	})
+	if !ok { // the shard has ended and closed them
+		for _, p := range pairs {
+			p.pool.give(p.port, e.now())
+		}
+	}
+}
+
+// line gives the m-line at a position.
+func (s *Session) line(i int, kind string) *line {
+	for len(s.lines) <= i {
+		s.lines = append(s.lines, &line{})
+	}
+	if s.lines[i].kind != kind {
+		s.lines[i].kind = strings.Clone(kind) // not a piece of the description
+	}
+	return s.lines[i]
+}
+
+// openLeg makes sure that a side of an m-line has ports in a family.
+func (s *Session) openLeg(l *line, side Side, family int) (*pair, error) {
+	if l.legs[side] == nil {
+		l.legs[side] = &leg{}
+	}
+	return s.engine.openPair(s.shard, l.legs[side], family)
+}
+
+// openPair binds a pair and gives it to the shard.
+func (e *Engine) openPair(sh *shard, g *leg, family int) (*pair, error) {
+	if g.pairs[family] != nil {
+		return g.pairs[family], nil
+	}
+	p, err := e.pools[family].open(e.now)
+	if err != nil {
+		return nil, err
+	}
+	ok := sh.order(func(sh *shard) {
+		sh.attach(p.rtp, g, rtp)
+		sh.attach(p.rtcp, g, rtcp)
+	})
+	if !ok {
+		p.close(e.now())
+		return nil, ErrClosed
+	}
+	g.pairs[family] = p
+	return p, nil
+}
+
+// lastAddr is where a side last said that its media is, for the choice of family.
+func (s *Session) lastAddr(side Side) netip.Addr {
+	for _, x := range [...]*exchange{s.latest, s.before} {
+		if x == nil || x.said[side] == nil {
+			continue
+		}
+		for _, l := range x.said[side].lines {
+			if l.addr[rtp].IsValid() {
+				return l.addr[rtp].Addr()
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// knownAddr is lastAddr when the side at dst is the very one that spoke last, not another fork: its
+// media may use another family than its signalling.
+func (s *Session) knownAddr(side Side, dst netip.Addr) netip.Addr {
+	if x := s.latest; x != nil && x.said[side] != nil && x.said[side].from == dst.Unmap().WithZone("") {
+		return s.lastAddr(side)
+	}
+	return netip.Addr{}
+}
+
+// enforce orders the shard to relay as an answered exchange says.
+func (s *Session) enforce(x *exchange) {
+	fresh := !x.inForce
+	x.inForce = true
+	offer, answer := x.said[x.from], x.said[x.from.Other()]
+	setups := make([]*setup, 0, 2*len(s.lines))
+	var expected [2]bool
+	for i, l := range s.lines {
+		if l.legs[A] == nil || l.legs[B] == nil {
+			continue
+		}
+		var lines [2]said
+		if i < len(offer.lines) && i < len(answer.lines) {
+			lines[x.from], lines[x.from.Other()] = offer.lines[i], answer.lines[i]
+		}
+		active := lines[A].active && lines[B].active
+		rates := merge(lines[A].clocks, lines[B].clocks)
+		for _, side := range [...]Side{A, B} {
+			mine, other := &lines[side], &lines[side.Other()]
+			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
+			expected[side] = expected[side] || open
+			setups = append(setups, &setup{
+				leg: l.legs[side], out: l.legs[side.Other()], rates: rates,
+				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
+				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
+			})
+		}
+	}
+	now := s.engine.now()
+	for side := range expected {
+		s.watch[side].arm(expected[side], now)
+	}
+	s.shard.order(func(sh *shard) {
+		for _, t := range setups {
+			t.leg.apply(t, sh.now)
+		}
+	})
+}
+
+// place notes where a side is and says whether its latches start over: always in a new exchange, and
+// when another fork's answer names another place.
+func (l *line) place(side Side, addr [2]netip.AddrPort, from netip.Addr, fresh bool) bool {
+	next := placing{addr, from}
+	moved := l.placed[side] != next
+	l.placed[side] = next
+	return fresh || moved
+}
+
+// merge tabulates the payload types that either side named, by clock rate. Each side numbers its own
+// (RFC 3264 §5.1), so a packet may carry the number of either.
+func merge(lists ...[]clock) *[128]uint32 {
+	table := new([128]uint32)
+	for _, list := range lists {
+		for _, c := range list {
+			if table[c.payload] == 0 {
+				table[c.payload] = c.hertz
+			}
+		}
+	}
+	return table
+}

@@ -1,0 +1,237 @@
+//go:build linux && !portable
+
+package rtpengine
+
+import (
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batch     = 256      // sockets looked at per wake-up
+	slabBytes = 16 << 10 // the longest datagram relayed
+
+	// napBelow and nap let packets gather when a wake-up brought few: one wake-up for many packets
+	// is cheaper than many for one. Near saturation a nap would only add delay.
+	napBelow = 4
+	nap      = 300 * time.Microsecond
+)
+
+// shard is one relay with its sockets, run by one goroutine locked to its thread.
+type shard struct {
+	relay
+	gauges
+
+	clock   func() int64
+	mail    mailbox
+	pending atomic.Bool // the event descriptor has been written and not yet read
+	ticks   atomic.Int32
+	stopped bool
+
+	epoll, event int
+	table        []*socket // by slot; the slot travels in the epoll event
+	vacant       []int32
+	events       [batch]unix.EpollEvent
+	slab         [slabBytes]byte
+	from         rawAddr
+}
+
+func newShard(clock func() int64, epoch int64, rate int) *shard {
+	s := &shard{clock: clock, epoll: -1, event: -1}
+	s.rate, s.epoch = rate, epoch
+	s.mail.init()
+	return s
+}
+
+// open makes the shard's own descriptors. Orders given before are waiting in the mailbox.
+func (s *shard) open() (err error) {
+	if s.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if s.event, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return os.NewSyscallError("eventfd2", err)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1}
+	if err = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.event, &ev); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	return nil
+}
+
+// order has the shard's goroutine run f between two batches; false when the shard has ended.
+func (s *shard) order(f func(*shard)) bool {
+	if !s.mail.put(f) {
+		return false
+	}
+	s.wake()
+	return true
+}
+
+// tick says that n packet times of the players have passed.
+func (s *shard) tick(n int) {
+	s.ticks.Add(int32(n))
+	s.wake()
+}
+
+// wake writes the event descriptor, once until it is read. The mailbox's mutex keeps the descriptor
+// open meanwhile: run closes it only after the mailbox.
+func (s *shard) wake() {
+	if !s.pending.CompareAndSwap(false, true) {
+		return
+	}
+	s.mail.mu.Lock()
+	defer s.mail.mu.Unlock()
+	if s.mail.open {
+		one := [8]byte{1}
+		_, _ = unix.Write(s.event, one[:])
+	}
+}
+
+// stop ends run after the orders before it.
+func (s *shard) stop() { s.order(func(s *shard) { s.stopped = true }) }
+
+// run serves until stop. On return every socket is closed and further orders are refused.
+func (s *shard) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer s.end()
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.mail.start()
+	s.now = s.clock()
+	s.obey()
+	for !s.stopped {
+		n := s.wait()
+		s.now = s.clock()
+		packets := s.read(n)
+		s.wakeups.Add(1)
+		s.received.Add(uint64(packets))
+		if s.pending.Load() {
+			s.obey()
+		}
+		s.totals.add(&s.count)
+		if packets > 0 && packets < napBelow && !s.stopped {
+			s.naps.Add(1)
+			sleep := unix.NsecToTimespec(int64(nap))
+			_ = unix.Nanosleep(&sleep, nil)
+		}
+	}
+	return nil
+}
+
+func (s *shard) end() {
+	s.mail.close()
+	s.obey()
+	for _, k := range s.table {
+		if k != nil {
+			k.close()
+		}
+	}
+	for _, fd := range [...]int{s.epoll, s.event} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// wait returns how many events are ready, blocking when none is. The first look is a raw call that
+// the Go scheduler does not hear of; only a real wait gives the processor away.
+func (s *shard) wait() int {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epoll),
+		uintptr(unsafe.Pointer(&s.events)), batch, 0, 0, 0)
+	if errno == 0 && n > 0 {
+		return int(n)
+	}
+	got, err := unix.EpollWait(s.epoll, s.events[:], -1)
+	if err != nil {
+		return 0 // interrupted
+	}
+	return got
+}
+
+// read takes one datagram from every ready socket. Level-triggered: what is left is reported again,
+// after all others had their turn.
+func (s *shard) read(n int) (packets int) {
+	for i := range s.events[:n] {
+		slot := s.events[i].Fd
+		if slot < 0 {
+			var count [8]byte
+			_, _ = unix.Read(s.event, count[:])
+			continue
+		}
+		k := s.table[slot]
+		got := k.receive(s.slab[:], &s.from)
+		if got < 0 {
+			continue
+		}
+		packets++
+		if got > slabBytes {
+			if k.leg != nil {
+				s.drop(k.leg, DropOversize)
+			}
+			continue
+		}
+		s.receive(k, s.from.source(), &s.from, s.slab[:got])
+	}
+	return packets
+}
+
+// obey runs waiting orders and due ticks.
+func (s *shard) obey() {
+	s.pending.Store(false)
+	orders := s.mail.empty()
+	for _, f := range orders {
+		f(s)
+	}
+	s.orders.Add(uint64(len(orders)))
+	s.mail.done(orders)
+	if n := s.ticks.Swap(0); n > 0 {
+		s.play(int(n))
+	}
+}
+
+// waited is how often signalling found the mailbox full.
+func (s *shard) waited() uint64 {
+	s.mail.mu.Lock()
+	defer s.mail.mu.Unlock()
+	return s.mail.waits
+}
+
+// attach starts watching a socket for a leg.
+func (s *shard) attach(k *socket, l *leg, component int) {
+	k.leg, k.component = l, component
+	if n := len(s.vacant); n > 0 {
+		k.slot, s.vacant = s.vacant[n-1], s.vacant[:n-1]
+	} else {
+		k.slot = int32(len(s.table))
+		s.table = append(s.table, nil)
+	}
+	s.table[k.slot] = k
+	l.sockets[k.family][component] = k
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: k.slot}
+	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, k.fd, &ev); err != nil {
+		s.faults.Add(1)
+	}
+	s.sockets.Add(1)
+}
+
+// detach closes a socket. Events of this batch cannot name it any more: orders run after the batch.
+func (s *shard) detach(k *socket) {
+	if k.slot >= 0 {
+		s.table[k.slot] = nil
+		s.vacant = append(s.vacant, k.slot)
+		k.slot = -1
+		s.sockets.Add(-1)
+	}
+	if k.leg != nil {
+		k.leg.sockets[k.family][k.component] = nil
+	}
+	k.close()
+}

@@ -1,0 +1,154 @@
+package rtpengine
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+)
+
+const (
+	sampleRate   = 8000
+	frameSamples = sampleRate / 50 // 20 ms
+)
+
+// sound is an endless loop, ready to be sent: whole frames in both laws of G.711.
+type sound struct{ pcmu, pcma []byte }
+
+func (s *sound) law(payload uint8) []byte {
+	if payload == payloadPCMA {
+		return s.pcma
+	}
+	return s.pcmu
+}
+
+// sounds keeps each sound from its first use on. There are five names, so it is bounded.
+type sounds struct {
+	mu   sync.Mutex
+	made map[string]*sound
+}
+
+func (s *sounds) get(name string) (*sound, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if made := s.made[name]; made != nil {
+		return made, nil
+	}
+	samples, err := generate(name)
+	if err != nil {
+		return nil, err
+	}
+	made := &sound{pcmu: make([]byte, len(samples)), pcma: make([]byte, len(samples))}
+	for i, v := range samples {
+		made.pcmu[i], made.pcma[i] = encodeUlaw(v), encodeAlaw(v)
+	}
+	if s.made == nil {
+		s.made = make(map[string]*sound)
+	}
+	s.made[name] = made
+	return made, nil
+}
+
+func generate(name string) ([]int16, error) {
+	if name == "music" {
+		return melody(), nil
+	}
+	if tone, ok := strings.CutPrefix(name, "tone:"); ok {
+		if c, ok := cadenceOf(tone); ok {
+			return c.samples(), nil
+		}
+	}
+	return nil, fmt.Errorf("rtpengine: no sound %q (have music, tone:ring, tone:busy, tone:congestion, tone:dial)", name)
+}
+
+// cadence is a call progress tone: frequencies in Hz, and how long it is on and off in turn, in ms.
+// The sum is a whole number of 20 ms frames.
+type cadence struct {
+	hertz []float64
+	turns []int
+}
+
+// cadenceOf gives the British tones (BT SIN 350), which all of Europe understands.
+func cadenceOf(name string) (cadence, bool) {
+	switch name {
+	case "ring":
+		return cadence{[]float64{400, 450}, []int{400, 200, 400, 2000}}, true
+	case "busy":
+		return cadence{[]float64{400}, []int{375, 375, 375, 375}}, true
+	case "congestion":
+		return cadence{[]float64{400}, []int{400, 350, 225, 525}}, true
+	case "dial":
+		return cadence{[]float64{350, 440}, []int{2000}}, true
+	}
+	return cadence{}, false
+}
+
+func (c cadence) samples() []int16 {
+	var out []int16
+	for turn, ms := range c.turns {
+		start := len(out)
+		for range ms * sampleRate / 1000 {
+			v := 0.0
+			if turn%2 == 0 {
+				for _, hz := range c.hertz {
+					v += math.Sin(2 * math.Pi * hz * float64(len(out)) / sampleRate)
+				}
+				v *= 5000 / float64(len(c.hertz))
+			}
+			out = append(out, int16(v))
+		}
+		if len(c.turns) > 1 {
+			fade(out[start:], 40)
+		}
+	}
+	return out
+}
+
+// fade takes the click off both ends, over n samples.
+func fade(s []int16, n int) {
+	for i := range min(n, len(s)/2) {
+		s[i] = int16(int(s[i]) * i / n)
+		s[len(s)-1-i] = int16(int(s[len(s)-1-i]) * i / n)
+	}
+}
+
+// melody is the music on hold: slow arpeggios over four chords on a bell-like voice, with a soft
+// bass below; 16 s, made of sines only, so that G.711 carries it well and nobody owns it.
+func melody() []int16 {
+	// Semitones from middle C: C, A minor, F, G; an arpeggio of eight eighths each.
+	chords := [4][8]int{
+		{0, 4, 7, 12, 16, 12, 7, 4},
+		{-3, 0, 4, 9, 12, 9, 4, 0},
+		{-7, 0, 5, 9, 12, 9, 5, 0},
+		{-5, -1, 2, 7, 11, 14, 11, 7},
+	}
+	const eighth = sampleRate / 2
+	mix := make([]float64, len(chords)*8*eighth)
+	for c, chord := range chords {
+		for n, tone := range chord {
+			strike(mix, (c*8+n)*eighth, pitch(tone+12), 1.2, 0.20)
+		}
+		strike(mix, c*8*eighth, pitch(chord[0]), 3.0, 0.16)
+		strike(mix, (c*8+4)*eighth, pitch(chord[0]+7), 2.0, 0.10)
+	}
+	out := make([]int16, len(mix))
+	for i, v := range mix {
+		out[i] = int16(max(-1, min(1, v)) * 16000)
+	}
+	return out
+}
+
+// pitch is the frequency a number of semitones from middle C.
+func pitch(semitones int) float64 { return 261.63 * math.Pow(2, float64(semitones)/12) }
+
+// strike adds a bell at a sample, that rings for some seconds past the loop's end into its start.
+func strike(mix []float64, at int, hz, seconds, loud float64) {
+	n := int(seconds * sampleRate)
+	for i := range n {
+		t := float64(i) / sampleRate
+		attack := min(1, t/0.008)
+		env := attack * math.Exp(-3.5*t/seconds) * (1 - float64(i)/float64(n))
+		v := math.Sin(2*math.Pi*hz*t) + 0.35*math.Sin(4*math.Pi*hz*t)*math.Exp(-4*t) + 0.12*math.Sin(6*math.Pi*hz*t)*math.Exp(-8*t)
+		mix[(at+i)%len(mix)] += loud * env * v
+	}
+}

@@ -1,0 +1,138 @@
+package rtpengine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Stats are an engine's counters and gauges. Counters cover all sessions since New, also closed ones.
+type Stats struct {
+	Sessions, MaxSessions int    // sessions and endpoints
+	Playing               int    // endpoints that play a sound
+	Silences              uint64 // OnSilence reports
+	Rejected              uint64 // descriptions refused with RejectError
+	Refused               uint64 // sessions refused with ErrBusy
+
+	Packets, Bytes uint64 // accepted RTP, bytes with RTP header
+	RTCP           uint64 // accepted RTCP
+	Forwarded      uint64 // datagrams sent
+	Drops          Drops
+
+	Ports  []PortStats
+	Shards []ShardStats
+}
+
+// PortStats are those of the pairs of one local address.
+type PortStats struct {
+	Addr       netip.Addr
+	Used, Free int    // pairs; free ones may still rest
+	Skipped    uint64 // pairs found taken by another program
+	Exhausted  uint64 // times a session got ErrNoPorts
+}
+
+// ShardStats are those of one relay goroutine.
+type ShardStats struct {
+	Sockets, Playing   int
+	Load               uint64 // datagrams per second
+	Datagrams, Wakeups uint64
+	Naps, Orders       uint64
+	Waits              uint64 // times signalling found the mailbox full
+	SkippedTicks       uint64 // packets that players left out because they were late
+	Faults             uint64 // sockets the kernel would not watch
+}
+
+// Stats may be called at any time.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	st := Stats{Sessions: len(e.members), MaxSessions: e.cfg.MaxSessions}
+	e.mu.Unlock()
+	st.Playing = int(e.playing.Load())
+	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()
+	for _, p := range e.pools {
+		if p != nil {
+			st.Ports = append(st.Ports, p.stats())
+		}
+	}
+	for _, s := range e.shards {
+		st.Packets += s.packets.Load()
+		st.Bytes += s.bytes.Load()
+		st.RTCP += s.rtcp.Load()
+		st.Forwarded += s.forwarded.Load()
+		for i, n := range loadDrops(&s.drops) {
+			st.Drops[i] += n
+		}
+		st.Shards = append(st.Shards, ShardStats{
+			Sockets: int(s.sockets.Load()), Playing: int(s.gauges.playing.Load()), Load: s.load.Load(),
+			Datagrams: s.received.Load(), Wakeups: s.wakeups.Load(), Naps: s.naps.Load(), Orders: s.orders.Load(),
+			Waits: s.waited(), SkippedTicks: s.lateTicks.Load(), Faults: s.faults.Load(),
+		})
+	}
+	return st
+}
+
+// SessionStats are a session's counters, by m-line and side.
+type SessionStats struct {
+	ID    string
+	Media []MediaStats
+}
+
+// MediaStats are those of one m-line.
+type MediaStats struct {
+	Kind  string
+	Sides [2]StreamStats // by Side: what came from that side
+}
+
+// StreamStats tell of what one side of one m-line sent us.
+type StreamStats struct {
+	Packets, Bytes uint64 // accepted RTP, bytes with RTP header
+	RTCP           uint64 // accepted RTCP
+	Forwarded      uint64 // datagrams sent on to the other side
+	Lost           int64  // RFC 3550 A.3 over all sources; duplicates count against it
+	Jitter         time.Duration
+	SSRC           uint32         // of the last source
+	Port           uint16         // our RTP port towards this side
+	Peer           netip.AddrPort // where its media comes from; invalid until latched
+	Quiet          time.Duration  // since the last accepted packet, or since the answer
+	Drops          Drops
+}
+
+// Stats may be called at any time, also after Close.
+func (s *Session) Stats() SessionStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := SessionStats{ID: s.cfg.ID}
+	now := s.engine.now()
+	for _, l := range s.lines {
+		m := MediaStats{Kind: l.kind}
+		for side, g := range l.legs {
+			if g != nil {
+				m.Sides[side] = g.stats(now)
+			}
+		}
+		st.Media = append(st.Media, m)
+	}
+	return st
+}
+
+func (l *leg) stats(now int64) StreamStats {
+	st := StreamStats{
+		Packets: l.tally.packets.Load(), Bytes: l.tally.bytes.Load(), RTCP: l.tally.rtcp.Load(),
+		Forwarded: l.tally.forwarded.Load(), Lost: l.quality.lost.Load(), SSRC: l.quality.source.Load(),
+		Drops: l.tally.dropped(),
+	}
+	if rate := l.quality.rate.Load(); rate > 0 {
+		st.Jitter = time.Duration(l.quality.jitter.Load()) * time.Second / time.Duration(rate)
+	}
+	if peer := l.peer.Load(); peer != nil {
+		st.Peer = *peer
+	}
+	if last := l.tally.lastSeen.Load(); last > 0 {
+		st.Quiet = time.Duration(max(0, now-last))
+	}
+	for _, p := range l.pairs {
+		if p != nil && st.Port == 0 {
+			st.Port = p.port
+		}
+	}
+	return st
+}
