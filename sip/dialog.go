@@ -1,0 +1,500 @@
+package sip
+
+import (
+	"hash/maphash"
+	"strings"
+	"time"
+
+	"tandem/sip/message"
+	"tandem/sip/transport"
+)
+
+// dialog is what a request with a To tag is matched to: a relayed call or a leg answered here.
+type dialog interface {
+	// owns tells whether the tags are this dialog's, and which side sent the request.
+	owns(fromTag, toTag string) (fromCaller, ok bool)
+	request(m *message.Message, p transport.Packet, key uint64, fromCaller bool)
+	ack(m *message.Message, p transport.Packet, fromCaller bool)
+}
+
+func (sh *shard) dialogKey(callID string) uint64 { return maphash.String(sh.srv.seed, callID) }
+
+// findDialog looks a request's dialog up.
+func (sh *shard) findDialog(m *message.Message) (d dialog, fromCaller bool) {
+	from, to := m.FromTag(), m.ToTag()
+	for _, d := range sh.dialogs[sh.dialogKey(m.CallID())] {
+		if fromCaller, ok := d.owns(from, to); ok {
+			return d, fromCaller
+		}
+	}
+	return nil, false
+}
+
+func (sh *shard) addDialog(callID string, d dialog) bool {
+	if int(sh.count.dialogs.Load()) >= sh.srv.cfg.MaxDialogs {
+		sh.count.shed.Add(1)
+		return false
+	}
+	key := sh.dialogKey(callID)
+	sh.dialogs[key] = append(sh.dialogs[key], d)
+	sh.count.dialogs.Add(1)
+	return true
+}
+
+func (sh *shard) removeDialog(callID string, d dialog) {
+	key := sh.dialogKey(callID)
+	list := sh.dialogs[key]
+	for i, o := range list {
+		if o != d {
+			continue
+		}
+		list[i] = list[len(list)-1]
+		list[len(list)-1] = nil
+		list = list[:len(list)-1]
+		sh.count.dialogs.Add(-1)
+		break
+	}
+	if sh.dialogs[key] = list; len(list) == 0 {
+		delete(sh.dialogs, key)
+	}
+}
+
+// inDialog sends a request with a To tag to its dialog; one without a dialog here goes on by its flow token, or gets 481.
+func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
+	if n, ok := message.ParseUint(m.Get(message.MaxForwards)); ok && n == 0 {
+		sh.count.hops.Add(1)
+		sh.refuse(m, p, 483, "Max-Forwards is used up")
+		return
+	}
+	if d, fromCaller := sh.findDialog(m); d != nil {
+		d.request(m, p, key, fromCaller)
+		return
+	}
+	r := sh.srv.route(m)
+	flow, ok := sh.srv.openFlow(r.token)
+	if !ok || !sh.srv.net.Alive(flow) {
+		sh.count.unknown481.Add(1)
+		sh.refuse(m, p, 481, "no such dialog here")
+		return
+	}
+	tx := sh.newTransaction(m, p, key)
+	if tx == nil {
+		return
+	}
+	tx.routed = r
+	f := &fork{sh: sh, tx: tx, relay: &Relay{}, fromCaller: true, breadth: defaultBreadth, dialog: new(Dialog)}
+	tx.fork = f
+	f.begin(Target{URI: r.uri, Flow: flow, Known: true}, defaultBreadth)
+}
+
+// ack sends an ACK to a 2xx on to its dialog. It has no transaction (RFC 3261 §13.2.2.4, §17.1.1.3).
+func (sh *shard) ack(m *message.Message, p transport.Packet) {
+	if d, fromCaller := sh.findDialog(m); d != nil {
+		d.ack(m, p, fromCaller)
+		return
+	}
+	sh.count.strayACKs.Add(1)
+}
+
+// A party is one end of a relayed call as the node must know it to send it a request.
+type party struct {
+	tag     string
+	value   string   // From or To value with the tag
+	contact string   // remote target
+	routes  []string // elements between the node and the party
+	flow    transport.Flow
+	cseq    uint32 // last number this party used
+	tenant  string
+	user    string
+}
+
+type dialogState uint8
+
+const (
+	dialogEarly dialogState = iota
+	dialogConfirmed
+	dialogEnding // a BYE is on its way through
+	dialogEnded
+)
+
+// A Dialog is a relayed call: what a dialog-stateful proxy keeps so that requests inside it find their way and so that the
+// node can end it. It belongs to its shard; Hangup may be called from anywhere.
+type Dialog struct {
+	sh       *shard
+	callID   string
+	fork     *fork // until the call is answered
+	caller   party
+	callee   party
+	state    dialogState
+	byCaller bool // who sent the BYE
+	late     bool // the last INVITE carried no offer: its ACK carries the answer
+
+	media  Media
+	events CallEvents
+
+	timer   timer
+	session time.Time // when the session ends unless it is refreshed (RFC 4028), zero without a session timer
+	limit   time.Time // when the call ends whatever happens
+}
+
+// CallID is the Call-ID both legs share.
+func (d *Dialog) CallID() string { return d.callID }
+
+func (d *Dialog) owns(fromTag, toTag string) (fromCaller, ok bool) {
+	switch {
+	case d.caller.tag == fromTag && d.callee.tag == toTag:
+		return true, true
+	case d.caller.tag == toTag && d.callee.tag == fromTag:
+		return false, true
+	}
+	return false, false
+}
+
+// earlyDialog finds or makes the dialog that a response with a To tag belongs to (RFC 3261 §12.1). nil: the table is full.
+func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
+	from, to := m.FromTag(), m.ToTag()
+	for _, d := range sh.dialogs[sh.dialogKey(m.CallID())] {
+		if d, ok := d.(*Dialog); ok && d.caller.tag == from && d.callee.tag == to {
+			return d
+		}
+	}
+	if f.tx.m == nil { // a second 2xx behind the first
+		return sh.secondDialog(f, b, m)
+	}
+	inv := f.tx.m
+	d := &Dialog{sh: sh, callID: inv.CallID(), fork: f, media: f.relay.Media, events: f.relay.Events}
+	contact, _ := message.ParseAddress(inv.Get(message.Contact))
+	n, _, _ := inv.CSeq()
+	d.caller = party{
+		tag: from, value: inv.Get(message.From), contact: contact.URI, routes: inv.List(message.RecordRoute), cseq: n,
+		tenant: f.tx.in.Tenant, user: f.tx.in.User,
+	}
+	d.caller.flow = sh.partyFlow(&d.caller, f.tx.in.Flow)
+	d.callee = party{tag: to, value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
+	if !sh.addDialog(d.callID, d) {
+		return nil
+	}
+	return d
+}
+
+// secondDialog is the dialog of a further 2xx to one INVITE: the caller will end it (RFC 3261 §13.2.2.4). It gets no media
+// of its own.
+func (sh *shard) secondDialog(f *fork, b *branch, m *message.Message) *Dialog {
+	for _, o := range sh.dialogs[sh.dialogKey(m.CallID())] {
+		first, ok := o.(*Dialog)
+		if !ok || first.caller.tag != m.FromTag() {
+			continue
+		}
+		d := &Dialog{sh: sh, callID: first.callID, fork: f, caller: first.caller}
+		d.callee = party{tag: m.ToTag(), value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
+		if sh.addDialog(d.callID, d) {
+			return d
+		}
+	}
+	return nil
+}
+
+// partyFlow is where requests to a party go: the flow it was seen on, unless its Contact names another port of the same
+// host (gateways that send from ports they do not listen on).
+func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
+	if seen.Net != transport.UDP || len(p.routes) > 0 {
+		return seen
+	}
+	u, err := message.ParseURI(p.contact)
+	if err != nil {
+		return seen
+	}
+	addr, ok := addrOf(u)
+	if !ok || addr.Addr() != seen.Remote.Addr().Unmap() || addr.Port() == seen.Remote.Port() {
+		return seen
+	}
+	if f, err := sh.srv.net.FlowTo(transport.UDP, addr); err == nil {
+		return f
+	}
+	return seen
+}
+
+// fromCallee learns the callee's remote target and route set from a response (RFC 3261 §12.1.2).
+func (d *Dialog) fromCallee(m *message.Message, p transport.Packet) {
+	if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
+		d.callee.contact = a.URI
+	}
+	d.callee.routes = nil
+	m.Values(message.RecordRoute, func(v string) bool {
+		if d.sh.srv.isOurRouteValue(v) {
+			return false
+		}
+		d.callee.routes = append([]string{v}, d.callee.routes...)
+		return true
+	})
+	d.callee.flow = d.sh.partyFlow(&d.callee, d.callee.flow)
+}
+
+// confirm is the first 2xx of the dialog.
+func (d *Dialog) confirm(m *message.Message, t Target, late bool) {
+	if d.state != dialogEarly {
+		return
+	}
+	f := d.fork
+	d.state, d.fork, d.late = dialogConfirmed, nil, late
+	d.limit = d.sh.now().Add(d.sh.srv.cfg.MaxCallTime)
+	d.sh.dropOtherEarly(f, d)
+	d.refreshed(m)
+	if d.events != nil {
+		d.events.Answered(d, t)
+	}
+}
+
+// dropEarly forgets the early dialogs of a fork nobody answered.
+func (sh *shard) dropEarly(f *fork) { sh.dropOtherEarly(f, nil) }
+
+func (sh *shard) dropOtherEarly(f *fork, but *Dialog) {
+	callID := ""
+	if but != nil {
+		callID = but.callID
+	} else if f.tx.m != nil {
+		callID = f.tx.m.CallID()
+	} else if f.tx.in != nil {
+		callID = f.tx.in.Msg.CallID()
+	}
+	list := sh.dialogs[sh.dialogKey(callID)]
+	for i := len(list) - 1; i >= 0; i-- {
+		if d, ok := list[i].(*Dialog); ok && d != but && d.fork == f && d.state == dialogEarly {
+			d.state = dialogEnded
+			sh.removeDialog(callID, d)
+			list = sh.dialogs[sh.dialogKey(callID)]
+		}
+	}
+}
+
+// refreshed reads the session interval of a 2xx to INVITE or UPDATE and arms the dialog's timer (RFC 4028 §8).
+func (d *Dialog) refreshed(m *message.Message) {
+	v, _, _ := strings.Cut(m.Get(message.SessionExpires), ";")
+	d.session = time.Time{}
+	if n, ok := message.ParseUint(strings.TrimSpace(v)); ok && n > 0 {
+		d.session = d.sh.now().Add(time.Duration(n)*time.Second + sessionGrace)
+	}
+	at := d.limit
+	if !d.session.IsZero() && d.session.Before(at) {
+		at = d.session
+	}
+	d.timer.owner = d
+	d.sh.timers.arm(&d.timer, at)
+}
+
+// sessionGrace lets the phones, who should end a stale session themselves, be first (RFC 4028 §10).
+const sessionGrace = 10 * time.Second
+
+// byeGrace is how long a call outlives a BYE that nobody answers.
+const byeGrace = 2 * time.Second
+
+// expire ends a call that nobody refreshed, that lasted too long, or whose BYE was not answered.
+func (d *Dialog) expire(now time.Time) {
+	switch {
+	case d.state == dialogEnding:
+		d.ended("BYE", d.byCaller)
+	case !d.session.IsZero() && !now.Before(d.session):
+		d.sh.count.sessionsExpired.Add(1)
+		d.hangup("session expired")
+	default:
+		d.hangup("longest call time reached")
+	}
+}
+
+// request relays a request inside the dialog to the other side.
+func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fromCaller bool) {
+	sh := d.sh
+	tx := sh.newTransaction(m, p, key)
+	if tx == nil {
+		return
+	}
+	from, to := d.sides(fromCaller)
+	n, _, _ := m.CSeq()
+	from.cseq = max(from.cseq, n)
+	d.seen(from, m, p)
+	tx.routed = sh.srv.route(m)
+	relay := &Relay{Media: d.media}
+	f := &fork{sh: sh, tx: tx, relay: relay, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
+	tx.fork = f
+	if err := d.rewriteRequest(f, m); err != nil {
+		f.refuseMedia(err)
+		return
+	}
+	if m.Method == "BYE" {
+		d.ending(fromCaller)
+	}
+	if m.Method == "INVITE" {
+		tx.respond(&message.Response{Status: 100})
+	}
+	d.relocate(to)
+	uri := tx.routed.uri
+	if sh.srv.isLocalURI(uri) && to.contact != "" { // phones that send to the node instead of to the remote target
+		uri = to.contact
+	}
+	f.begin(Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user}, defaultBreadth)
+}
+
+func (d *Dialog) sides(fromCaller bool) (from, to *party) {
+	if fromCaller {
+		return &d.caller, &d.callee
+	}
+	return &d.callee, &d.caller
+}
+
+// seen refreshes what is known of the side that sent a request (RFC 3261 §12.2.2).
+func (d *Dialog) seen(from *party, m *message.Message, p transport.Packet) {
+	if m.Method == "INVITE" || m.Method == "UPDATE" {
+		if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
+			from.contact = a.URI
+		}
+	}
+	from.flow = d.sh.partyFlow(from, p.Flow)
+}
+
+// relocate finds the flow of a phone whose connection was replaced by a new one since the call began.
+func (d *Dialog) relocate(to *party) {
+	if to.user == "" || d.sh.srv.net.Alive(to.flow) {
+		return
+	}
+	for _, b := range d.sh.srv.cfg.Location.Lookup(to.tenant, to.user, d.sh.now()) {
+		if message.SameURI(b.Contact, to.contact) && d.sh.srv.net.Alive(b.Flow) {
+			to.flow = b.Flow
+			return
+		}
+	}
+}
+
+// rewriteRequest gives the session description of a request inside the dialog to Media (RFC 3264, RFC 3311, RFC 3262 §5).
+func (d *Dialog) rewriteRequest(f *fork, m *message.Message) error {
+	if d.media == nil {
+		return nil
+	}
+	if !hasSDP(m) {
+		f.late = m.Method == "INVITE"
+		return nil
+	}
+	_, to := d.sides(f.fromCaller)
+	rewrite := d.media.Offer
+	if m.Method == "PRACK" && d.fork != nil && d.fork.late {
+		rewrite = d.media.Answer
+	} else {
+		f.offered = true
+	}
+	body, err := rewrite(f.fromCaller, m.Body(), f.tx.flow, to.flow)
+	if err == nil {
+		f.body, f.newBody = body, true
+	}
+	return err
+}
+
+// ack relays the ACK to a 2xx.
+func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
+	sh := d.sh
+	from, to := d.sides(fromCaller)
+	d.seen(from, m, p)
+	d.relocate(to)
+	r := sh.srv.route(m)
+	target := Target{URI: r.uri, Flow: to.flow, Known: true}
+	if sh.srv.isLocalURI(r.uri) && to.contact != "" {
+		target.URI = to.contact
+	}
+	flow, ok := sh.srv.flowFor(&target)
+	if !ok {
+		sh.count.sendErrors.Add(1)
+		return
+	}
+	e := &sh.edit
+	e.Reset()
+	e.URI = target.URI
+	sh.serial++
+	e.Top = sh.appendVia(e.Top, flow, sh.serial, 0)
+	e.Received(m, p.Flow.Remote.Addr().Unmap().String(), int(p.Flow.Remote.Port()))
+	hops(m, e)
+	r.apply(m, e)
+	if d.late && d.media != nil && hasSDP(m) {
+		if body, err := d.media.Answer(fromCaller, m.Body(), p.Flow, flow); err == nil {
+			e.SetBody, e.Body = true, body
+		}
+	}
+	d.late = false
+	sh.buf = m.Append(sh.buf[:0], e)
+	_ = sh.send(flow, sh.buf)
+}
+
+// agreed is a 2xx to a request inside the dialog.
+func (d *Dialog) agreed(f *fork, m *message.Message, _ transport.Packet) {
+	if d.sh == nil {
+		return // not a call: a subscription passing through
+	}
+	switch m.Method {
+	case "BYE":
+		d.ended("BYE", f.fromCaller)
+	case "INVITE", "UPDATE":
+		_, other := d.sides(f.fromCaller)
+		if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
+			other.contact = a.URI
+		}
+		if m.Method == "INVITE" {
+			d.late = f.late
+		}
+		if d.state == dialogConfirmed {
+			d.refreshed(m)
+		}
+	}
+}
+
+// ending is a BYE passing through: the call ends with its answer, or soon without one.
+func (d *Dialog) ending(byCaller bool) {
+	if d.state == dialogConfirmed {
+		d.state, d.byCaller = dialogEnding, byCaller
+		d.sh.arm(&d.timer, d, byeGrace)
+	}
+}
+
+// stays takes a BYE back that was refused for want of credentials.
+func (d *Dialog) stays() {
+	if d.state == dialogEnding {
+		d.state = dialogConfirmed
+		d.sh.timers.arm(&d.timer, d.limit)
+	}
+}
+
+// ended forgets the call.
+func (d *Dialog) ended(reason string, byCaller bool) {
+	if d.state == dialogEnded {
+		return
+	}
+	d.state = dialogEnded
+	d.sh.timers.stop(&d.timer)
+	d.sh.removeDialog(d.callID, d)
+	if d.media != nil {
+		d.media.Close()
+	}
+	if d.events != nil {
+		d.events.Ended(reason, byCaller)
+	}
+}
+
+// Hangup ends an answered call on both sides. Any goroutine; a call that is over already stays over.
+func (d *Dialog) Hangup(reason string) { _ = d.sh.post(func() { d.hangup(reason) }) }
+
+func (d *Dialog) hangup(reason string) {
+	if d.state != dialogConfirmed && d.state != dialogEnding {
+		return
+	}
+	extra := message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason))
+	d.relocate(&d.caller)
+	d.relocate(&d.callee)
+	d.sh.ownRequest("BYE", d.callee, d.caller.value, d.callID, d.caller.cseq+1, extra)
+	d.sh.ownRequest("BYE", d.caller, d.callee.value, d.callID, d.callee.cseq+1, extra)
+	d.ended(reason, false)
+}
+
+// hangupLater ends the call a response belongs to once the response has gone up.
+func (sh *shard) hangupLater(m *message.Message) {
+	if d, _ := sh.findDialog(m); d != nil {
+		if d, ok := d.(*Dialog); ok {
+			d.Hangup("session description refused")
+		}
+	}
+}

@@ -1,0 +1,527 @@
+package sip
+
+import (
+	"hash/maphash"
+	"strings"
+	"time"
+
+	"tandem/sip/message"
+	"tandem/sip/transport"
+)
+
+const (
+	defaultBreadth = 60              // RFC 5393 §5.3.3
+	cancelGrace    = 4 * time.Second // how long cancelled branches may take to say so before the handler goes on without them
+	maxRecursion   = 8               // targets added by 3xx answers to one request
+)
+
+// A fork is the response context of a request that is being relayed (RFC 3261 §16.7): its branches, the best answer so
+// far and what is left to try. It belongs to the shard.
+type fork struct {
+	sh      *shard
+	tx      *transaction
+	relay   *Relay
+	result  chan Result // nil for requests inside a dialog: the best answer goes up by itself
+	groups  [][]Target
+	live    int // branches without a final response
+	all     []*branch
+	best    *message.Message
+	auth    []byte // challenges of all 401 and 407 answers (step 7)
+	timer   timer
+	until   time.Time // end of Relay.Timeout
+	breadth int
+
+	dialog     *Dialog // set for requests inside a dialog
+	fromCaller bool    // which side sent the request
+	body       string  // session description that goes down instead of the request's
+	newBody    bool
+	offered    bool // the request carried an offer that Media knows
+	late       bool // the request carried none: the 2xx will
+
+	recursed   int
+	cancelling bool // no further group is begun
+	byCaller   bool // the caller sent CANCEL
+	timedOut   bool
+	answered   bool
+	abandoned  bool // the handler has gone on: a late 2xx is acknowledged and ended by us
+	done       bool
+}
+
+// startFork begins to relay the request of in.
+func (sh *shard) startFork(in *Inbound, r *Relay, result chan Result) {
+	tx := in.tx
+	f := &fork{sh: sh, tx: tx, relay: r, result: result, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg)}
+	if tx.state != txProceeding || tx.m == nil || tx.fork != nil && !tx.fork.done {
+		f.finish(Result{Cancelled: true})
+		return
+	}
+	tx.fork = f
+	f.limitBreadth()
+	if r.Timeout > 0 {
+		f.until = sh.now().Add(r.Timeout)
+	}
+	if err := f.rewriteOffer(); err != nil {
+		f.refuseMedia(err)
+		return
+	}
+	f.nextGroup()
+}
+
+func breadthOf(m *message.Message) int {
+	if n, ok := message.ParseUint(m.Get(message.MaxBreadth)); ok {
+		return int(min(n, defaultBreadth))
+	}
+	return defaultBreadth
+}
+
+// limitBreadth serialises what may not go out at once (RFC 5393 §5.3.3.1).
+func (f *fork) limitBreadth() {
+	var groups [][]Target
+	for _, g := range f.groups {
+		for len(g) > max(f.breadth, 1) {
+			groups = append(groups, g[:f.breadth])
+			g = g[f.breadth:]
+		}
+		groups = append(groups, g)
+	}
+	f.groups = groups
+}
+
+func hasSDP(m *message.Message) bool {
+	if m.Body() == "" {
+		return false
+	}
+	t, _, _ := strings.Cut(m.Get(message.ContentType), ";")
+	return strings.EqualFold(strings.TrimSpace(t), "application/sdp")
+}
+
+// rewriteOffer gives the request's session description to Media.
+func (f *fork) rewriteOffer() error {
+	m := f.tx.m
+	if f.relay.Media == nil {
+		return nil
+	}
+	if !hasSDP(m) {
+		f.late = m.Method == "INVITE"
+		return nil
+	}
+	var dst transport.Flow
+	if len(f.groups) > 0 && len(f.groups[0]) > 0 {
+		dst = f.groups[0][0].Flow
+	}
+	body, err := f.relay.Media.Offer(f.fromCaller, m.Body(), f.tx.flow, dst)
+	if err != nil {
+		return err
+	}
+	f.body, f.newBody, f.offered = body, true, true
+	return nil
+}
+
+func (f *fork) refuseMedia(err error) {
+	status, warn := 488, err.Error()
+	if me, ok := err.(MediaError); ok {
+		status, warn = me.SIPStatus()
+	}
+	f.tx.respond(&message.Response{Status: status, Extra: f.sh.srv.warning(nil, 304, warn)})
+	f.finish(Result{Status: status})
+}
+
+// nextGroup begins the next group of targets, or ends the fork when none is left.
+func (f *fork) nextGroup() {
+	for !f.cancelling && len(f.groups) > 0 {
+		g := f.groups[0]
+		f.groups = f.groups[1:]
+		for i := range g {
+			f.begin(g[i], max(f.breadth/max(len(g), 1), 1))
+		}
+		if f.live > 0 {
+			f.armTimer()
+			return
+		}
+	}
+	f.conclude()
+}
+
+func (f *fork) begin(t Target, breadth int) {
+	b := newBranch(f, t)
+	b.breadth = breadth
+	f.live++
+	f.all = append(f.all, b)
+	b.start()
+}
+
+func (f *fork) armTimer() {
+	at := f.until
+	if p := f.relay.Pause; p > 0 && len(f.groups) > 0 {
+		if next := f.sh.now().Add(p); at.IsZero() || next.Before(at) {
+			at = next
+		}
+	}
+	if at.IsZero() {
+		return
+	}
+	f.timer.owner = f
+	f.sh.timers.arm(&f.timer, at)
+}
+
+// expire ends a group that rang long enough, or the whole fork.
+func (f *fork) expire(now time.Time) {
+	switch {
+	case f.cancelling: // branches that did not answer their CANCEL in time
+		f.timedOut = true
+		f.abandon()
+	case !f.until.IsZero() && !now.Before(f.until):
+		f.timedOut = true
+		f.cancel(`SIP;cause=408;text="no answer"`)
+	default: // Pause: the next group rings, the last one no longer
+		f.cancelBranches(`SIP;cause=408;text="no answer"`)
+		f.nextGroup()
+	}
+}
+
+// cancel stops the whole fork. reason goes into the CANCELs (RFC 3326); an empty one means that the caller hung up.
+func (f *fork) cancel(reason string) {
+	if f.cancelling {
+		return
+	}
+	f.cancelling = true
+	if reason == "" {
+		f.byCaller = true
+		reason = ""
+	}
+	f.groups = nil
+	f.cancelBranches(reason)
+	if f.live == 0 {
+		f.conclude()
+		return
+	}
+	f.sh.arm(&f.timer, f, cancelGrace)
+}
+
+func (f *fork) cancelBranches(reason string) {
+	for _, b := range f.all {
+		b.cancel(reason)
+	}
+}
+
+// abandon ends the fork for the handler while branches may still be open.
+func (f *fork) abandon() {
+	if f.done {
+		return
+	}
+	f.abandoned = true
+	f.cancelling = true
+	f.groups = nil
+	f.cancelBranches("")
+	f.conclude()
+}
+
+// provisional passes a 1xx other than 100 up (RFC 3261 §16.7 step 5).
+func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
+	if f.tx.state != txProceeding || f.abandoned {
+		return
+	}
+	d := f.dialog
+	if d == nil && f.tx.invite && m.ToTag() != "" {
+		d = f.sh.earlyDialog(f, b, m)
+	}
+	if d != nil && f.result != nil {
+		d.fromCallee(m, p)
+	}
+	if f.relay.Events != nil {
+		f.relay.Events.Ringing(m.Status, b.target)
+	}
+	f.up(b, m, p)
+}
+
+// success passes a 2xx up at once, each one (step 5), and ends the other branches (step 10).
+func (f *fork) success(b *branch, m *message.Message, p transport.Packet) {
+	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted {
+		if f.tx.invite {
+			b.ackAndBye(m)
+		}
+		return
+	}
+	first := !f.answered
+	f.answered = true
+	f.groups = nil
+	if f.tx.invite && f.result != nil {
+		d := f.sh.earlyDialog(f, b, m)
+		if d == nil { // the table is full: better no call than one that nobody can end
+			b.ackAndBye(m)
+			f.tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
+			f.finish(Result{Status: 503})
+			return
+		}
+		d.fromCallee(m, p)
+		d.confirm(m, b.target, f.late)
+	} else if f.dialog != nil {
+		f.dialog.agreed(f, m, p)
+	}
+	f.up(b, m, p)
+	if first {
+		f.cancelling = true
+		f.cancelBranches(`SIP;cause=200;text="Call completed elsewhere"`)
+		f.sh.timers.stop(&f.timer)
+		f.finish(Result{Status: m.Status, Answered: true})
+	}
+}
+
+// up sends a response to the caller without our Via and with the session description as the caller is to see it.
+func (f *fork) up(b *branch, m *message.Message, p transport.Packet) {
+	e := &f.sh.edit
+	e.Reset()
+	e.PopValue(m, message.ViaID)
+	if f.relay.Media != nil && hasSDP(m) && f.tx.m != nil || b.sdpIn != "" {
+		body, err := f.rewriteAnswer(b, m, p)
+		if err != nil {
+			f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is ended", "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
+			body = m.Body()
+			if f.dialog == nil && m.Status >= 200 {
+				f.sh.hangupLater(m)
+			}
+		}
+		e.SetBody, e.Body = true, body
+	}
+	f.sh.buf = m.Append(f.sh.buf[:0], e)
+	f.tx.sendResponse(m.Status, f.sh.buf)
+}
+
+// rewriteAnswer gives a session description from below to Media: the answer to an offer of the request, else an offer of
+// its own (RFC 3264, RFC 3262 §5). A retransmission gets what the first one got.
+func (f *fork) rewriteAnswer(b *branch, m *message.Message, p transport.Packet) (string, error) {
+	if b.sdpIn == m.Body() {
+		return b.sdpOut, nil
+	}
+	if m.Body() == "" || f.relay.Media == nil {
+		return m.Body(), nil
+	}
+	rewrite := f.relay.Media.Answer
+	if !f.offered {
+		rewrite = f.relay.Media.Offer
+	}
+	out, err := rewrite(!f.fromCaller, m.Body(), p.Flow, f.tx.flow)
+	if err == nil {
+		b.sdpIn, b.sdpOut = m.Body(), out
+	}
+	return out, err
+}
+
+// failed takes a final response other than 2xx (step 6, 7).
+func (f *fork) failed(b *branch, m *message.Message) {
+	f.live--
+	if m != nil {
+		if m.Status != 487 || !b.cancelled { // the echo of our own CANCEL says nothing about the callee
+			f.judge(m)
+		}
+		if m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.result != nil && !f.cancelling {
+			f.recurse(m)
+		}
+		if m.Status >= 600 && !f.cancelling {
+			f.groups = nil
+			f.cancelling = true
+			f.cancelBranches("")
+			f.sh.arm(&f.timer, f, cancelGrace)
+		}
+	}
+	if f.live > 0 || f.done {
+		return
+	}
+	if f.answered {
+		return
+	}
+	f.nextGroup()
+}
+
+// judge keeps the better of two final responses: 6xx, else the lowest class, within 4xx the ones that tell the caller what
+// to change (RFC 3261 §16.7 step 6).
+func (f *fork) judge(m *message.Message) {
+	if m.Status == 401 || m.Status == 407 {
+		for i := range m.Headers() {
+			if h := &m.Headers()[i]; h.ID == message.WWWAuthenticate || h.ID == message.ProxyAuthenticate {
+				f.auth = message.AppendHeader(f.auth, h.Name, h.Value)
+			}
+		}
+	}
+	if f.best == nil || rank(m.Status) < rank(f.best.Status) {
+		f.best = f.sh.keep(m)
+	}
+}
+
+func rank(status int) int {
+	switch {
+	case status >= 600:
+		return 0
+	case status == 401, status == 407, status == 415, status == 420, status == 484:
+		return 4000
+	case status == 487: // our own CANCEL's echo says least
+		return 4999
+	case status == 408, status == 480:
+		return 4900
+	}
+	return status/100*1000 + 500
+}
+
+// recurse adds the contacts of a 3xx that are users of this node (RFC 3261 §16.5); anything else would let a phone spend
+// somebody else's money.
+func (f *fork) recurse(m *message.Message) {
+	var group []Target
+	m.Values(message.Contact, func(v string) bool {
+		a, err := message.ParseAddress(v)
+		if err != nil || f.recursed >= maxRecursion {
+			return f.recursed < maxRecursion
+		}
+		u, err := message.ParseURI(a.URI)
+		if err != nil {
+			return true
+		}
+		dir := f.sh.srv.cfg.Directory
+		tenant, ok := dir.TenantOf(u.Host)
+		if !ok {
+			return true
+		}
+		if user, ok := dir.User(tenant, u.UserDecoded()); ok && !f.tried(tenant, user) {
+			f.recursed++
+			for _, g := range f.sh.srv.Targets(tenant, user, f.sh.now()) {
+				group = append(group, g...)
+			}
+		}
+		return true
+	})
+	if len(group) > 0 {
+		f.groups = append([][]Target{group}, f.groups...)
+	}
+}
+
+func (f *fork) tried(tenant, user string) bool {
+	for _, b := range f.all {
+		if b.target.Tenant == tenant && b.target.User == user {
+			return true
+		}
+	}
+	return false
+}
+
+// conclude ends a fork nobody answered.
+func (f *fork) conclude() {
+	if f.done {
+		return
+	}
+	f.sh.timers.stop(&f.timer)
+	if f.offered && f.dialog != nil {
+		f.relay.Media.Rollback()
+	}
+	f.byeFailed()
+	res := Result{TimedOut: f.timedOut, Cancelled: f.byCaller}
+	if f.best != nil {
+		res.Status = f.best.Status
+	} else if f.timedOut {
+		res.Status = 408
+	} else if !f.byCaller {
+		res.Status = 480
+	}
+	f.finish(res)
+	switch {
+	case f.byCaller:
+		f.tx.respond(&message.Response{Status: 487})
+	case f.result == nil:
+		f.tx.refuseBest(res.Status)
+	}
+}
+
+// byeFailed ends a call although its BYE was refused, unless the callee only wants credentials first.
+func (f *fork) byeFailed() {
+	if f.dialog == nil || f.dialog.sh == nil || f.tx.m == nil || f.tx.m.Method != "BYE" {
+		return
+	}
+	if f.best != nil && (f.best.Status == 401 || f.best.Status == 407) {
+		f.dialog.stays()
+		return
+	}
+	f.dialog.ended("BYE", f.fromCaller)
+}
+
+// finish tells the handler.
+func (f *fork) finish(r Result) {
+	if f.done {
+		return
+	}
+	f.done = true
+	if f.result == nil {
+		return
+	}
+	if !r.Answered {
+		f.sh.dropEarly(f)
+		if f.relay.Media != nil {
+			f.relay.Media.Close()
+			f.relay.Media = nil
+		}
+	}
+	f.result <- r
+}
+
+// refuseBest sends the best response of the transaction's fork up.
+func (tx *transaction) refuseBest(status int) {
+	if tx.m == nil || tx.state != txProceeding {
+		return
+	}
+	var best *message.Message
+	if tx.fork != nil {
+		best = tx.fork.best
+	}
+	switch {
+	case best == nil && !tx.invite && status == 408:
+		tx.end() // RFC 4320 §4.2: a 408 to a non-INVITE comes too late for anybody
+	case best == nil:
+		tx.respond(&message.Response{Status: max(status, 400)})
+	case best.Status == 503: // step 6: the node is fine, the callee is not
+		tx.respond(&message.Response{Status: 500, Extra: tx.sh.srv.warning(nil, 399, "the next hop answered 503")})
+	default:
+		tx.passOn(best, tx.fork.auth)
+	}
+}
+
+// passOn sends a final response of a branch up, with the challenges of all branches (RFC 3261 §16.7 step 7).
+func (tx *transaction) passOn(m *message.Message, auth []byte) {
+	e := &tx.sh.edit
+	e.Reset()
+	e.PopValue(m, message.ViaID)
+	if len(auth) > 0 {
+		e.DropAll(m, message.WWWAuthenticate)
+		e.DropAll(m, message.ProxyAuthenticate)
+		e.Tail = append(e.Tail, auth...)
+	}
+	tx.sh.buf = m.Append(tx.sh.buf[:0], e)
+	tx.sendResponse(m.Status, tx.sh.buf)
+}
+
+// loopHash is what two passes of a looping request share and two passes of a spiral do not (RFC 5393 §4.2.2).
+func (sh *shard) loopHash(m *message.Message) uint32 {
+	var h maphash.Hash
+	h.SetSeed(sh.srv.seed)
+	for _, s := range [...]string{m.URI, m.CallID(), m.FromTag(), m.ToTag(), m.Get(message.CSeq), m.Get(message.Route), m.Get(message.ProxyRequire)} {
+		h.WriteString(s)
+		h.WriteByte(0)
+	}
+	return uint32(h.Sum64())
+}
+
+// looped tells whether this very request came through here before.
+func (sh *shard) looped(m *message.Message) bool {
+	var want string
+	found := false
+	m.Values(message.ViaID, func(v string) bool {
+		via, err := message.ParseVia(v)
+		if err != nil || !sh.srv.net.IsLocal(via.Host, via.Port) {
+			return true
+		}
+		if want == "" {
+			want = string(appendBranch(nil, 0, sh.loopHash(m)))
+			want = want[strings.IndexByte(want, '.'):]
+		}
+		_, ours := branchNumber(via.Branch)
+		found = ours && strings.HasSuffix(via.Branch, want)
+		return !found
+	})
+	return found
+}

@@ -1,0 +1,247 @@
+package sip
+
+import (
+	"strings"
+
+	"tandem/events"
+	"tandem/sip/message"
+	"tandem/sip/transport"
+)
+
+// allowed are the methods this node itself understands when a request is addressed to it and not to a user.
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, INFO, UPDATE, PRACK, SUBSCRIBE, NOTIFY, PUBLISH, REFER"
+
+// outside handles a request that begins something: the checks of RFC 3261 §16.3 and §8.2 in order, then who it is, then
+// what it wants.
+func (sh *shard) outside(m *message.Message, p transport.Packet, key uint64) {
+	uri, err := message.ParseURI(m.URI)
+	if err != nil {
+		sh.refuse(m, p, 400, "Request-URI: "+err.Error())
+		return
+	}
+	switch {
+	case uri.Scheme != "sip" && uri.Scheme != "sips" && uri.Scheme != "tel":
+		sh.refuse(m, p, 416, "only sip, sips and tel are known here")
+		return
+	case m.Has(message.ProxyRequire):
+		sh.unsupported(m, p, m.List(message.ProxyRequire))
+		return
+	case m.Method == "REGISTER":
+		sh.register(m, p, uri)
+		return
+	case uri.User == "" && uri.Opaque == "" && sh.srv.isOurs(uri):
+		sh.addressedToUs(m, p)
+		return
+	}
+	if n, ok := message.ParseUint(m.Get(message.MaxForwards)); ok && n == 0 {
+		if m.Method == "OPTIONS" {
+			sh.addressedToUs(m, p)
+			return
+		}
+		sh.count.hops.Add(1)
+		sh.refuse(m, p, 483, "Max-Forwards is used up")
+		return
+	}
+	if sh.looped(m) {
+		sh.count.loops.Add(1)
+		sh.refuse(m, p, 482, "this request was here before")
+		return
+	}
+	if sh.srv.draining.Load() {
+		sh.shed(m, p.Flow)
+		return
+	}
+	sh.admit(m, p, key, uri)
+}
+
+// isOurs tells whether a URI without a user part names this node: by address or by a domain it serves.
+func (s *Server) isOurs(u message.URI) bool {
+	if s.net.IsLocal(u.Host, u.Port) {
+		return true
+	}
+	_, ok := s.cfg.Directory.TenantOf(u.Host)
+	return ok
+}
+
+// admit authenticates a request, opens its transaction and gives it to the handler.
+func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri message.URI) {
+	srv := sh.srv
+	tenant, user, creds, ok := sh.authenticate(m, p, uri)
+	if !ok {
+		return
+	}
+	r := srv.route(m)
+	if r.next != "" {
+		sh.refuse(m, p, 403, "Route leads beyond this node")
+		return
+	}
+	if r.last {
+		var err error
+		if uri, err = message.ParseURI(r.uri); err != nil {
+			sh.refuse(m, p, 400, "Route: "+err.Error())
+			return
+		}
+	}
+	tx := sh.newTransaction(m, p, key)
+	if tx == nil {
+		return
+	}
+	tx.routed, tx.creds = r, creds
+	in := newInbound(tx, p.Flow, uri, tenant, user)
+	tx.in = in
+	serve := srv.cfg.Handler.ServeRequest
+	if tx.invite {
+		tx.respond(&message.Response{Status: 100})
+		serve = srv.cfg.Handler.ServeInvite
+	}
+	if !srv.serve(in, serve) {
+		sh.count.shed.Add(1)
+		tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
+	}
+}
+
+// authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,
+// else of the Request-URI: a stranger is asked for a name here, and cannot have one.
+func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri message.URI) (tenant, user string, creds int, ok bool) {
+	srv := sh.srv
+	a, _ := message.ParseAddress(m.Get(message.From))
+	from, err := message.ParseURI(a.URI)
+	if err != nil {
+		sh.refuse(m, p, 400, "From: "+err.Error())
+		return "", "", -1, false
+	}
+	tenant, known := srv.cfg.Directory.TenantOf(from.Host)
+	if !known {
+		tenant, known = srv.cfg.Directory.TenantOf(uri.Host)
+	}
+	if !known {
+		sh.refuse(m, p, 403, "neither From nor the Request-URI is in a domain of this node")
+		return "", "", -1, false
+	}
+	d := srv.cfg.Digest.Verify(m, tenant, true, p.Flow.Remote.Addr(), sh.now())
+	if !d.OK {
+		sh.challenge(m, p, tenant, true, d)
+		return "", "", -1, false
+	}
+	if canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded()); !exists || canonical != d.User {
+		sh.refuse(m, p, 403, "From names another user than the credentials")
+		return "", "", -1, false
+	}
+	return tenant, d.User, d.Index, true
+}
+
+// challenge asks for credentials, the same way for users there are and are not. Nothing is kept.
+func (sh *shard) challenge(m *message.Message, p transport.Packet, tenant string, proxy bool, d DigestResult) {
+	srv := sh.srv
+	sh.count.challenged.Add(1)
+	if d.Present && !d.Stale {
+		sh.count.authFailed.Add(1)
+		if srv.cfg.Guard != nil {
+			srv.cfg.Guard.Failed(p.Flow.Remote.Addr())
+		}
+		srv.publish(events.Event{Time: sh.now(), Kind: "auth.failed", Tenant: tenant, From: m.Get(message.From), Peer: p.Flow.Remote.String(), Reason: d.Fault})
+	}
+	status := 401
+	if proxy {
+		status = 407
+	}
+	sh.reply(m, p.Flow, &message.Response{
+		Status: status, ToTag: sh.statelessTag(m), Extra: srv.cfg.Digest.AppendChallenge(nil, tenant, proxy, d.Stale, knowsOnlyMD5(m.Get(message.UserAgent)), sh.now()),
+	})
+}
+
+// register authenticates a REGISTER and gives it to the registrar. It holds no transaction: a retransmission gets the same
+// answer from the binding.
+func (sh *shard) register(m *message.Message, p transport.Packet, uri message.URI) {
+	srv := sh.srv
+	a, _ := message.ParseAddress(m.Get(message.To))
+	to, err := message.ParseURI(a.URI)
+	if err != nil {
+		sh.refuse(m, p, 400, "To: "+err.Error())
+		return
+	}
+	tenant, known := srv.cfg.Directory.TenantOf(uri.Host)
+	if toTenant, ok := srv.cfg.Directory.TenantOf(to.Host); !known || !ok || toTenant != tenant {
+		sh.refuse(m, p, 404, "no such domain here")
+		return
+	}
+	if m.Has(message.Require) {
+		var unknown []string
+		m.Values(message.Require, func(v string) bool {
+			if !strings.EqualFold(v, "path") && !strings.EqualFold(v, "outbound") && !strings.EqualFold(v, "gruu") {
+				unknown = append(unknown, v)
+			}
+			return true
+		})
+		if unknown != nil {
+			sh.unsupported(m, p, unknown)
+			return
+		}
+	}
+	d := srv.cfg.Digest.Verify(m, tenant, false, p.Flow.Remote.Addr(), sh.now())
+	if !d.OK {
+		sh.challenge(m, p, tenant, false, d)
+		return
+	}
+	if canonical, exists := srv.cfg.Directory.User(tenant, to.UserDecoded()); !exists || canonical != d.User {
+		sh.refuse(m, p, 403, "To names another user than the credentials")
+		return
+	}
+	sh.registered(m, p, tenant, d.User)
+}
+
+// registered runs the registrar; its answer comes at once or from the log's goroutine.
+func (sh *shard) registered(m *message.Message, p transport.Packet, tenant, user string) {
+	kept := sh.keep(m)
+	inline := true
+	sh.srv.cfg.Registrar.Register(RegisterRequest{Msg: kept, Flow: p.Flow, Tenant: tenant, User: user, Now: sh.now()}, func(r RegisterReply) {
+		answer := func() {
+			sh.reply(kept, p.Flow, &message.Response{Status: r.Status, Reason: r.Reason, ToTag: sh.statelessTag(kept), Extra: r.Extra})
+		}
+		if inline {
+			answer()
+			return
+		}
+		// A queue that is full drops the 200 OK: the phone asks again and the binding answers.
+		_ = sh.post(answer)
+	})
+	inline = false
+}
+
+// addressedToUs answers requests to the node itself: OPTIONS says what it can, anything else has no business here.
+func (sh *shard) addressedToUs(m *message.Message, p transport.Packet) {
+	r := &message.Response{Status: 200, ToTag: sh.statelessTag(m), Extra: []byte("Allow: " + allowed + "\r\nAccept: application/sdp\r\nSupported: path, outbound, timer\r\n")}
+	if m.Method != "OPTIONS" {
+		r.Status = 501
+		if strings.Contains(", "+allowed+",", ", "+m.Method+",") {
+			r.Status = 405
+		}
+	}
+	if m.Has(message.Require) {
+		sh.unsupported(m, p, m.List(message.Require))
+		return
+	}
+	sh.reply(m, p.Flow, r)
+}
+
+// refuse answers without a transaction and says why in a Warning.
+func (sh *shard) refuse(m *message.Message, p transport.Packet, status int, why string) {
+	if m.Method == "ACK" {
+		return
+	}
+	sh.reply(m, p.Flow, &message.Response{Status: status, ToTag: sh.statelessTag(m), Extra: sh.srv.warning(nil, 399, why)})
+}
+
+func (sh *shard) unsupported(m *message.Message, p transport.Packet, options []string) {
+	sh.reply(m, p.Flow, &message.Response{
+		Status: 420, ToTag: sh.statelessTag(m), Extra: message.AppendHeader(nil, "Unsupported", strings.Join(options, ", ")),
+	})
+}
+
+// warning writes a Warning line (RFC 3261 §20.43).
+func (s *Server) warning(dst []byte, code int, text string) []byte {
+	dst = append(dst, "Warning: "...)
+	dst = append(dst, byte('0'+code/100), byte('0'+code/10%10), byte('0'+code%10), ' ')
+	dst = append(append(dst, s.warnAgent()...), ' ')
+	return append(append(dst, message.Quote(text)...), "\r\n"...)
+}

@@ -1,0 +1,431 @@
+package sip
+
+import (
+	"cmp"
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem/events"
+)
+
+// LocationMachine is the name under which a Location stands in the log.
+const LocationMachine = "location"
+
+// RegistrationChanged is told to watchers when a binding that was there got a new flow, contact or lease.
+const RegistrationChanged events.Kind = "registration.changed"
+
+// Log is the agreed log, satisfied by cluster.Cluster. When ProposeAsync returns nil, done is called exactly once, from a
+// goroutine of the log, which it must not block; when it returns an error, never. Commands of one goroutine are applied in
+// the order they were proposed. cmd is not changed after the call.
+type Log interface {
+	ProposeAsync(machine string, cmd []byte, done func(result any, err error)) error
+}
+
+// Location is the location service (RFC 3261 §10): which bindings each address-of-record has. It is a machine of the log
+// (Apply, Snapshot, Restore run in the log's goroutine), read locally from any goroutine.
+//
+// A binding is valid until its lease, which is committed. The node that answers a phone knows better: it keeps beside the
+// record what the phone was told, and moves that without the log as long as it stays inside the lease (see refresh).
+// That knowledge is not replicated and dies with the process; then the lease counts, so a restart never loses a binding.
+//
+// An AOR is named by tenant, NUL and canonical user; its bindings stand packed in one byte slice.
+type Location struct {
+	seed   maphash.Seed
+	shards [locationShards]locationShard
+	snap   *locationSnapshot // last one taken; the log's goroutine
+	watch  struct {
+		sync.Mutex
+		fns atomic.Pointer[[]func(events.Kind, string, string, Binding)]
+	}
+	sweeping atomic.Int64 // commands of Sweep under way
+	count    struct{ applied, added, changed, removed, expired, refused, refreshed atomic.Uint64 }
+}
+
+const locationShards = 128
+
+type locationShard struct {
+	index    int
+	mu       sync.RWMutex
+	aors     map[string][]byte   // records, each behind its uvarint length
+	busy     map[string][]uint64 // requests of each AOR whose command is under way
+	bindings int
+	due      int64             // Unix ms before which no binding here expires
+	copied   *locationSnapshot // the last snapshot that has this shard already
+}
+
+// NewLocation makes an empty table.
+func NewLocation() *Location {
+	l := &Location{seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].index = i
+		l.shards[i].aors = make(map[string][]byte)
+		l.shards[i].busy = make(map[string][]uint64)
+		l.shards[i].due = math.MaxInt64
+	}
+	return l
+}
+
+// LocationStats are gauges of now and counters since the start, replayed log included.
+type LocationStats struct {
+	AORs, Bindings int
+	Applied        uint64 // commands
+	Added          uint64 // bindings
+	Changed        uint64
+	Removed        uint64
+	Expired        uint64
+	Refused        uint64 // commands that came too late or would exceed the limit of an AOR
+	Refreshed      uint64 // bindings prolonged inside their lease, without the log
+}
+
+// Stats reads the counters. Any goroutine.
+func (l *Location) Stats() LocationStats {
+	c := &l.count
+	st := LocationStats{
+		Applied: c.applied.Load(), Added: c.added.Load(), Changed: c.changed.Load(), Removed: c.removed.Load(),
+		Expired: c.expired.Load(), Refused: c.refused.Load(), Refreshed: c.refreshed.Load(),
+	}
+	for i := range l.shards {
+		sh := &l.shards[i]
+		sh.mu.RLock()
+		st.AORs += len(sh.aors)
+		st.Bindings += sh.bindings
+		sh.mu.RUnlock()
+	}
+	return st
+}
+
+// OnChange has fn called for every change that is applied, with kinds registration.added, .changed, .removed and .expired.
+// fn runs in the log's goroutine and must not block. Commands replayed at the start count as changes; restored snapshots
+// do not. Any goroutine.
+func (l *Location) OnChange(fn func(kind events.Kind, tenant, user string, b Binding)) {
+	l.watch.Lock()
+	defer l.watch.Unlock()
+	var fns []func(events.Kind, string, string, Binding)
+	if old := l.watch.fns.Load(); old != nil {
+		fns = slices.Clone(*old)
+	}
+	fns = append(fns, fn)
+	l.watch.fns.Store(&fns)
+}
+
+func appendAOR(dst []byte, tenant, user string) []byte {
+	return append(append(append(dst, tenant...), 0), user...)
+}
+
+func (l *Location) shard(aor []byte) *locationShard {
+	return &l.shards[maphash.Bytes(l.seed, aor)%locationShards]
+}
+
+// cutRecord takes the first record off the bindings of an AOR.
+func cutRecord(all []byte) (r bindingRecord, rest []byte) {
+	n, size := cutUvarint(all)
+	end := size + int(n)
+	return bindingRecord(all[size:end:end]), all[end:]
+}
+
+// Lookup gives the bindings of a user that have not expired, highest q first, of equal ones the newest first. Any goroutine.
+func (l *Location) Lookup(tenant, user string, now time.Time) []Binding {
+	var buf [128]byte
+	aor := appendAOR(buf[:0], tenant, user)
+	sh := l.shard(aor)
+	var out []Binding
+	sh.mu.RLock()
+	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
+		if r, rest = cutRecord(rest); r.until() > now.UnixMilli() {
+			out = append(out, r.binding())
+		}
+	}
+	sh.mu.RUnlock()
+	if len(out) > 1 {
+		slices.SortStableFunc(out, func(a, b Binding) int {
+			return cmp.Or(cmp.Compare(b.Q, a.Q), b.Since.Compare(a.Since))
+		})
+	}
+	return out
+}
+
+// LookupInstance gives the bindings of one phone: what a GRUU stands for (RFC 5627 §6). instance is the value of gr.
+func (l *Location) LookupInstance(tenant, user, instance string, now time.Time) []Binding {
+	return slices.DeleteFunc(l.Lookup(tenant, user, now), func(b Binding) bool { return strings.Trim(b.Instance, "<>") != instance })
+}
+
+// A Registration is a Binding with its owner.
+type Registration struct {
+	Tenant, User string
+	Binding
+}
+
+// All lists bindings in an order that stays the same while nothing changes, for people to page through. total counts
+// expired ones that have not been swept yet, the list does not hold them. Any goroutine.
+func (l *Location) All(now time.Time, offset, limit int) (list []Registration, total int) {
+	for i := range l.shards {
+		sh := &l.shards[i]
+		sh.mu.RLock()
+		if n := sh.bindings; offset >= n {
+			offset -= n
+		} else if len(list) < limit {
+			list = sh.list(list, now, offset, limit)
+			offset = 0
+		}
+		total += sh.bindings
+		sh.mu.RUnlock()
+	}
+	return list, total
+}
+
+// list appends bindings of the shard, from the offset-th on, until list holds limit.
+func (sh *locationShard) list(list []Registration, now time.Time, offset, limit int) []Registration {
+	aors := make([]string, 0, len(sh.aors))
+	for aor := range sh.aors {
+		aors = append(aors, aor)
+	}
+	slices.Sort(aors)
+	for _, aor := range aors {
+		tenant, user, _ := strings.Cut(aor, "\x00")
+		for r, rest := bindingRecord(nil), sh.aors[aor]; len(rest) > 0; {
+			r, rest = cutRecord(rest)
+			if offset--; offset >= 0 || r.until() <= now.UnixMilli() {
+				continue
+			}
+			if len(list) >= limit {
+				return list
+			}
+			list = append(list, Registration{tenant, user, r.binding()})
+		}
+	}
+	return list
+}
+
+// store replaces the bindings of an AOR and keeps the shard's sums. The shard is locked.
+func (sh *locationShard) store(aor []byte, records []bindingRecord) {
+	sh.bindings += len(records) - countRecords(sh.aors[string(aor)])
+	if len(records) == 0 {
+		delete(sh.aors, string(aor))
+		return
+	}
+	size := 0
+	for _, r := range records {
+		size += len(r) + 2
+	}
+	all := make([]byte, 0, size)
+	for _, r := range records {
+		all = append(binary.AppendUvarint(all, uint64(len(r))), r...)
+		sh.due = min(sh.due, r.until())
+	}
+	sh.aors[string(aor)] = all
+}
+
+func countRecords(all []byte) (n int) {
+	for ; len(all) > 0; n++ {
+		_, all = cutRecord(all)
+	}
+	return n
+}
+
+// Restore, Snapshot and Apply are in locationsnapshot.go and locationcommand.go; what follows is this node's alone.
+
+// refresh prolongs bindings without the log, all or none (DESIGN.md: coarse lease). It may when each is known exactly as the
+// phone describes it, was not touched by a later request, is not about to be removed, and when its lease covers what the
+// phone will be told. A retransmission of the request that was last answered also succeeds and changes nothing.
+func (l *Location) refresh(aor []byte, want []Binding, now int64) bool {
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if len(sh.busy[string(aor)]) > 0 {
+		return false
+	}
+	all := sh.aors[string(aor)]
+	for i := range want {
+		if r := findSame(all, &want[i]); r == nil || !r.covers(&want[i], now) {
+			return false
+		}
+	}
+	for i := range want {
+		if r := findSame(all, &want[i]); r.lastCSeq() < want[i].CSeq {
+			r.tell(want[i].Expires.UnixMilli(), want[i].CSeq)
+			l.count.refreshed.Add(1)
+		}
+	}
+	return true
+}
+
+// covers tells whether w may be answered from r as it is committed.
+func (r bindingRecord) covers(w *Binding, now int64) bool {
+	if r.doomed() || r.until() <= now || r.lastCSeq() > w.CSeq {
+		return false
+	}
+	return r.lastCSeq() == w.CSeq || w.Expires.UnixMilli() <= r.lease()
+}
+
+// findSame finds the record that says the same as w, times, CSeq and User-Agent aside.
+func findSame(all []byte, w *Binding) bindingRecord {
+	for r, rest := bindingRecord(nil), all; len(rest) > 0; {
+		r, rest = cutRecord(rest)
+		if r.regID() != w.RegID || r.q() != w.Q || binary.BigEndian.Uint64(r[recEpoch:]) != w.Epoch {
+			continue
+		}
+		v := r.view()
+		if string(v.contact) == w.Contact && string(v.instance) == w.Instance && string(v.callID) == w.CallID && string(v.node) == w.Node &&
+			r.flow() == w.Flow && samePath(&v, w.Path) {
+			return r
+		}
+	}
+	return nil
+}
+
+func samePath(v *recordView[[]byte], path []string) bool {
+	if v.paths != len(path) {
+		return false
+	}
+	rest := v.path
+	for _, want := range path {
+		var p []byte
+		if p, rest, _ = cutText(rest); string(p) != want {
+			return false
+		}
+	}
+	return true
+}
+
+// tell notes after a commit what the phone was told, where that is still the last word.
+func (l *Location) tell(aor []byte, told []Binding) {
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i := range told {
+		r := findSame(sh.aors[string(aor)], &told[i])
+		if r != nil && r.lastCSeq() == told[i].CSeq {
+			r.tell(told[i].Expires.UnixMilli(), told[i].CSeq)
+			sh.due = min(sh.due, r.until())
+		}
+	}
+}
+
+// begin notes that a command for an AOR is under way, so that no refresh overtakes it. It returns false when the same
+// request is under way already.
+func (l *Location) begin(aor []byte, request uint64) bool {
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	under := sh.busy[string(aor)]
+	if slices.Contains(under, request) {
+		return false
+	}
+	sh.busy[string(aor)] = append(under, request)
+	return true
+}
+
+// end is the other half of begin.
+func (l *Location) end(aor []byte, request uint64) {
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	under := sh.busy[string(aor)]
+	if i := slices.Index(under, request); i >= 0 {
+		under = slices.Delete(under, i, i+1)
+	}
+	if len(under) == 0 {
+		delete(sh.busy, string(aor))
+		return
+	}
+	sh.busy[string(aor)] = under
+}
+
+// appendLapsed writes operations that remove the bindings of an AOR that have expired, and dooms them.
+func (l *Location) appendLapsed(cmd, aor []byte, now int64) []byte {
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
+		if r, rest = cutRecord(rest); r.until() <= now {
+			r.doom(true)
+			cmd = appendLapse(append(cmd, opLapse), r)
+		}
+	}
+	return cmd
+}
+
+// appendContacts writes Contact lines for the bindings that have not expired. gruu, when not "", begins the public GRUU of
+// those with an instance.
+func (l *Location) appendContacts(dst, aor []byte, now int64, gruu string) []byte {
+	sh := l.shard(aor)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
+		if r, rest = cutRecord(rest); r.until() > now {
+			dst = r.appendContact(dst, now, gruu)
+		}
+	}
+	return dst
+}
+
+// Limits of one Sweep: it runs again soon, and registrations of phones that are there go first.
+const (
+	sweepCommand  = 12 << 10 // bytes of one command
+	sweepCommands = 64       // begun after which no further shard is looked at
+)
+
+// Sweep proposes to remove what has expired, in commands of bounded size, and returns how many bindings that is. While
+// commands of an earlier Sweep are under way it does nothing. Any goroutine.
+func (l *Location) Sweep(log Log, now time.Time) int {
+	if !l.sweeping.CompareAndSwap(0, 1) {
+		return 0
+	}
+	defer l.sweeping.Add(-1)
+	swept, sent := 0, 0
+	for i := 0; i < locationShards && sent < sweepCommands; i++ {
+		n, commands := l.shards[i].sweep(now.UnixMilli())
+		swept += n
+		sent += len(commands)
+		for _, cmd := range commands {
+			l.proposeSweep(log, cmd)
+		}
+	}
+	return swept
+}
+
+// proposeSweep hands a command to the log. When that fails the bindings stay, expired, for the next Sweep.
+func (l *Location) proposeSweep(log Log, cmd []byte) {
+	l.sweeping.Add(1)
+	if err := log.ProposeAsync(LocationMachine, cmd, func(any, error) { l.sweeping.Add(-1) }); err != nil {
+		l.sweeping.Add(-1)
+	}
+}
+
+// sweep dooms every expired binding, from then on only the log may prolong it, and builds the commands that remove them.
+func (sh *locationShard) sweep(now int64) (n int, commands [][]byte) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.due > now {
+		return 0, nil
+	}
+	sh.due = math.MaxInt64
+	var cmd []byte
+	for aor, all := range sh.aors {
+		for r, rest := bindingRecord(nil), all; len(rest) > 0; {
+			r, rest = cutRecord(rest)
+			sh.due = min(sh.due, r.until())
+			if r.until() > now {
+				continue
+			}
+			r.doom(true)
+			n++
+			if len(cmd) == 0 {
+				cmd = append(cmd, locationVersion, commandExpire)
+			}
+			if cmd = appendLapse(appendText(cmd, aor), r); len(cmd) >= sweepCommand {
+				commands, cmd = append(commands, cmd), nil
+			}
+		}
+	}
+	if len(cmd) > 0 {
+		commands = append(commands, cmd)
+	}
+	return n, commands
+}

@@ -1,0 +1,290 @@
+// Package sip answers two questions: who is at the other end, and what did they ask?
+//
+// Packets arrive in sip/transport, which puts all packets of one Call-ID into the queue of one shard. A shard (shard.go) is
+// one goroutine with its own transactions, dialogs and timers; nothing in it is locked. It answers REGISTER through the
+// Registrar, challenges through Digest, relays what belongs to a dialog it knows, and hands what begins something to the
+// Handler, which is the pbx. The Handler runs in goroutines of its own and speaks to the shard through an Inbound.
+//
+// Reading order for a call: shard.go (Receive), gate.go (who is it), inbound.go (what the Handler sees), fork.go and
+// branch.go (RFC 3261 §16), dialog.go (what is left of a call once it is answered).
+package sip
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"tandem/events"
+	"tandem/sip/message"
+	"tandem/sip/transport"
+)
+
+// Handler decides what becomes of requests that begin something. Each call comes in a goroutine of its own; a panic in it
+// ends that one request with 500 and is counted.
+type Handler interface {
+	ServeInvite(in *Inbound)  // INVITE outside a dialog
+	ServeRequest(in *Inbound) // any other request outside a dialog that is addressed to a user
+}
+
+// Directory knows which users there are.
+type Directory interface {
+	// User gives the canonical user for a user name or extension of a tenant. Any goroutine; must not block.
+	User(tenant, name string) (user string, ok bool)
+	// TenantOf gives the tenant a SIP domain or address of ours belongs to.
+	TenantOf(host string) (tenant string, ok bool)
+}
+
+// Config is what a Server needs. Transport, Digest, Registrar, Location, Directory and Handler are required.
+type Config struct {
+	Transport transport.Config // NewHandler and Tap are set by New
+	Digest    *Digest
+	Registrar *Registrar
+	Location  *Location
+	Directory Directory
+	Handler   Handler
+	Events    *events.Log // nil publishes nothing
+	Guard     *transport.Guard
+
+	Software        string        // Server and User-Agent header, "" leaves them out
+	TimerC          time.Duration // longest ringing of one branch (RFC 3261 §16.6 step 11), default 3m
+	MaxTransactions int           // server transactions a shard keeps before it sheds new ones, default 200,000
+	MaxDialogs      int           // dialogs a shard keeps, default 100,000
+	MaxCallTime     time.Duration // a call is ended after this time whatever happens, default 12h
+	TraceBytes      int           // ring of recent messages per shard, default 8 MiB; negative turns it off
+	Recurse         bool          // follow 3xx to users of this node (RFC 3261 §16.5), others are passed on
+	Log             *slog.Logger
+}
+
+func (c *Config) defaults() error {
+	switch {
+	case c.Digest == nil || c.Registrar == nil || c.Location == nil || c.Directory == nil || c.Handler == nil:
+		return errors.New("sip: Digest, Registrar, Location, Directory and Handler are required")
+	case c.TimerC == 0:
+		c.TimerC = 3 * time.Minute
+	}
+	if c.MaxTransactions == 0 {
+		c.MaxTransactions = 200_000
+	}
+	if c.MaxDialogs == 0 {
+		c.MaxDialogs = 100_000
+	}
+	if c.MaxCallTime == 0 {
+		c.MaxCallTime = 12 * time.Hour
+	}
+	if c.TraceBytes == 0 {
+		c.TraceBytes = 8 << 20
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// A Server is the SIP side of one node.
+type Server struct {
+	cfg      Config
+	net      *transport.Transport
+	shards   []*shard
+	seed     maphash.Seed
+	flowKey  [32]byte // signs flow tokens; a token lives as long as the process, like the connections it names
+	draining atomic.Bool
+	handlers handlerCount
+	faults   throttle
+	noTCP    tcpRefusals
+}
+
+// New validates cfg and builds the server; nothing listens before Listen, nothing runs before Run.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, seed: maphash.MakeSeed()}
+	if _, err := rand.Read(s.flowKey[:]); err != nil {
+		return nil, err
+	}
+	tc := cfg.Transport
+	tc.Guard = cfg.Guard
+	tc.NewHandler = func(io *transport.Shard) transport.Handler {
+		sh := newShard(s, io)
+		s.shards = append(s.shards, sh)
+		return sh
+	}
+	if cfg.TraceBytes > 0 {
+		tc.Tap = func(i int, out bool, f transport.Flow, msg []byte) {
+			s.shards[i].trace.add(s.shards[i].io.Now(), out, f, msg)
+		}
+	}
+	t, err := transport.New(tc)
+	if err != nil {
+		return nil, err
+	}
+	s.net = t
+	return s, nil
+}
+
+// Transport is the server's door to the network: its listeners, flows and counters.
+func (s *Server) Transport() *transport.Transport { return s.net }
+
+// Listen binds all listeners.
+func (s *Server) Listen() error { return s.net.Listen() }
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error { return s.net.Run(ctx) }
+
+// Drain refuses what begins something with 503 and lets the rest go on. It returns when no dialog and no handler is left
+// or ctx ends.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if st := s.Stats(); st.Dialogs == 0 && st.Handlers == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Stats are counters since the start and gauges of now. Any goroutine.
+type Stats struct {
+	Requests, Responses uint64 // received and well-formed
+	Malformed           uint64 // refused or dropped because they do not parse or validate
+	Retransmitted       uint64 // requests absorbed as retransmissions
+	StrayResponses      uint64 // responses that belong to no branch
+	StrayACKs           uint64
+	Challenged          uint64
+	AuthFailed          uint64
+	Unknown481          uint64 // in-dialog requests without a dialog
+	LoopsDetected       uint64
+	TooManyHops         uint64
+	Shed                uint64 // refused because a table is full or the node drains
+	SendErrors          uint64
+	TimerC              uint64
+	SessionsExpired     uint64 // calls ended because nobody refreshed the session (RFC 4028)
+	Panics              uint64
+	TraceDropped        uint64
+
+	Transactions, Branches, Dialogs, Handlers int64
+}
+
+type counters struct {
+	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
+	shed, sendErrors, timerC, sessionsExpired, panics atomic.Uint64
+	transactions, branches, dialogs atomic.Int64
+}
+
+// Stats adds up the shards.
+func (s *Server) Stats() Stats {
+	st := Stats{Handlers: s.handlers.n.Load(), Panics: s.handlers.panics.Load()}
+	for _, sh := range s.shards {
+		c := &sh.count
+		st.Requests += c.requests.Load()
+		st.Responses += c.responses.Load()
+		st.Malformed += c.malformed.Load()
+		st.Retransmitted += c.retransmitted.Load()
+		st.StrayResponses += c.strayResponses.Load()
+		st.StrayACKs += c.strayACKs.Load()
+		st.Challenged += c.challenged.Load()
+		st.AuthFailed += c.authFailed.Load()
+		st.Unknown481 += c.unknown481.Load()
+		st.LoopsDetected += c.loops.Load()
+		st.TooManyHops += c.hops.Load()
+		st.Shed += c.shed.Load()
+		st.SendErrors += c.sendErrors.Load()
+		st.TimerC += c.timerC.Load()
+		st.SessionsExpired += c.sessionsExpired.Load()
+		st.Panics += c.panics.Load()
+		st.Transactions += c.transactions.Load()
+		st.Branches += c.branches.Load()
+		st.Dialogs += c.dialogs.Load()
+	}
+	return st
+}
+
+func (s *Server) publish(e events.Event) {
+	if s.cfg.Events != nil {
+		s.cfg.Events.Publish(e)
+	}
+}
+
+// handlerCount counts handler goroutines, of which there are at most maxHandlers.
+type handlerCount struct {
+	n      atomic.Int64
+	panics atomic.Uint64
+}
+
+const maxHandlers = 50_000
+
+// serve runs fn in a goroutine of its own unless there are too many.
+func (s *Server) serve(in *Inbound, fn func(*Inbound)) bool {
+	if s.handlers.n.Add(1) > maxHandlers {
+		s.handlers.n.Add(-1)
+		return false
+	}
+	go func() {
+		defer s.handlers.n.Add(-1)
+		defer func() {
+			if r := recover(); r != nil {
+				s.handlers.panics.Add(1)
+				s.cfg.Log.Error("a call's handler panicked; the call is ended, others go on", "call", in.Msg.CallID(), "panic", r, "stack", stack())
+				in.Respond(500, "", nil)
+			}
+		}()
+		fn(in)
+	}()
+	return true
+}
+
+// Target is one place a request may be sent to.
+type Target struct {
+	URI    string         // becomes the Request-URI
+	Flow   transport.Flow // way to it when Known; else the URI's host and port say it
+	Known  bool
+	Path   []string // becomes Route (RFC 3327 §5.2)
+	User   string   // canonical user the target belongs to, "" outside
+	Tenant string
+}
+
+// Targets are the contacts a user has registered, in groups of equal q, highest first (RFC 3261 §16.6). Any goroutine.
+func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
+	var groups [][]Target
+	q := -1
+	for _, b := range s.cfg.Location.Lookup(tenant, user, now) {
+		t := Target{URI: b.Contact, Flow: b.Flow, Known: true, Path: b.Path, User: user, Tenant: tenant}
+		if int(b.Q) != q {
+			groups = append(groups, nil)
+			q = int(b.Q)
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], t)
+	}
+	return groups
+}
+
+// addrOf resolves the host of a URI that is an address; names are not looked up here.
+func addrOf(u message.URI) (netip.AddrPort, bool) {
+	host := u.Host
+	if m, ok := u.Param("maddr"); ok {
+		host = m
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	port := u.Port
+	if port == 0 {
+		if port = 5060; u.Transport() == "tls" {
+			port = 5061
+		}
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(port)), true
+}

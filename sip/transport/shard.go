@@ -1,0 +1,182 @@
+package transport
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// round is the most messages a shard handles between two flushes of what it sends.
+const round = 128
+
+// A Shard is one goroutine with its queue and the packets it is about to send. All messages of one Call-ID come to the
+// same shard, so what a handler keeps for a call needs no lock.
+type Shard struct {
+	t       *Transport
+	index   int
+	in      *inbox
+	handler Handler
+	now     time.Time
+	wakeAt  time.Time
+	closed  atomic.Bool // Post is refused from here on
+	udp     []*outbox   // packets to send, by listener; nil for streams
+	pending []*outbox   // those of udp that hold something
+	tapped  []byte
+	count   shardCounters
+}
+
+type shardCounters struct {
+	received, sent, busy, sendErrors atomic.Uint64
+}
+
+// Index is the shard's number, from 0.
+func (s *Shard) Index() int { return s.index }
+
+// Now is the time at which the round in progress began. From the shard's goroutine.
+func (s *Shard) Now() time.Time { return s.now }
+
+// SetWake asks for a call of the handler's Wake at an instant; the zero Time for none. There is one such instant, the last
+// one set. From the shard's goroutine.
+func (s *Shard) SetWake(at time.Time) { s.wakeAt = at }
+
+// Post runs fn on the shard's goroutine, after what is queued in this round. ErrBusy when too many wait already. Any
+// goroutine.
+func (s *Shard) Post(fn func()) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if !s.in.post(fn) {
+		s.count.busy.Add(1)
+		return ErrBusy
+	}
+	return nil
+}
+
+// Send sends one message on a flow and keeps no reference to msg. Datagrams leave at the end of the round, in the order of
+// the calls, from the socket of the flow's listener. Stream messages go to the connection's write queue; ErrFlowGone when the
+// connection has ended. From the shard's goroutine.
+func (s *Shard) Send(f Flow, msg []byte) error {
+	if s.t.cfg.Tap != nil {
+		s.t.cfg.Tap(s.index, true, f, msg)
+	}
+	err := s.send(f, msg)
+	if err != nil {
+		s.count.sendErrors.Add(1)
+		return err
+	}
+	s.count.sent.Add(1)
+	return nil
+}
+
+func (s *Shard) send(f Flow, msg []byte) error {
+	if f.Net != UDP {
+		c := s.t.conns.get(f)
+		if c == nil {
+			return ErrFlowGone
+		}
+		return c.send(msg)
+	}
+	if int(f.Listener) >= len(s.udp) || s.udp[f.Listener] == nil {
+		return ErrFlowGone
+	}
+	out := s.udp[f.Listener]
+	first := out.empty()
+	if err := out.add(f.Remote, msg); err != nil {
+		return err
+	}
+	if first {
+		s.pending = append(s.pending, out)
+	}
+	if out.full() {
+		s.flush()
+	}
+	return nil
+}
+
+func (s *Shard) flush() {
+	for i, out := range s.pending {
+		if failed := out.flush(); failed > 0 {
+			s.count.sendErrors.Add(uint64(failed))
+		}
+		s.pending[i] = nil
+	}
+	s.pending = s.pending[:0]
+}
+
+// run is the shard's goroutine. It ends once stop is closed and the queue is empty.
+func (s *Shard) run(stop <-chan struct{}) {
+	batch := make([]item, round)
+	posts := make([]func(), 0, 64)
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	var armed time.Time
+	for {
+		s.now = time.Now()
+		taken, left := s.in.take(batch)
+		s.handle(batch[:taken])
+		posts = s.runPosts(posts)
+		if !s.wakeAt.IsZero() && !s.now.Before(s.wakeAt) {
+			s.wakeAt = time.Time{}
+			s.handler.Wake(s.now)
+		}
+		s.flush()
+		if left > 0 {
+			continue
+		}
+		if !s.wakeAt.IsZero() && (armed.IsZero() || s.wakeAt.Before(armed)) {
+			armed = s.wakeAt
+			timer.Reset(time.Until(armed))
+		}
+		select {
+		case <-s.in.wake:
+		case <-timer.C:
+			armed = time.Time{}
+		case <-stop:
+			s.finish(batch)
+			return
+		}
+	}
+}
+
+func (s *Shard) handle(batch []item) {
+	messages := 0
+	for i := range batch {
+		it := &batch[i]
+		if it.closed {
+			s.handler.FlowClosed(it.Flow, it.err)
+		} else {
+			messages++
+			if s.t.cfg.Tap != nil {
+				s.tapped = append(s.tapped[:0], it.Text...)
+				s.t.cfg.Tap(s.index, false, it.Flow, s.tapped)
+			}
+			s.handler.Receive(it.Packet)
+		}
+		*it = item{}
+	}
+	if messages > 0 {
+		s.count.received.Add(uint64(messages))
+	}
+}
+
+func (s *Shard) runPosts(spare []func()) []func() {
+	posts := s.in.takePosts(spare[:0])
+	for i, fn := range posts {
+		fn()
+		posts[i] = nil
+	}
+	return posts[:0]
+}
+
+// finish handles what is still queued when the node stops: nothing new comes in any more.
+func (s *Shard) finish(batch []item) {
+	s.closed.Store(true)
+	for left := 1; left > 0; {
+		var taken int
+		taken, left = s.in.take(batch)
+		s.handle(batch[:taken])
+		s.flush()
+	}
+	s.runPosts(nil)
+	s.flush()
+}

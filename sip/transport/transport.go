@@ -1,0 +1,285 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Transport is the sockets, connections and shards of one node.
+type Transport struct {
+	cfg       Config
+	seed      maphash.Seed // secret: nobody can aim many calls at one shard
+	shards    []*Shard
+	listeners []*listener // fixed by Listen; real ones first, then the two of the web server
+	addrs     addresses
+	conns     connTable
+	count     counters
+
+	listen struct {
+		sync.Mutex
+		done   bool
+		closed bool
+	}
+	quit chan struct{} // closed when Run stops taking in
+	dead chan struct{} // closed when the shards have ended
+}
+
+// A listener is one place where messages come in.
+type listener struct {
+	net    Net
+	index  uint16
+	addr   netip.AddrPort
+	host   string // of addr, as text
+	udp    *udpGroup
+	stream net.Listener // TCP, TLS, WS, WSS
+	web    bool         // connections come from the web server through ServeWebSocket
+}
+
+// ListenerInfo names one listener.
+type ListenerInfo struct {
+	Net  Net
+	Addr netip.AddrPort // with the port the kernel chose when 0 was asked for
+}
+
+// New validates cfg and makes the shards; nothing is bound before Listen and nothing runs before Run.
+func New(cfg Config) (*Transport, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	t := &Transport{cfg: cfg, seed: maphash.MakeSeed(), quit: make(chan struct{}), dead: make(chan struct{})}
+	t.conns.init(t)
+	t.addrs.advertise = cfg.Advertise
+	for i := range cfg.Shards {
+		t.shards = append(t.shards, &Shard{t: t, index: i, in: newInbox(cfg.Queue), now: time.Now()})
+	}
+	for _, s := range t.shards {
+		s.handler = cfg.NewHandler(s)
+	}
+	return t, nil
+}
+
+// Shards are all shards, by index.
+func (t *Transport) Shards() []*Shard { return t.shards }
+
+// Shard is the shard that owns a Call-ID. Any goroutine.
+func (t *Transport) Shard(callID string) *Shard {
+	return t.shards[t.hashString(callID)%uint64(len(t.shards))]
+}
+
+func (t *Transport) hashString(s string) uint64 { return maphash.String(t.seed, s) }
+
+// shardOf is Shard for a Call-ID in a packet. A packet without one goes by its source, so that what cannot be handled does
+// not all fall on one shard.
+func (t *Transport) shardOf(callID []byte, f Flow) int {
+	if callID == nil {
+		return int(f.Remote.Port()) % len(t.shards)
+	}
+	return int(maphash.Bytes(t.seed, callID) % uint64(len(t.shards)))
+}
+
+// Listen binds all listeners, so that their ports are known. On an error nothing stays bound.
+func (t *Transport) Listen() error {
+	t.listen.Lock()
+	defer t.listen.Unlock()
+	if t.listen.closed {
+		return ErrClosed
+	}
+	if t.listen.done {
+		return nil
+	}
+	for _, group := range []struct {
+		net   Net
+		addrs []string
+	}{{UDP, t.cfg.UDP}, {TCP, t.cfg.TCP}, {TLS, t.cfg.TLS}, {WS, t.cfg.WS}, {WSS, t.cfg.WSS}} {
+		for _, addr := range group.addrs {
+			if err := t.bind(group.net, addr); err != nil {
+				t.closeListeners()
+				t.listeners = nil
+				return listenError(group.net, addr, err)
+			}
+		}
+	}
+	t.addrs.build(t.listeners)
+	for _, n := range []Net{WS, WSS} {
+		t.add(&listener{net: n, web: true, addr: t.primary()})
+	}
+	t.wireShards()
+	t.listen.done = true
+	return nil
+}
+
+func listenError(n Net, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, ErrPortTaken) {
+		return fmt.Errorf("listen on %s %s: %w by another program; stop it, or give another address in sip.%s of the configuration", n, addr, ErrPortTaken, n)
+	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("listen on %s %s: this machine has no such address; correct sip.%s in the configuration: %w", n, addr, n, err)
+	}
+	return fmt.Errorf("listen on %s %s (sip.%s in the configuration): %w", n, addr, n, err)
+}
+
+func (t *Transport) bind(n Net, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if host == "" {
+		addr = net.JoinHostPort("0.0.0.0", port)
+	}
+	l := &listener{net: n}
+	if n == UDP {
+		if l.udp, err = t.listenUDP(addr, min(len(t.shards), runtime.GOMAXPROCS(0))); err != nil {
+			return err
+		}
+		l.addr = l.udp.sockets[0].local()
+	} else {
+		if l.stream, err = t.listenStream(addr); err != nil {
+			return err
+		}
+		l.addr, _ = addrPortOf(l.stream.Addr())
+	}
+	t.add(l)
+	return nil
+}
+
+func (t *Transport) add(l *listener) {
+	l.index, l.host = uint16(len(t.listeners)), l.addr.Addr().String()
+	t.listeners = append(t.listeners, l)
+}
+
+// primary is the address of the first listener, UDP before others: it stands in for connections of the web server.
+func (t *Transport) primary() netip.AddrPort {
+	if len(t.listeners) == 0 {
+		return netip.AddrPort{}
+	}
+	return t.listeners[0].addr
+}
+
+// wireShards gives every shard an outbox on one socket of each UDP group: a socket each as long as they last.
+func (t *Transport) wireShards() {
+	for i, s := range t.shards {
+		s.udp = make([]*outbox, len(t.listeners))
+		for _, l := range t.listeners {
+			if l.udp != nil {
+				s.udp[l.index] = &outbox{w: l.udp.sockets[i%len(l.udp.sockets)].newWriter(), v6: l.addr.Addr().Is6()}
+			}
+		}
+	}
+}
+
+// Listeners are what Listen has bound.
+func (t *Transport) Listeners() []ListenerInfo {
+	var out []ListenerInfo
+	for _, l := range t.listeners {
+		if !l.web {
+			out = append(out, ListenerInfo{Net: l.net, Addr: l.addr})
+		}
+	}
+	return out
+}
+
+func (t *Transport) stopping() bool {
+	select {
+	case <-t.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run serves until ctx ends or a listener breaks, and returns when all goroutines have ended. It binds the listeners if
+// Listen has not been called. A Transport runs once.
+//
+// The order of the end: listeners and UDP readers stop; the shards handle what they have and send it; connections write
+// what they hold and close; sockets close.
+func (t *Transport) Run(ctx context.Context) error {
+	if err := t.Listen(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var readers, shards sync.WaitGroup
+	stopShards := make(chan struct{})
+	for _, s := range t.shards {
+		shards.Go(func() { s.run(stopShards) })
+	}
+	for _, l := range t.listeners {
+		t.serve(l, func(fn func() error) {
+			readers.Go(func() {
+				if err := fn(); err != nil {
+					cancel(err)
+				}
+			})
+		})
+	}
+	<-ctx.Done()
+	close(t.quit)
+	t.interruptListeners()
+	readers.Wait()
+	close(stopShards)
+	shards.Wait()
+	close(t.dead)
+	t.conns.shutdown()
+	_ = t.Close()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// serve starts the goroutines that take in from l.
+func (t *Transport) serve(l *listener, start func(func() error)) {
+	switch {
+	case l.udp != nil:
+		for _, s := range l.udp.sockets {
+			start(func() error { return t.readUDP(l, s) })
+		}
+	case l.stream != nil && (l.net == WS || l.net == WSS):
+		start(func() error { return t.serveHTTP(l) })
+	case l.stream != nil:
+		start(func() error { return t.accept(l) })
+	}
+}
+
+func (t *Transport) interruptListeners() {
+	for _, l := range t.listeners {
+		if l.udp != nil {
+			for _, s := range l.udp.sockets {
+				s.interrupt()
+			}
+		}
+		if l.stream != nil {
+			_ = l.stream.Close()
+		}
+	}
+}
+
+// Close gives the listeners back when Run was never called. Run calls it itself.
+func (t *Transport) Close() error {
+	t.listen.Lock()
+	defer t.listen.Unlock()
+	t.listen.closed = true
+	t.closeListeners()
+	return nil
+}
+
+func (t *Transport) closeListeners() {
+	for _, l := range t.listeners {
+		if l.udp != nil {
+			for _, s := range l.udp.sockets {
+				_ = s.close()
+			}
+		}
+		if l.stream != nil {
+			_ = l.stream.Close()
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package transport
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	socketBuffer = 4 << 20 // bytes, each way: 20,000 calls/s for 100 ms
+	readBatch    = 32      // datagrams a recvmmsg; a buffer of 64 KiB each, of which only what arrives is touched
+	writeBatch   = 64
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// batchSocket is a datagramSocket on recvmmsg and sendmmsg.
+type batchSocket struct {
+	conn *net.UDPConn
+	raw  syscall.RawConn
+	addr netip.AddrPort
+}
+
+// bindUDP binds n sockets to one address. The first is bound without SO_REUSEPORT and given it afterwards: it fails when
+// anybody else has the port, another Tandem included, and the others can still join it.
+func bindUDP(addr string, n int) ([]datagramSocket, error) {
+	first, err := bindOne(addr, false)
+	if err != nil {
+		return nil, err
+	}
+	sockets := []datagramSocket{first}
+	for len(sockets) < n {
+		s, err := bindOne(first.addr.String(), true)
+		if err != nil {
+			for _, s := range sockets {
+				_ = s.close()
+			}
+			return nil, err
+		}
+		sockets = append(sockets, s)
+	}
+	return sockets, nil
+}
+
+func bindOne(addr string, join bool) (*batchSocket, error) {
+	var optErr error
+	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { optErr = udpOptions(int(fd), network == "udp6", join) })
+	}}
+	pc, err := lc.ListenPacket(context.Background(), udpNetwork(addr), addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := pc.(*net.UDPConn)
+	raw, err := conn.SyscallConn()
+	if err == nil && optErr == nil {
+		if err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err == nil && optErr == nil {
+			local, _ := addrPortOf(conn.LocalAddr())
+			return &batchSocket{conn: conn, raw: raw, addr: local}, nil
+		}
+	}
+	_ = conn.Close()
+	return nil, errors.Join(err, optErr)
+}
+
+// udpNetwork is the network of one family: a wildcard IPv6 socket must not take the IPv4 packets of the listener beside it.
+func udpNetwork(addr string) string {
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is6() && !ap.Addr().Is4In6() {
+		return "udp6"
+	}
+	return "udp4"
+}
+
+func udpOptions(fd int, v6, join bool) error {
+	if join {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return os.NewSyscallError("SO_REUSEPORT", err)
+		}
+	}
+	// The FORCE variants go over the system's maximum and need CAP_NET_ADMIN; without it the kernel clips to the maximum.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer)
+	}
+	// A message larger than the path's MTU must arrive in fragments rather than not at all (RFC 3261 §18.1.1 leaves nothing
+	// else when the peer has no TCP), so the don't-fragment bit stays off.
+	if v6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT)
+		return os.NewSyscallError("IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	return nil
+}
+
+func (s *batchSocket) local() netip.AddrPort { return s.addr }
+func (s *batchSocket) interrupt()            { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
+func (s *batchSocket) close() error          { return s.conn.Close() }
+
+// batchReader is one goroutine's arrays for recvmmsg.
+type batchReader struct {
+	s     *batchSocket
+	hdrs  [readBatch]mmsghdr
+	iovs  [readBatch]unix.Iovec
+	names [readBatch]unix.RawSockaddrInet6 // also holds a RawSockaddrInet4
+	bufs  []byte
+	call  func(fd uintptr) bool // made once: a closure a read would be garbage
+	n     int
+	err   error
+}
+
+const readBuffer = 64 << 10
+
+func (s *batchSocket) newReader() datagramReader {
+	r := &batchReader{s: s, bufs: make([]byte, readBatch*readBuffer)}
+	for i := range r.hdrs {
+		r.iovs[i].Base = &r.bufs[i*readBuffer]
+		r.iovs[i].SetLen(readBuffer)
+		r.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		r.hdrs[i].hdr.Iov = &r.iovs[i]
+		r.hdrs[i].hdr.SetIovlen(1)
+	}
+	r.call = r.receive
+	return r
+}
+
+func (r *batchReader) receive(fd uintptr) bool {
+	for i := range r.hdrs {
+		r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), readBatch, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			r.n, r.err = int(n), nil
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			r.n, r.err = 0, os.NewSyscallError("recvmmsg", errno)
+			return true
+		}
+	}
+}
+
+func (r *batchReader) read(yield func([]byte, netip.AddrPort, bool)) error {
+	if err := r.s.raw.Read(r.call); err != nil {
+		return err
+	}
+	for i := range r.n {
+		start := i * readBuffer
+		h := &r.hdrs[i]
+		yield(r.bufs[start:start+int(h.n)], addrPortFrom(&r.names[i]), h.hdr.Flags&unix.MSG_TRUNC != 0)
+	}
+	return r.err
+}
+
+// batchWriter is one goroutine's arrays for sendmmsg.
+type batchWriter struct {
+	s      *batchSocket
+	hdrs   [writeBatch]mmsghdr
+	iovs   [writeBatch]unix.Iovec
+	names  [writeBatch]unix.RawSockaddrInet6
+	call   func(fd uintptr) bool
+	at, to int // hdrs still to send
+	failed int
+}
+
+func (s *batchSocket) newWriter() datagramWriter {
+	w := &batchWriter{s: s}
+	for i := range w.hdrs {
+		w.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&w.names[i]))
+		w.hdrs[i].hdr.Iov = &w.iovs[i]
+		w.hdrs[i].hdr.SetIovlen(1)
+	}
+	w.call = w.transmit
+	return w
+}
+
+func (w *batchWriter) write(slab []byte, msgs []datagram) (failed int) {
+	w.failed = 0
+	for len(msgs) > 0 {
+		n := 0
+		for n < writeBatch && n < len(msgs) {
+			m := &msgs[n]
+			w.hdrs[n].hdr.Namelen = putAddrPort(&w.names[n], m.to, w.s.addr.Addr().Is6())
+			if m.end > m.start {
+				w.iovs[n].Base = &slab[m.start]
+			}
+			w.iovs[n].SetLen(m.end - m.start)
+			n++
+		}
+		w.at, w.to = 0, n
+		if err := w.s.raw.Write(w.call); err != nil {
+			w.failed += w.to - w.at
+		}
+		msgs = msgs[n:]
+	}
+	for i := range w.iovs {
+		w.iovs[i].Base = nil
+	}
+	return w.failed
+}
+
+// transmit sends hdrs[at:to]. One that the kernel refuses (no route, refused by a firewall) is counted and left out; the
+// others must not suffer from it.
+func (w *batchWriter) transmit(fd uintptr) bool {
+	for w.at < w.to {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.hdrs[w.at])), uintptr(w.to-w.at), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			w.at += int(n)
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			w.failed++
+			w.at++
+		}
+	}
+	return true
+}
+
+func addrPortFrom(sa *unix.RawSockaddrInet6) netip.AddrPort {
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:])
+	if sa.Family == unix.AF_INET {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), port)
+	}
+	ip := netip.AddrFrom16(sa.Addr).Unmap()
+	if sa.Scope_id != 0 && ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
+	}
+	return netip.AddrPortFrom(ip, port)
+}
+
+// putAddrPort fills in a socket address of the socket's family and tells its length.
+func putAddrPort(sa *unix.RawSockaddrInet6, to netip.AddrPort, v6 bool) uint32 {
+	*sa = unix.RawSockaddrInet6{}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], to.Port())
+	if !v6 {
+		sa.Family = unix.AF_INET
+		ip := to.Addr().Unmap()
+		if ip.Is4() {
+			(*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr = ip.As4()
+		}
+		return unix.SizeofSockaddrInet4
+	}
+	sa.Family = unix.AF_INET6
+	sa.Addr = to.Addr().As16()
+	sa.Scope_id = scopeOf(to.Addr().Zone())
+	return unix.SizeofSockaddrInet6
+}
+
+func scopeOf(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if i, err := net.InterfaceByName(zone); err == nil {
+		return uint32(i.Index)
+	}
+	return 0
+}
