@@ -1,0 +1,120 @@
+package pbx
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"tandem/dialplan"
+	"tandem/rtpengine"
+	"tandem/sip"
+)
+
+// A leg is a call that Tandem answers: one dialog of ours and one endpoint of the media engine (sip.LegEvents).
+type leg struct {
+	call  *Call
+	sip   *sip.Leg
+	media *rtpengine.Endpoint
+}
+
+// answer takes the call for an echo or music step.
+func (c *Call) answer(step dialplan.Step) (status int, done bool) {
+	if c.pbx.cfg.Media == nil {
+		return 480, false
+	}
+	l := &leg{call: c}
+	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence})
+	if err != nil {
+		return 503, false
+	}
+	l.media = media
+	sdp, err := l.describe()
+	if err != nil {
+		media.Close()
+		return c.refuseMedia(err)
+	}
+	if err := l.perform(step); err != nil {
+		media.Close()
+		c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
+		return 500, false
+	}
+	in := c.in
+	if l.sip, err = in.Answer(sip.Answer{SDP: sdp, Events: l}); err != nil {
+		media.Close()
+		status = 503
+		if errors.Is(err, sip.ErrGone) {
+			status = 487
+		}
+		c.end(status, err.Error())
+		return status, true
+	}
+	c.mu.Lock()
+	c.leg = l
+	c.mu.Unlock()
+	c.isAnswered(step.Node)
+	if step.Timeout > 0 { // a leg that is over by then stays over
+		time.AfterFunc(step.Timeout, func() { l.sip.Hangup("time of " + step.Node + " is over") })
+	}
+	return 200, true
+}
+
+// describe is the session description of the 200 OK: the answer to the INVITE's offer, or an offer (RFC 3264 §5).
+func (l *leg) describe() (string, error) {
+	in := l.call.in
+	if body := in.Msg.Body(); body != "" {
+		out, err := l.media.Answer([]byte(body), in.Flow.Remote.Addr().Unmap())
+		return string(out), err
+	}
+	out, err := l.media.Offer(in.Flow.Remote.Addr().Unmap())
+	return string(out), err
+}
+
+func (l *leg) perform(step dialplan.Step) error {
+	if step.Kind == dialplan.StepEcho {
+		l.media.Echo()
+		return nil
+	}
+	return l.media.Play(cmp.Or(step.Play, "music"))
+}
+
+// refuseMedia refuses a call whose offer cannot be answered.
+func (c *Call) refuseMedia(err error) (status int, done bool) {
+	status, why := 488, err.Error()
+	if me, ok := mediaError(err).(sip.MediaError); ok {
+		status, why = me.SIPStatus()
+	}
+	c.in.Refuse(status, why)
+	c.end(status, why)
+	return status, true
+}
+
+// Reoffer answers a re-INVITE (sip.LegEvents).
+func (l *leg) Reoffer(sdp string) (string, error) {
+	src := l.call.peer.Addr().Unmap()
+	if sdp == "" {
+		out, err := l.media.Offer(src)
+		return string(out), mediaError(err)
+	}
+	out, err := l.media.Answer([]byte(sdp), src)
+	return string(out), mediaError(err)
+}
+
+// Answered takes the answer to an offer of ours (sip.LegEvents).
+func (l *leg) Answered(sdp string) {
+	if err := l.media.Accept([]byte(sdp), l.call.peer.Addr().Unmap()); err != nil {
+		l.call.pbx.cfg.Log.Warn("an answer cannot be used; the call is ended", "call", l.call.id, "error", err)
+		l.sip.Hangup("session description refused")
+	}
+}
+
+// Ended closes the endpoint (sip.LegEvents).
+func (l *leg) Ended(reason string, _ bool) {
+	l.media.Close()
+	l.call.end(200, reason)
+}
+
+// silence ends the call of a phone that vanished.
+func (l *leg) silence(_ rtpengine.Side, d time.Duration) {
+	l.call.pbx.silent.Add(1)
+	l.call.hangup("no media from the caller for " + d.Round(time.Second).String())
+}

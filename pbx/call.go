@@ -1,0 +1,301 @@
+package pbx
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/dialplan"
+	"tandem/events"
+	"tandem/sip"
+)
+
+// State is how far a call has come.
+type State string
+
+// The states of a call.
+const (
+	Routing  State = "routing"
+	Ringing  State = "ringing"
+	Answered State = "answered"
+	Ended    State = "ended"
+)
+
+// A Call is one call from its INVITE to its end. Its goroutine runs the steps of the route; the fields under mu are also
+// written by the signalling shard and read by whoever asks.
+type Call struct {
+	pbx    *PBX
+	in     *sip.Inbound // nil once answered or refused
+	id     string
+	callID string
+	tenant string
+	from   string
+	to     string
+	peer   netip.AddrPort
+	began  time.Time
+
+	mu       sync.Mutex
+	state    State
+	node     string // dialplan node in hand
+	answerer string
+	answered time.Time
+	dialog   *sip.Dialog
+	leg      *leg
+	media    *relayMedia
+	refusal  string // why hangup ended the call before it was answered
+	over     bool
+}
+
+// View is a call as it is shown.
+type View struct {
+	ID       string    `json:"id"`
+	CallID   string    `json:"call_id"`
+	Tenant   string    `json:"tenant"`
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Answerer string    `json:"answerer,omitempty"`
+	Peer     string    `json:"peer"`
+	State    State     `json:"state"`
+	Node     string    `json:"node,omitempty"`
+	Bridged  bool      `json:"bridged"` // answered by Tandem itself
+	Started  time.Time `json:"started"`
+	Answered time.Time `json:"answered,omitzero"`
+}
+
+func newEpoch(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 36) }
+
+func newCall(p *PBX, in *sip.Inbound, dialled string) *Call {
+	return &Call{
+		pbx: p, in: in, id: p.epoch + "-" + strconv.FormatUint(p.last.Add(1), 36), callID: in.Msg.CallID(), tenant: in.Tenant,
+		from: in.User, to: dialled, peer: in.Flow.Remote, began: in.At, state: Routing,
+	}
+}
+
+func telNumber(opaque string) string {
+	number, _, _ := strings.Cut(opaque, ";")
+	return strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(number)
+}
+
+func (c *Call) view() View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return View{
+		ID: c.id, CallID: c.callID, Tenant: c.tenant, From: c.from, To: c.to, Answerer: c.answerer, Peer: c.peer.String(), State: c.state,
+		Node: c.node, Bridged: c.leg != nil, Started: c.began, Answered: c.answered,
+	}
+}
+
+// run tries the steps of the route in order.
+func (c *Call) run() {
+	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, From: c.from, To: c.to, Peer: c.peer.String()})
+	route := c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
+	status := 404
+	for _, step := range route.Steps {
+		c.enter(step)
+		var done bool
+		if status, done = c.try(step); done {
+			return
+		}
+	}
+	c.in.RefuseBest(status)
+	c.end(status, "")
+}
+
+func (c *Call) enter(step dialplan.Step) {
+	c.mu.Lock()
+	c.node = step.Node
+	c.mu.Unlock()
+	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
+}
+
+// try runs one step. done: the call is answered, refused or abandoned; else status is what the step came to.
+func (c *Call) try(step dialplan.Step) (status int, done bool) {
+	select {
+	case <-c.in.Done():
+		c.end(487, "")
+		return 487, true
+	default:
+	}
+	switch step.Kind {
+	case dialplan.StepRing:
+		return c.ring(step)
+	case dialplan.StepEcho, dialplan.StepMusic:
+		return c.answer(step)
+	}
+	status = cmp.Or(step.Status, 404)
+	c.in.Refuse(status, cmp.Or(step.Reason, "refused by the dialplan"))
+	c.end(status, step.Reason)
+	return status, true
+}
+
+// ring rings the phones of a step's users.
+func (c *Call) ring(step dialplan.Step) (status int, done bool) {
+	groups := c.targets(step)
+	if len(groups) == 0 {
+		return 480, false
+	}
+	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout}
+	if step.Strategy != dialplan.All {
+		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
+	}
+	if c.pbx.cfg.Media != nil {
+		c.mu.Lock()
+		c.media = newRelayMedia(c)
+		r.Media = c.media
+		c.mu.Unlock()
+	}
+	result := c.in.Relay(r)
+	switch {
+	case result.Answered:
+		return result.Status, true
+	case result.Cancelled:
+		c.end(487, c.whyEnded())
+		return 487, true
+	case result.TimedOut:
+		return 408, false
+	}
+	return cmp.Or(result.Status, 480), false
+}
+
+func (c *Call) whyEnded() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refusal
+}
+
+// targets are the phones a step rings, in the order and grouping of its strategy; the phone that calls is left out.
+func (c *Call) targets(step dialplan.Step) [][]sip.Target {
+	users := step.Users
+	if step.Strategy == dialplan.Random {
+		users = append([]string(nil), users...)
+		rand.Shuffle(len(users), func(i, j int) { users[i], users[j] = users[j], users[i] })
+	}
+	var groups [][]sip.Target
+	for _, user := range users {
+		own := c.pbx.sig.Targets(c.tenant, user, c.began)
+		for i, g := range own {
+			g = c.withoutCaller(g)
+			switch {
+			case len(g) == 0:
+			case step.Strategy == dialplan.All && i < len(groups):
+				groups[i] = append(groups[i], g...)
+			default:
+				groups = append(groups, g)
+			}
+		}
+	}
+	for i, g := range groups {
+		groups[i] = g[:min(len(g), c.pbx.cfg.MaxBranches)]
+	}
+	return groups
+}
+
+func (c *Call) withoutCaller(g []sip.Target) []sip.Target {
+	kept := g[:0]
+	for _, t := range g {
+		if t.Known && t.Flow == c.in.Flow {
+			continue
+		}
+		kept = append(kept, t)
+	}
+	return kept
+}
+
+// Ringing is told by the shard (sip.CallEvents).
+func (c *Call) Ringing(status int, _ sip.Target) {
+	c.mu.Lock()
+	first := c.state == Routing
+	if first {
+		c.state = Ringing
+	}
+	c.mu.Unlock()
+	if first {
+		c.publish(events.Event{Kind: events.CallRinging, Status: status})
+	}
+}
+
+// Answered is told by the shard: phones talk to each other from here on (sip.CallEvents).
+func (c *Call) Answered(d *sip.Dialog, t sip.Target) {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		d.Hangup("the call was ended")
+		return
+	}
+	c.dialog = d
+	c.mu.Unlock()
+	c.isAnswered(t.User)
+}
+
+func (c *Call) isAnswered(by string) {
+	now := time.Now()
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	c.state, c.answerer, c.answered, c.in = Answered, by, now, nil
+	c.mu.Unlock()
+	c.pbx.answered.Add(1)
+	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
+}
+
+// Ended is told by the shard when an answered call is over (sip.CallEvents).
+func (c *Call) Ended(reason string, _ bool) { c.end(200, reason) }
+
+// end forgets the call and tells the world, once.
+func (c *Call) end(status int, reason string) {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	c.over = true
+	wasAnswered := !c.answered.IsZero()
+	media := c.media
+	c.state = Ended
+	c.mu.Unlock()
+	c.pbx.remove(c)
+	if !wasAnswered {
+		c.pbx.failed.Add(1)
+	}
+	e := events.Event{Kind: events.CallEnded, Status: status, Reason: reason}
+	if media != nil {
+		e.Media = media.quality()
+	}
+	c.publish(e)
+}
+
+// hangup ends the call whatever it does.
+func (c *Call) hangup(reason string) {
+	c.mu.Lock()
+	dialog, l, in := c.dialog, c.leg, c.in
+	c.refusal = reason
+	c.mu.Unlock()
+	switch {
+	case dialog != nil:
+		dialog.Hangup(reason)
+	case l != nil:
+		l.sip.Hangup(reason)
+	case in != nil:
+		in.Refuse(480, reason)
+		c.end(480, reason)
+	}
+}
+
+// recovered keeps a fault in one call to that call; the server answers 500.
+func (c *Call) recovered() {
+	if r := recover(); r != nil {
+		c.end(500, "internal error")
+		panic(r)
+	}
+}
+
+func (c *Call) publish(e events.Event) {
+	e.Call, e.Tenant = c.id, c.tenant
+	c.pbx.cfg.Events.Publish(e)
+}

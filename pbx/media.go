@@ -1,0 +1,161 @@
+package pbx
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/events"
+	"tandem/rtpengine"
+	"tandem/sip/transport"
+)
+
+// relayMedia anchors the media of one relayed call: it gives session descriptions to the engine and takes them back
+// rewritten (sip.Media). The engine's session is made with the first offer, so that calls without one cost nothing.
+type relayMedia struct {
+	call *Call
+
+	mu      sync.Mutex
+	session *rtpengine.Session
+	last    *events.Media // what was measured, once the session is closed
+	closed  bool
+}
+
+func newRelayMedia(c *Call) *relayMedia { return &relayMedia{call: c} }
+
+var errOver = errors.New("the call is over")
+
+func (m *relayMedia) open() (*rtpengine.Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, errOver
+	}
+	if m.session != nil {
+		return m.session, nil
+	}
+	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence})
+	if err != nil {
+		return nil, noMedia{err}
+	}
+	m.session = s
+	return s, nil
+}
+
+// silence ends the call of a phone that vanished. It comes from the engine's housekeeping.
+func (m *relayMedia) silence(side rtpengine.Side, d time.Duration) {
+	m.call.pbx.silent.Add(1)
+	who := "caller"
+	if side == rtpengine.B {
+		who = "callee"
+	}
+	m.call.hangup("no media from the " + who + " for " + d.Round(time.Second).String())
+}
+
+func side(fromCaller bool) rtpengine.Side {
+	if fromCaller {
+		return rtpengine.A
+	}
+	return rtpengine.B
+}
+
+// Offer rewrites an offer (sip.Media).
+func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error) {
+	s, err := m.open()
+	if err != nil {
+		return "", err
+	}
+	out, err := s.Offer(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap())
+	return string(out), mediaError(err)
+}
+
+// Answer rewrites an answer (sip.Media).
+func (m *relayMedia) Answer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error) {
+	s, err := m.open()
+	if err != nil {
+		return "", err
+	}
+	out, err := s.Answer(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap())
+	return string(out), mediaError(err)
+}
+
+// Rollback keeps what was agreed before the last offer (sip.Media).
+func (m *relayMedia) Rollback() {
+	m.mu.Lock()
+	s := m.session
+	m.mu.Unlock()
+	if s != nil {
+		s.Rollback()
+	}
+}
+
+// Close frees the ports (sip.Media).
+func (m *relayMedia) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	m.closed = true
+	if m.session != nil {
+		m.last = quality(m.session.Stats())
+		m.session.Close()
+	}
+}
+
+// quality is what was measured, for the CDR.
+func (m *relayMedia) quality() *events.Media {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last == nil && m.session != nil {
+		return quality(m.session.Stats())
+	}
+	return m.last
+}
+
+// mediaError gives the engine's refusals the SIP answer they ask for (sip.MediaError).
+func mediaError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, rtpengine.ErrBusy) || errors.Is(err, rtpengine.ErrClosed) {
+		return noMedia{err}
+	}
+	var r *rtpengine.RejectError
+	if errors.As(err, &r) {
+		return refusedMedia{r}
+	}
+	return err
+}
+
+type refusedMedia struct{ *rtpengine.RejectError }
+
+// SIPStatus gives the text of the Warning alone: the agent in it is the signalling side's to name.
+func (r refusedMedia) SIPStatus() (int, string) {
+	text := r.Warning
+	if i := strings.IndexByte(text, '"'); i >= 0 {
+		text = strings.Trim(text[i:], `"`)
+	}
+	return r.Status, text
+}
+
+type noMedia struct{ error }
+
+func (n noMedia) SIPStatus() (int, string) { return 503, n.Error() }
+
+// quality sums what came from each side over all m-lines.
+func quality(st rtpengine.SessionStats) *events.Media {
+	var out events.Media
+	for _, m := range st.Media {
+		for i, q := range [...]*events.Quality{rtpengine.A: &out.Caller, rtpengine.B: &out.Callee} {
+			s := &m.Sides[i]
+			q.Packets += s.Packets
+			q.Bytes += s.Bytes
+			q.Lost += uint64(max(s.Lost, 0))
+			q.Dropped += s.Drops.Total()
+			q.Jitter = max(q.Jitter, s.Jitter)
+		}
+	}
+	return &out
+}

@@ -1,0 +1,237 @@
+// Package pbx is the only place where a call is thought about.
+//
+// A call begins in ServeInvite, in a goroutine of its own: the dialplan says which steps to try, call.go tries them one
+// after the other, until somebody answers or nothing is left. Once phones talk to each other the goroutine ends, and the
+// call is a record that the signalling shard keeps; pbx hears of it again when it ends. Calls that Tandem itself answers
+// (echo, music, tones) are legs with an endpoint of the media engine, see answer.go.
+package pbx
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem/dialplan"
+	"tandem/events"
+	"tandem/rtpengine"
+	"tandem/sip"
+)
+
+// Signalling is what pbx needs of the SIP side; *sip.Server satisfies it.
+type Signalling interface {
+	Targets(tenant, user string, now time.Time) [][]sip.Target
+}
+
+// Config is what a PBX needs. Plan, Directory and Events are required.
+type Config struct {
+	Plan         func() *dialplan.Plan // the plan in force; never nil
+	Directory    sip.Directory
+	Media        *rtpengine.Engine // nil leaves session descriptions alone: signalling only
+	Events       *events.Log
+	MaxCalls     int // at once; beyond it 503. Default 20,000
+	CallsPerUser int // at once; beyond it 486. Default 50
+	MaxBranches  int // phones one step rings at once. Default 50
+	Log          *slog.Logger
+}
+
+// A PBX routes calls and keeps track of them.
+type PBX struct {
+	cfg   Config
+	sig   Signalling
+	epoch string // prefix of call ids, different after each start
+	last  atomic.Uint64
+
+	mu     sync.Mutex
+	calls  map[string]*Call
+	byUser map[string]int // calls begun by a user, "tenant\x00user"
+
+	started, answered, failed, limited, silent atomic.Uint64
+}
+
+// New validates cfg.
+func New(cfg Config) (*PBX, error) {
+	if cfg.Plan == nil || cfg.Directory == nil || cfg.Events == nil {
+		return nil, errors.New("pbx: Plan, Directory and Events are required")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
+	cfg.CallsPerUser = cmp.Or(cfg.CallsPerUser, 50)
+	cfg.MaxBranches = cmp.Or(cfg.MaxBranches, 50)
+	return &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int)}, nil
+}
+
+// Attach gives the PBX its signalling side, before that runs.
+func (p *PBX) Attach(s Signalling) { p.sig = s }
+
+// Stats are counters since the start and gauges of now.
+type Stats struct {
+	Started, Answered, Failed uint64
+	Limited                   uint64 // refused by a limit
+	Silent                    uint64 // ended because no media came any more
+	Calls                     int
+}
+
+// Stats may be called from any goroutine.
+func (p *PBX) Stats() Stats {
+	p.mu.Lock()
+	n := len(p.calls)
+	p.mu.Unlock()
+	return Stats{
+		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
+	}
+}
+
+// ServeInvite carries one call until it is answered or refused (sip.Handler).
+func (p *PBX) ServeInvite(in *sip.Inbound) {
+	dialled, status, why := p.dialled(in)
+	if status != 0 {
+		in.Refuse(status, why)
+		return
+	}
+	c := newCall(p, in, dialled)
+	if status, why := p.add(c); status != 0 {
+		p.limited.Add(1)
+		in.Refuse(status, why)
+		return
+	}
+	p.started.Add(1)
+	defer c.recovered()
+	c.run()
+}
+
+// dialled is the number or name a request is for, or how it is refused.
+func (p *PBX) dialled(in *sip.Inbound) (dialled string, status int, why string) {
+	if in.URI.Scheme == "tel" {
+		return telNumber(in.URI.Opaque), 0, ""
+	}
+	tenant, ok := p.cfg.Directory.TenantOf(in.URI.Host)
+	switch {
+	case !ok:
+		return "", 403, "calls to other domains are not routed here"
+	case tenant != in.Tenant:
+		return "", 403, "calls to another tenant are not routed here"
+	case in.URI.User == "":
+		return "", 484, "nobody is dialled"
+	}
+	return in.URI.UserDecoded(), 0, ""
+}
+
+// ServeRequest relays a request that is not a call to the phones of a user (sip.Handler).
+func (p *PBX) ServeRequest(in *sip.Inbound) {
+	dialled, status, why := p.dialled(in)
+	if status != 0 {
+		in.Refuse(status, why)
+		return
+	}
+	user, ok := p.cfg.Directory.User(in.Tenant, dialled)
+	if !ok {
+		in.Refuse(404, "no such user")
+		return
+	}
+	groups := p.sig.Targets(in.Tenant, user, in.At)
+	if len(groups) == 0 {
+		in.Refuse(480, "the user has no phone registered")
+		return
+	}
+	if r := in.Relay(sip.Relay{Groups: groups}); !r.Answered {
+		in.RefuseBest(cmp.Or(r.Status, 480))
+	}
+}
+
+// add takes a call into the table, or says how it is refused.
+func (p *PBX) add(c *Call) (status int, why string) {
+	key := c.tenant + "\x00" + c.from
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case len(p.calls) >= p.cfg.MaxCalls:
+		return 503, "too many calls"
+	case p.byUser[key] >= p.cfg.CallsPerUser:
+		return 486, "too many calls of this user"
+	}
+	p.calls[c.id] = c
+	p.byUser[key]++
+	return 0, ""
+}
+
+func (p *PBX) remove(c *Call) {
+	key := c.tenant + "\x00" + c.from
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.calls[c.id]; !ok {
+		return
+	}
+	delete(p.calls, c.id)
+	if p.byUser[key]--; p.byUser[key] <= 0 {
+		delete(p.byUser, key)
+	}
+}
+
+// Calls lists the calls of now, oldest first.
+func (p *PBX) Calls() []View {
+	p.mu.Lock()
+	list := make([]*Call, 0, len(p.calls))
+	for _, c := range p.calls {
+		list = append(list, c)
+	}
+	p.mu.Unlock()
+	views := make([]View, 0, len(list))
+	for _, c := range list {
+		views = append(views, c.view())
+	}
+	slices.SortFunc(views, func(a, b View) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
+	return views
+}
+
+// Call finds one call of now by its id or by its Call-ID.
+func (p *PBX) Call(id string) (View, bool) {
+	if c := p.find(id); c != nil {
+		return c.view(), true
+	}
+	return View{}, false
+}
+
+func (p *PBX) find(id string) *Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c, ok := p.calls[id]; ok {
+		return c
+	}
+	for _, c := range p.calls {
+		if c.callID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// Hangup ends a call; false when there is none with that id.
+func (p *PBX) Hangup(id, reason string) bool {
+	c := p.find(id)
+	if c == nil {
+		return false
+	}
+	c.hangup(reason)
+	return true
+}
+
+// Drain ends no call; it returns when the last one is over or ctx ends.
+func (p *PBX) Drain(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for p.Stats().Calls > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}

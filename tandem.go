@@ -1,0 +1,346 @@
+// Package tandem puts the parts of a node together. It is the only place that knows all of them; it holds no logic of its
+// own beyond the order in which parts start, drain and stop.
+package tandem
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"tandem/admin"
+	"tandem/auth"
+	"tandem/certs"
+	"tandem/cluster"
+	"tandem/configs"
+	"tandem/dialplan"
+	"tandem/events"
+	"tandem/pbx"
+	"tandem/rtpengine"
+	"tandem/sip"
+	"tandem/sip/transport"
+)
+
+// Node is one node of Tandem. New builds it, Run serves until its context ends.
+type Node struct {
+	cfg     configs.Config
+	log     *slog.Logger
+	certs   *certs.Store
+	events  *events.Log
+	auth    *auth.Store
+	plans   *dialplan.Store
+	places  *sip.Location
+	cluster *cluster.Cluster
+	media   *rtpengine.Engine
+	pbx     *pbx.PBX
+	sip     *sip.Server
+	guard   *transport.Guard
+	admin   *admin.Server
+
+	web      []webListener
+	ready    chan struct{}
+	draining atomic.Bool
+}
+
+// New checks cfg and builds every part. Nothing listens and nothing runs before Run; the data directory and the keys in it
+// are made.
+func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, log: log, ready: make(chan struct{})}
+	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
+	}
+	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildSIP, n.buildAdmin} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) buildStores() (err error) {
+	c := n.cfg
+	if n.certs, err = certs.New(certs.Config{Dir: c.CertsDir(), CertFile: c.Certs.CertFile, KeyFile: c.Certs.KeyFile, Hosts: certHosts(c), Log: n.log}); err != nil {
+		return err
+	}
+	if n.events, err = events.New(events.Config{Dir: c.EventsDir(), Node: c.Node.Name, Ring: c.Events.Ring, MaxOpen: c.Limits.Calls + 1024, Log: n.log}); err != nil {
+		return err
+	}
+	if n.auth, err = auth.New(auth.Config{KeyFile: c.AuthKeyFile(), Log: n.log}); err != nil {
+		return err
+	}
+	n.plans, err = dialplan.New(dialplan.Config{Log: n.log})
+	return err
+}
+
+func certHosts(c configs.Config) []string {
+	if len(c.Certs.Hosts) > 0 {
+		return c.Certs.Hosts
+	}
+	hosts := []string{"localhost"}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
+	}
+	if c.SIP.Advertise != "" {
+		hosts = append(hosts, c.SIP.Advertise)
+	}
+	for _, addr := range append(append([]string(nil), c.SIP.TLS...), c.Web.HTTPS...) {
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+				hosts = append(hosts, ip.String())
+			}
+		}
+	}
+	return hosts
+}
+
+// buildCluster makes the agreed state: accounts, dialplans and bindings are machines of one log.
+func (n *Node) buildCluster() (err error) {
+	c := n.cfg
+	n.places = sip.NewLocation()
+	n.places.OnChange(n.bindingChanged)
+	n.cluster, err = cluster.New(cluster.Config{
+		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Log: n.log,
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
+	})
+	return err
+}
+
+func (n *Node) bindingChanged(kind events.Kind, tenant, user string, b sip.Binding) {
+	n.events.Publish(events.Event{Kind: kind, Tenant: tenant, AOR: user, To: b.Contact, Peer: b.Flow.Remote.String()})
+}
+
+func (n *Node) buildMedia() error {
+	c := n.cfg
+	mc := rtpengine.Config{
+		PortMin: c.Media.Ports.Min, PortMax: c.Media.Ports.Max, Shards: c.Media.Shards, Silence: c.Limits.MediaSilence,
+		MaxSessions: c.Limits.Calls, Log: n.log,
+	}
+	for _, a := range c.Media.Address {
+		ip, err := netip.ParseAddr(a)
+		if err != nil {
+			return fmt.Errorf("media.address: %w", err)
+		}
+		mc.Bind = append(mc.Bind, ip)
+	}
+	var advertise [2]netip.Addr
+	for _, a := range c.Media.Advertise {
+		ip, err := netip.ParseAddr(a)
+		if err != nil {
+			return fmt.Errorf("media.advertise: %w", err)
+		}
+		advertise[family(ip)] = ip
+	}
+	mc.Advertise = func(local netip.Addr) netip.Addr { return advertise[family(local)] }
+	var err error
+	n.media, err = rtpengine.New(mc)
+	return err
+}
+
+func family(ip netip.Addr) int {
+	if ip.Unmap().Is4() {
+		return 0
+	}
+	return 1
+}
+
+func (n *Node) buildSIP() (err error) {
+	c := n.cfg
+	dir := directory{n.plans, n.auth}
+	if n.pbx, err = pbx.New(pbx.Config{
+		Plan: n.plan, Directory: dir, Media: n.media, Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
+		MaxBranches: c.Limits.BranchesPerCall, Log: n.log,
+	}); err != nil {
+		return err
+	}
+	registrar, err := sip.NewRegistrar(sip.RegistrarConfig{
+		Location: n.places, Log: n.cluster, MinExpires: c.Limits.RegisterMin, MaxExpires: c.Limits.RegisterMax,
+		DefaultExpires: c.Limits.RegisterDefault, MaxBindings: c.Limits.BindingsPerAOR, Node: c.Node.Name,
+	})
+	if err != nil {
+		return err
+	}
+	n.guard = transport.NewGuard(transport.GuardConfig{
+		Slots: c.Limits.Sources, Rate: float64(c.Limits.RequestsPerIP), Failures: c.Limits.AuthFailures.Count, Window: c.Limits.AuthFailures.Window,
+		BanFor: c.Limits.AuthFailures.Ban,
+		OnBan: func(b transport.Ban) {
+			n.events.Publish(events.Event{Kind: events.GuardBanned, Peer: b.Source.String(), Reason: b.Reason})
+			n.log.Warn("source banned", "peer", b.Source.String(), "until", b.Until, "reason", b.Reason)
+		},
+	})
+	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: secrets{n.auth}, Key: nonceKey(c.AuthKeyFile()), Lifetime: c.Auth.NonceLifetime})
+	if err != nil {
+		return err
+	}
+	n.sip, err = sip.New(sip.Config{
+		Transport: transport.Config{
+			UDP: c.SIP.UDP, TCP: c.SIP.TCP, TLS: c.SIP.TLS, WS: c.SIP.WS, WSS: c.SIP.WSS, Advertise: c.SIP.Advertise, TLSConfig: n.certs.TLS(),
+			Shards: c.SIP.Shards, Queue: c.Limits.ShardQueue, WebSocketOrigins: c.Web.Origins, Log: n.log,
+			Limits: transport.Limits{
+				MessageBytes: c.Limits.MessageBytes, Connections: c.Limits.TCPConnections, PerIP: c.Limits.TCPConnectionsPerIP,
+				ReadTimeout: c.SIP.ReadTimeout, WriteTimeout: c.SIP.WriteTimeout, IdleTimeout: max(c.SIP.IdleTimeout, c.Limits.RegisterMax+10*time.Minute),
+			},
+		},
+		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard,
+		Software: c.SIP.ServerName, TimerC: c.SIP.TimerC, MaxTransactions: c.Limits.Transactions, MaxDialogs: c.Limits.Calls,
+		MaxCallTime: c.Limits.CallDuration, TraceBytes: c.Limits.TraceBytes, Recurse: c.SIP.FollowRedirects, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.pbx.Attach(n.sip)
+	return nil
+}
+
+// plan is the dialplan in force.
+func (n *Node) plan() *dialplan.Plan {
+	p, _ := n.plans.Current()
+	return p
+}
+
+func (n *Node) buildAdmin() (err error) {
+	n.admin, err = admin.New(admin.Config{
+		Node: n.cfg.Node.Name, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, Events: n.events,
+		Guard: n.guard, Certs: n.certs, Ready: n.Ready,
+	})
+	return err
+}
+
+// nonceKey is the key that signs digest nonces: made from the key file, so that a nonce outlives a restart and every node
+// with the same file takes it.
+func nonceKey(file string) [32]byte {
+	text, _ := os.ReadFile(file) // auth.New has read it before
+	return sha256.Sum256(append([]byte("tandem nonce\x00"), text...))
+}
+
+// Ready is nil when the node serves, else it says what is missing.
+func (n *Node) Ready() error {
+	select {
+	case <-n.ready:
+	default:
+		return errors.New("starting")
+	}
+	if n.draining.Load() {
+		return errors.New("draining")
+	}
+	if st := n.cluster.Status(); !st.Ready {
+		return fmt.Errorf("the cluster has no leader (this node is %s)", st.State)
+	}
+	return nil
+}
+
+// Cluster, Plans, Accounts and SIP give the demo and tests their way in.
+func (n *Node) Cluster() *cluster.Cluster { return n.cluster }
+
+// Plans is the store of dialplans.
+func (n *Node) Plans() *dialplan.Store { return n.plans }
+
+// Accounts is the store of accounts.
+func (n *Node) Accounts() *auth.Store { return n.auth }
+
+// SIP is the signalling side.
+func (n *Node) SIP() *sip.Server { return n.sip }
+
+// Admin is the operators' window.
+func (n *Node) Admin() *admin.Server { return n.admin }
+
+// WhenReady is closed once the node serves.
+func (n *Node) WhenReady() <-chan struct{} { return n.ready }
+
+// directory joins what the plan and the account table know of users (sip.Directory, dialplan.Directory).
+type directory struct {
+	plans    *dialplan.Store
+	accounts *auth.Store
+}
+
+func (d directory) TenantOf(host string) (string, bool) {
+	p, _ := d.plans.Current()
+	return p.TenantOf(host)
+}
+
+func (d directory) User(tenant, name string) (string, bool) {
+	if user, ok := d.accounts.User(tenant, name); ok {
+		return user, true
+	}
+	p, _ := d.plans.Current()
+	if u, ok := p.User(tenant, name); ok {
+		return u.Name, true
+	}
+	return "", false
+}
+
+// secrets gives the digest what the account table keeps (sip.Secrets).
+type secrets struct{ accounts *auth.Store }
+
+func (s secrets) HA1(tenant, name string, sha256 bool) (ha1 [64]byte, n int, user string, ok bool) {
+	alg := auth.MD5
+	if sha256 {
+		alg = auth.SHA256
+	}
+	return s.accounts.HA1(tenant, name, alg)
+}
+
+// webListener is one address of the public web side.
+type webListener struct {
+	net.Listener
+	tls bool
+}
+
+// listenWeb opens the public HTTP listeners, whose path /ws is SIP over WebSocket (RFC 7118).
+func (n *Node) listenWeb() error {
+	for i, addr := range append(append([]string(nil), n.cfg.Web.HTTP...), n.cfg.Web.HTTPS...) {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("web address %s: %w; another process has it, or choose one with web.http / web.https", addr, err)
+		}
+		n.web = append(n.web, webListener{l, i >= len(n.cfg.Web.HTTP)})
+	}
+	return nil
+}
+
+// WebAddrs are the bound addresses of the web side.
+func (n *Node) WebAddrs() (http, https []string) {
+	for _, l := range n.web {
+		if l.tls {
+			https = append(https, l.Addr().String())
+		} else {
+			http = append(http, l.Addr().String())
+		}
+	}
+	return http, https
+}
+
+func (n *Node) webHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", n.sip.Transport().ServeWebSocket)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, "Tandem %s, node %s.\nSIP over WebSocket: /ws (subprotocol sip).\n", Version(), n.cfg.Node.Name)
+	})
+	return mux
+}
+
+func (n *Node) serveWeb(ctx context.Context, l webListener) error {
+	srv := &http.Server{Handler: n.webHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	var err error
+	if l.tls {
+		srv.TLSConfig = n.certs.TLS()
+		srv.TLSConfig.NextProtos = []string{"http/1.1"} // WebSocket needs a connection of its own
+		err = srv.ServeTLS(l.Listener, "", "")
+	} else {
+		err = srv.Serve(l.Listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
