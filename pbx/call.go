@@ -244,6 +244,13 @@ func (c *Call) isAnswered(by string) {
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
 }
 
+// talking tells whether the call is answered and not over.
+func (c *Call) talking() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == Answered
+}
+
 // Ended is told by the shard when an answered call is over (sip.CallEvents).
 func (c *Call) Ended(reason string, _ bool) { c.end(200, reason) }
 

@@ -45,6 +45,9 @@ func (m *relayMedia) open() (*rtpengine.Session, error) {
 
 // silence ends the call of a phone that vanished. It comes from the engine's housekeeping.
 func (m *relayMedia) silence(side rtpengine.Side, d time.Duration) {
+	if !m.call.talking() { // early media may pause as long as the phone rings
+		return
+	}
 	m.call.pbx.silent.Add(1)
 	who := "caller"
 	if side == rtpengine.B {
@@ -119,7 +122,7 @@ func mediaError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, rtpengine.ErrBusy) || errors.Is(err, rtpengine.ErrClosed) {
+	if errors.Is(err, rtpengine.ErrBusy) || errors.Is(err, rtpengine.ErrNoPorts) || errors.Is(err, rtpengine.ErrClosed) {
 		return noMedia{err}
 	}
 	var r *rtpengine.RejectError

@@ -18,6 +18,7 @@ func ExampleSession() {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 

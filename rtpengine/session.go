@@ -24,8 +24,10 @@ func (s Side) Other() Side { return s ^ 1 }
 // SessionConfig names a session or an endpoint.
 type SessionConfig struct {
 	ID string // for logs and Stats; the Call-ID
-	// OnSilence is told that a side which should send has said nothing for d. It comes once; a new
-	// answer, or a packet, arms it again. It runs in the engine's housekeeping and must not block.
+	// OnSilence is told that a side which should send has said nothing for d: no RTP and no RTCP, on
+	// any m-line, since the last packet or answer. It comes once; a new answer, or a packet, arms it
+	// again. A side on hold is not expected to send. It runs in the engine's housekeeping with no
+	// lock held: it may call Close, and must not block.
 	OnSilence func(side Side, d time.Duration)
 }
 
