@@ -23,10 +23,7 @@ func Version() string {
 	return "0.1.0-dev"
 }
 
-const (
-	startTimeout = 30 * time.Second
-	sweepEvery   = 10 * time.Second
-)
+const startTimeout = 30 * time.Second
 
 // Run serves until ctx ends, then stops at once; call Drain before to let calls end by themselves. It returns when every
 // goroutine of the node has ended. The order: what others depend on starts first and stops last.
@@ -44,7 +41,7 @@ func (n *Node) Run(ctx context.Context) error {
 		out.run("media", func() error { return n.media.Run(outer) })
 		out.run("sip", func() error { return n.sip.Run(outer) })
 		out.run("admin", func() error { return n.admin.Run(outer) })
-		out.run("sweep", func() error { n.sweep(outer); return nil })
+		out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
 		for _, l := range n.web {
 			out.run("web", func() error { return n.serveWeb(outer, l) })
 		}
@@ -71,6 +68,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.cluster.WaitReady(wait); err != nil {
 		return fmt.Errorf("the cluster did not become ready: %w", err)
 	}
+	n.places.OnChange(n.bindingChanged) // behind the replay: what was known before is no news
 	if err := n.firstPlan(wait); err != nil {
 		return err
 	}
@@ -134,20 +132,6 @@ func readPlans(paths []string) ([]dialplan.Source, error) {
 		}
 	}
 	return sources, nil
-}
-
-// sweep proposes the removal of expired bindings.
-func (n *Node) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			n.places.Sweep(n.cluster, now)
-		}
-	}
 }
 
 // Drain refuses new work and returns when the calls are over or ctx ends.

@@ -104,7 +104,6 @@ func certHosts(c configs.Config) []string {
 func (n *Node) buildCluster() (err error) {
 	c := n.cfg
 	n.places = sip.NewLocation()
-	n.places.OnChange(n.bindingChanged)
 	n.cluster, err = cluster.New(cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Log: n.log,
 		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
@@ -160,6 +159,7 @@ func (n *Node) buildSIP() (err error) {
 		return err
 	}
 	registrar, err := sip.NewRegistrar(sip.RegistrarConfig{
+		Epoch:    uint64(time.Now().UnixNano()), // connections of an earlier start are gone
 		Location: n.places, Log: n.cluster, MinExpires: c.Limits.RegisterMin, MaxExpires: c.Limits.RegisterMax,
 		DefaultExpires: c.Limits.RegisterDefault, MaxBindings: c.Limits.BindingsPerAOR, Node: c.Node.Name,
 	})

@@ -249,16 +249,26 @@ type bindingID struct {
 	regID             uint32
 }
 
-// matches tells whether the binding r is the one that id names: by instance and reg-id where both have them (RFC 5626 §6),
-// else by comparing URIs (RFC 3261 §10.3 step 7). Outbound bindings of one phone may share a URI.
-func (id *bindingID) matches(r bindingRecord, v *recordView[[]byte]) bool {
+// match tells how well the binding r fits id; 0 is not at all. A flow of an outbound phone is named by instance and reg-id
+// (RFC 5626 §6) and flows may share a URI; everything else by its URI (RFC 3261 §10.3 step 7), but two phones that gave
+// different instances stay two, whatever their private addresses.
+func (id *bindingID) match(r bindingRecord, v *recordView[[]byte]) int {
+	sameInstance := string(v.instance) == id.instance
 	if reg := r.regID(); reg != 0 && id.regID != 0 {
-		return reg == id.regID && string(v.instance) == id.instance
+		if reg == id.regID && sameInstance {
+			return 3
+		}
+		return 0
 	}
-	if string(v.contact) != id.contact && !message.SameURI(string(v.contact), id.contact) {
-		return false
+	switch {
+	case string(v.contact) != id.contact && !message.SameURI(string(v.contact), id.contact):
+		return 0
+	case sameInstance && r.regID() == id.regID:
+		return 2
+	case sameInstance || len(v.instance) == 0 || id.instance == "":
+		return 1
 	}
-	return len(v.instance) == 0 || id.instance == "" || string(v.instance) == id.instance
+	return 0
 }
 
 // saysSame tells whether two records differ in nothing but times and CSeq.

@@ -125,7 +125,7 @@ func (r *Registrar) readContact(w *registerOrder, m *message.Message, v string) 
 		return no
 	}
 	for i := range w.contacts {
-		if old := &w.contacts[i]; old.id.contact == c.id.contact && old.id.regID == c.id.regID && old.id.instance == c.id.instance {
+		if old := &w.contacts[i]; message.SameURI(old.id.contact, c.id.contact) && old.id.regID == c.id.regID && old.id.instance == c.id.instance {
 			*old = c
 			return nil
 		}

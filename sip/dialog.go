@@ -208,6 +208,9 @@ func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
 	if !ok || addr.Addr() != seen.Remote.Addr().Unmap() || addr.Port() == seen.Remote.Port() {
 		return seen
 	}
+	if sh.srv.net.IsLocalAddr(addr) { // a GRUU of ours as Contact (RFC 5627 §4.3)
+		return seen
+	}
 	if f, err := sh.srv.net.FlowTo(transport.UDP, addr); err == nil {
 		return f
 	}

@@ -192,20 +192,22 @@ func (sh *shard) register(m *message.Message, p transport.Packet, uri message.UR
 
 // registered runs the registrar; its answer comes at once or from the log's goroutine.
 func (sh *shard) registered(m *message.Message, p transport.Packet, tenant, user string) {
-	kept := sh.keep(m)
-	inline := true
-	sh.srv.cfg.Registrar.Register(RegisterRequest{Msg: kept, Flow: p.Flow, Tenant: tenant, User: user, Now: sh.now()}, func(r RegisterReply) {
+	answered := false // the shard's own
+	sh.srv.cfg.Registrar.Register(RegisterRequest{Msg: m, Flow: p.Flow, Tenant: tenant, User: user, Now: sh.now()}, func(r RegisterReply) {
 		answer := func() {
-			sh.reply(kept, p.Flow, &message.Response{Status: r.Status, Reason: r.Reason, ToTag: sh.statelessTag(kept), Extra: r.Extra})
+			sh.reply(m, p.Flow, &message.Response{Status: r.Status, Reason: r.Reason, ToTag: sh.statelessTag(m), Extra: r.Extra})
 		}
-		if inline {
-			answer()
+		if r.Later {
+			// A queue that is full drops the 200 OK: the phone asks again and the binding answers.
+			_ = sh.post(answer)
 			return
 		}
-		// A queue that is full drops the 200 OK: the phone asks again and the binding answers.
-		_ = sh.post(answer)
+		answer()
+		answered = true
 	})
-	inline = false
+	if !answered { // the answer comes once the log has agreed, and needs the request then
+		sh.keep(m)
+	}
 }
 
 // addressedToUs answers requests to the node itself: OPTIONS says what it can, anything else has no business here.

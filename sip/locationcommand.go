@@ -303,11 +303,16 @@ func (e *aorEdit) note(kind events.Kind, r bindingRecord) {
 	e.changes = append(e.changes, aorChange{kind, r})
 }
 
+// find gives the index of the binding that fits id best, -1 when none does.
 func (e *aorEdit) find(id *bindingID) int {
-	return slices.IndexFunc(e.records, func(r bindingRecord) bool {
+	found, best := -1, 0
+	for i, r := range e.records {
 		v := r.view()
-		return id.matches(r, &v)
-	})
+		if m := id.match(r, &v); m > best {
+			found, best = i, m
+		}
+	}
+	return found
 }
 
 // drop takes the i-th record out.

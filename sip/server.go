@@ -182,6 +182,12 @@ type counters struct {
 	transactions, branches, dialogs atomic.Int64
 }
 
+// Digest and Registrar are the parts the server was given, for their counters.
+func (s *Server) Digest() *Digest { return s.cfg.Digest }
+
+// Registrar is the registrar of REGISTER requests.
+func (s *Server) Registrar() *Registrar { return s.cfg.Registrar }
+
 // Stats adds up the shards.
 func (s *Server) Stats() Stats {
 	st := Stats{Handlers: s.handlers.n.Load(), Panics: s.handlers.panics.Load()}
