@@ -1,0 +1,293 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"tandem/bench/internal/gauge"
+	"tandem/bench/internal/wire"
+)
+
+const (
+	packetTime   = 20 * time.Millisecond // one G.711 packet each
+	packetBytes  = 172                   // RTP header and 160 samples
+	samplesApart = 160
+	catchUp      = 8 // late ticks sent at once before looking at what has arrived
+)
+
+// Report is what one relay showed.
+type Report struct {
+	Calls         int
+	Window        float64 // measured seconds
+	CPU           float64 // the relay's CPU-seconds inside the window
+	Sent          int     // packets sent inside the window
+	Lost          int     // of them, never arrived
+	DriverDropped int     // dropped at the driver's own sockets for want of room: not the relay's fault
+	Repeated      int     // arrived twice or out of order
+	Misdelivered  int     // arrived at a phone of another stream
+	Latency       gauge.Latency
+	Lag           gauge.Latency // how late the driver was in sending
+	DriverCPU     float64
+	BytesPerCall  int64 // growth of the relay's resident memory
+}
+
+// CPUPerMillion is the relay's CPU-seconds per million packets forwarded.
+func (r *Report) CPUPerMillion() float64 {
+	if r.Sent == r.Lost {
+		return 0
+	}
+	return r.CPU * 1e6 / float64(r.Sent-r.Lost)
+}
+
+// stream is one direction of one call: 50 packets a second from a socket of ours to the relay.
+type stream struct {
+	from     *wire.Socket
+	arrives  *wire.Socket
+	to       wire.Addr
+	packet   [packetBytes]byte
+	sequence uint32
+	sent     int
+	got      int
+	last     uint32
+}
+
+// streams is all directions of all calls. Stream 2 sets: 0..calls-1 from callers, calls..2*calls-1 from callees.
+//
+// Streams are sent in ticks, an equal number in each; those of one tick share a socket, so that one sendmmsg carries them.
+type streams struct {
+	loop    *wire.Loop
+	plan    *plan
+	sockets []*wire.Socket
+	list    []stream
+	ticks   int // in one packet time
+
+	begin, open, shut, end int64 // end is 0 until the last packet has left
+	tick                   int   // next
+	counting               bool
+	report                 Report
+	latency, lag           *gauge.Samples
+	cpu, own               [2]time.Duration
+	server                 *gauge.Process
+	problem                error
+}
+
+func newStreams(l *wire.Loop, p *plan) (*streams, error) {
+	total := 2 * p.calls
+	expected := int(p.window/packetTime+2) * total
+	s := &streams{
+		loop: l, plan: p, list: make([]stream, total), ticks: int(packetTime / p.tick),
+		latency: gauge.NewSamples(expected), lag: gauge.NewSamples(int(p.window/p.tick) + 2),
+	}
+	for range p.sockets {
+		socket, err := l.Open(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), true, s.receive)
+		if err != nil {
+			return nil, err
+		}
+		s.sockets = append(s.sockets, socket)
+	}
+	for i := range s.list {
+		st := &s.list[i]
+		st.from = s.socketOf(i)
+		st.arrives = s.socketOf((i + p.calls) % total)
+		st.packet[0] = 0x80
+		binary.BigEndian.PutUint32(st.packet[8:], uint32(i)+0x10000) // SSRC
+		for j := 28; j < packetBytes; j++ {
+			st.packet[j] = 0xff // silence in PCMU
+		}
+	}
+	return s, nil
+}
+
+func (s *streams) close() {
+	for _, socket := range s.sockets {
+		socket.Close()
+	}
+}
+
+// socketOf is the socket that sends stream i: by its tick, of the caller's or callee's half.
+func (s *streams) socketOf(i int) *wire.Socket {
+	half := len(s.sockets) / 2
+	n := s.tickOf(i) % half
+	if i >= s.plan.calls {
+		n += half
+	}
+	return s.sockets[n]
+}
+
+func (s *streams) tickOf(i int) int { return i * s.ticks / len(s.list) }
+
+// caller and callee are the addresses of a call's phones, for SDP.
+func (s *streams) caller(call int) netip.AddrPort { return s.list[call].from.Addr }
+func (s *streams) callee(call int) netip.AddrPort { return s.list[call+s.plan.calls].from.Addr }
+
+// towards sets where a call's phones send: the relay's address in the SDP they got.
+func (s *streams) towards(call int, caller bool, sdp []byte) error {
+	to, err := mediaAddress(sdp)
+	if err != nil {
+		return fmt.Errorf("call %d: %w", call, err)
+	}
+	if !caller {
+		call += s.plan.calls
+	}
+	s.list[call].to = wire.AddrFrom(to)
+	return nil
+}
+
+// mediaAddress is the first address of c= and the first port of m= in a body.
+func mediaAddress(sdp []byte) (netip.AddrPort, error) {
+	var address netip.Addr
+	var port int
+	for line := range strings.Lines(string(sdp)) {
+		line = strings.TrimRight(line, "\r\n")
+		if rest, ok := strings.CutPrefix(line, "c=IN IP4 "); ok {
+			address, _ = netip.ParseAddr(rest)
+		}
+		if rest, ok := strings.CutPrefix(line, "m=audio "); ok && port == 0 {
+			_, _ = fmt.Sscan(rest, &port)
+		}
+	}
+	if !address.IsValid() || port <= 0 || port > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("no address and port in the SDP %q", sdp)
+	}
+	return netip.AddrPortFrom(address, uint16(port)), nil
+}
+
+// play sends for the warm-up and the window, waits for the last packets, and reports.
+func (s *streams) play(server *gauge.Process) (*Report, error) {
+	s.server = server
+	s.begin = wire.Now()
+	s.open = s.begin + int64(s.plan.warm)
+	s.shut = s.open + int64(s.plan.window)
+	dropped := s.drops()
+	s.loop.Run(s.step)
+	r := &s.report
+	r.Calls, r.Window = s.plan.calls, s.plan.window.Seconds()
+	r.CPU, r.DriverCPU = (s.cpu[1] - s.cpu[0]).Seconds(), (s.own[1] - s.own[0]).Seconds()
+	r.DriverDropped = s.drops() - dropped
+	for i := range s.list {
+		r.Sent += s.list[i].sent
+		r.Lost += s.list[i].sent - s.list[i].got
+	}
+	r.Latency, r.Lag = s.latency.Latency(), s.lag.Latency()
+	if s.problem != nil {
+		r.CPU = 0
+	}
+	return r, s.problem
+}
+
+func (s *streams) step(now int64) (next int64, done bool) {
+	if s.end != 0 {
+		return s.end, now >= s.end
+	}
+	for range catchUp {
+		due := s.begin + int64(s.tick)*int64(s.plan.tick)
+		if due > now {
+			return due, false
+		}
+		if due >= s.shut { // no more packets; the relay's time ends with the last one
+			s.counting = false
+			s.sample(1)
+			s.end = now + int64(time.Second)
+			return s.end, false
+		}
+		if due >= s.open && !s.counting {
+			s.counting = true
+			s.sample(0)
+		}
+		if s.counting {
+			s.lag.Add(now - due)
+		}
+		s.send(s.tick % s.ticks)
+		s.tick++
+	}
+	return now, false
+}
+
+// send sends one packet of each stream of a tick.
+func (s *streams) send(tick int) {
+	total := len(s.list)
+	first := (tick*total + s.ticks - 1) / s.ticks
+	now := time.Now().UnixNano()
+	for i := first; i < total && s.tickOf(i) == tick; i++ {
+		st := &s.list[i]
+		st.sequence++
+		binary.BigEndian.PutUint16(st.packet[2:], uint16(st.sequence))
+		binary.BigEndian.PutUint32(st.packet[4:], st.sequence*samplesApart)
+		binary.BigEndian.PutUint64(st.packet[12:], uint64(now))
+		flag := uint32(0)
+		if s.counting {
+			flag = 1 << 31
+			st.sent++
+		}
+		binary.BigEndian.PutUint32(st.packet[20:], uint32(i)|flag)
+		binary.BigEndian.PutUint32(st.packet[24:], st.sequence)
+		st.from.Send(st.packet[:], &st.to)
+	}
+	s.loop.Flush()
+}
+
+// receive takes what the relay forwarded.
+func (s *streams) receive(socket *wire.Socket, packet []byte, _ *wire.Addr, stamp int64) {
+	if len(packet) != packetBytes || packet[0] != 0x80 {
+		return // RTCP
+	}
+	id := binary.BigEndian.Uint32(packet[20:])
+	i := int(id &^ (1 << 31))
+	if i >= len(s.list) || s.list[i].arrives != socket {
+		s.report.Misdelivered++
+		return
+	}
+	st := &s.list[i]
+	sequence := binary.BigEndian.Uint32(packet[24:])
+	if sequence <= st.last {
+		s.report.Repeated++
+		return
+	}
+	st.last = sequence
+	if id>>31 == 1 {
+		st.got++
+		s.latency.Add(stamp - int64(binary.BigEndian.Uint64(packet[12:])))
+	}
+}
+
+func (s *streams) sample(i int) {
+	if s.server != nil {
+		cpu, err := s.server.CPU()
+		if err != nil && s.problem == nil {
+			s.problem = err
+		}
+		s.cpu[i] = cpu
+	}
+	var own unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &own) == nil {
+		s.own[i] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	}
+}
+
+// drops is how many datagrams the kernel dropped at our sockets, from /proc/net/udp.
+func (s *streams) drops() (n int) {
+	text, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		return 0
+	}
+	ours := map[string]bool{}
+	for _, socket := range s.sockets {
+		ours[fmt.Sprintf("0100007F:%04X", socket.Addr.Port())] = true
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) >= 13 && ours[fields[1]] {
+			var d int
+			_, _ = fmt.Sscan(fields[12], &d)
+			n += d
+		}
+	}
+	return n
+}
