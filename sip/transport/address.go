@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,6 +20,8 @@ type addresses struct {
 	exact      map[netip.AddrPort]bool // concrete listeners and the advertised address
 	wild       map[wildPort]bool       // wildcard listeners
 	interfaces atomic.Pointer[interfaces]
+	sources    atomic.Pointer[sources]
+	learning   sync.Mutex // held while sources is replaced
 }
 
 type wildPort struct {
@@ -29,14 +32,26 @@ type wildPort struct {
 type interfaces struct {
 	at       time.Time
 	prefixes []prefix
-	out4     string // source address towards the world, "" when there is no way
-	out6     string
+	out4     named // source address towards the world, zero when there is no way
+	out6     named
 }
 
 type prefix struct {
 	netip.Prefix
+	addr named
+}
+
+// named is an address with its text, which is wanted for every message.
+type named struct {
+	ip   netip.Addr
 	text string
 }
+
+func name(ip netip.Addr) named { return named{ip, ip.String()} }
+
+// sources are the addresses of the machine by their number in a Flow. The number is a hash of the address, so that it means the
+// same after a restart; of two addresses with one number the second has none.
+type sources [256]named
 
 const interfacesFresh = 10 * time.Second
 
@@ -59,8 +74,13 @@ func (a *addresses) build(listeners []*listener) {
 		}
 	}
 	a.interfaces.Store(&interfaces{})
+	a.sources.Store(&sources{})
 	if len(a.wild) > 0 {
-		a.interfaces.Store(readInterfaces())
+		in := readInterfaces()
+		a.interfaces.Store(in)
+		for i := range in.prefixes {
+			a.learn(in.prefixes[i].addr.ip)
+		}
 	}
 }
 
@@ -75,55 +95,98 @@ func readInterfaces() *interfaces {
 		if err != nil || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		in.prefixes = append(in.prefixes, prefix{netip.PrefixFrom(p.Addr().Unmap(), p.Bits()), p.Addr().Unmap().String()})
+		in.prefixes = append(in.prefixes, prefix{netip.PrefixFrom(p.Addr().Unmap(), p.Bits()), name(p.Addr().Unmap())})
 	}
 	return in
 }
 
 // sourceTowards asks the routing table; a connected UDP socket sends nothing.
-func sourceTowards(addr string) string {
+func sourceTowards(addr string) named {
 	c, err := net.Dial("udp", addr)
 	if err != nil {
-		return ""
+		return named{}
 	}
 	defer c.Close()
 	ap, _ := addrPortOf(c.LocalAddr())
-	return ap.Addr().String()
+	return name(ap.Addr())
 }
 
 // sourceFor is the local address the kernel takes towards remote when the socket is bound to all of them.
-func (in *interfaces) sourceFor(remote netip.Addr) string {
+func (in *interfaces) sourceFor(remote netip.Addr) named {
 	remote = remote.Unmap()
 	if remote.IsLoopback() {
 		return loopback(remote)
 	}
-	best, bits := "", -1
+	var best named
+	bits := -1
 	for i := range in.prefixes {
 		if p := &in.prefixes[i]; p.Bits() > bits && p.Contains(remote) {
-			best, bits = p.text, p.Bits()
+			best, bits = p.addr, p.Bits()
 		}
 	}
 	switch {
-	case best != "":
+	case best.ip.IsValid():
 		return best
-	case remote.Is4() && in.out4 != "":
+	case remote.Is4() && in.out4.ip.IsValid():
 		return in.out4
-	case remote.Is6() && in.out6 != "":
+	case remote.Is6() && in.out6.ip.IsValid():
 		return in.out6
 	}
 	for i := range in.prefixes {
 		if p := &in.prefixes[i]; p.Addr().Is4() == remote.Is4() && !p.Addr().IsLoopback() {
-			return p.text
+			return p.addr
 		}
 	}
 	return loopback(remote)
 }
 
-func loopback(like netip.Addr) string {
+func loopback(like netip.Addr) named {
 	if like.Is6() {
-		return "::1"
+		return named{netip.IPv6Loopback(), "::1"}
 	}
-	return "127.0.0.1"
+	return named{netip.AddrFrom4([4]byte{127, 0, 0, 1}), "127.0.0.1"}
+}
+
+// source is the address that a number in a Flow stands for, zero when it stands for none.
+func (a *addresses) source(number uint8) named {
+	if number == 0 {
+		return named{}
+	}
+	return a.sources.Load()[number]
+}
+
+// sourceNumber is the number of the address of ours that remote talks to, 0 when the routing table would answer from it anyway.
+func (a *addresses) sourceNumber(local, remote netip.Addr) uint8 {
+	if a.interfaces.Load().sourceFor(remote).ip == local {
+		return 0
+	}
+	n := numberOf(local)
+	if a.sources.Load()[n].ip == local {
+		return n
+	}
+	return a.learn(local)
+}
+
+// learn gives an address its number: at the start those the machine has, later those that came to it.
+func (a *addresses) learn(ip netip.Addr) uint8 {
+	a.learning.Lock()
+	defer a.learning.Unlock()
+	n, known := numberOf(ip), *a.sources.Load()
+	if known[n].ip.IsValid() && known[n].ip != ip {
+		return 0
+	}
+	known[n] = name(ip)
+	a.sources.Store(&known)
+	return n
+}
+
+// numberOf is a hash from 1 to 255.
+func numberOf(ip netip.Addr) uint8 {
+	h := uint32(2166136261) // FNV-1a
+	for _, b := range ip.As16() {
+		h = (h ^ uint32(b)) * 16777619
+	}
+	return uint8(h%255) + 1
 }
 
 func (in *interfaces) has(ip netip.Addr) bool {
@@ -155,25 +218,35 @@ func (t *Transport) SentBy(f Flow) (host string, port int) {
 	if !ip.IsUnspecified() {
 		return l.host, port
 	}
-	return a.interfaces.Load().sourceFor(f.Remote.Addr()), port
+	if src := a.source(f.source()); src.ip.IsValid() {
+		return src.text, port
+	}
+	return a.interfaces.Load().sourceFor(f.Remote.Addr()).text, port
 }
 
 func (t *Transport) listenerOf(f Flow) *listener {
-	if int(f.Listener) >= len(t.listeners) {
+	if f.index() >= len(t.listeners) {
 		return nil
 	}
-	return t.listeners[f.Listener]
+	return t.listeners[f.index()]
 }
 
-// Local is our end of a flow: the connection's, else the listener's address.
+// Local is our end of a flow: the connection's, else the listener's address, as SentBy without what is advertised.
 func (t *Transport) Local(f Flow) netip.AddrPort {
 	if c := t.conns.get(f); c != nil && c.local.IsValid() {
 		return c.local
 	}
-	if l := t.listenerOf(f); l != nil {
-		return l.addr
+	l := t.listenerOf(f)
+	if l == nil {
+		return netip.AddrPort{}
 	}
-	return netip.AddrPort{}
+	if src := t.addrs.source(f.source()); src.ip.IsValid() {
+		return netip.AddrPortFrom(src.ip, l.addr.Port())
+	}
+	if l.addr.Addr().IsUnspecified() && f.Remote.IsValid() {
+		return netip.AddrPortFrom(t.addrs.interfaces.Load().sourceFor(f.Remote.Addr()).ip, l.addr.Port())
+	}
+	return l.addr
 }
 
 // IsLocal tells whether host and port mean this node: a listener of ours or the advertised address. Port 0, a URI without a

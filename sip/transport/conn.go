@@ -15,6 +15,8 @@ var errSlowReader = errors.New("the peer does not read what it is sent")
 type wire interface {
 	// write sends messages: buf[:ends[0]], buf[ends[0]:ends[1]] and so on.
 	write(buf []byte, ends []int) error
+	// farewell tells the peer that the end is meant (TLS close_notify). It may block for a second.
+	farewell()
 	// abort ends the connection at once, even under a write; it does not block.
 	abort()
 }
@@ -58,6 +60,7 @@ func (c *conn) send(msg []byte) error {
 		c.mu.Unlock()
 		if c.end(errSlowReader) {
 			c.t.count.slowReaders.Add(1)
+			c.t.notices.slowReader.say(c.t.cfg.Log, time.Now(), "net", c.flow.Net.String(), "peer", c.flow.Remote)
 		}
 		return ErrFlowGone
 	}
@@ -163,9 +166,20 @@ func (c *conn) end(err error) bool {
 	return true
 }
 
+// part says farewell and ends the connection.
+func (c *conn) part(err error) {
+	c.mu.Lock()
+	w, ended := c.wire, c.ended
+	c.mu.Unlock()
+	if w != nil && !ended {
+		w.farewell()
+	}
+	c.end(err)
+}
+
 // finish is the last thing the reading goroutine does.
 func (c *conn) finish(err error) {
-	c.end(err)
+	c.part(err)
 	c.mu.Lock()
 	err = c.err
 	c.mu.Unlock()
@@ -176,8 +190,8 @@ func (c *conn) finish(err error) {
 // dropped on it would never be sent again.
 func (c *conn) deliver(r *refusal, b []byte, now time.Time) error {
 	t := c.t
-	if t.cfg.Guard != nil && !t.cfg.Guard.AllowAt(c.flow.Remote.Addr(), now) {
-		return errGuarded
+	if err := c.admitted(now); err != nil {
+		return err
 	}
 	t.count.streamMessages.Add(1)
 	it, shard := t.itemOf(b, c.flow, now)
@@ -193,6 +207,29 @@ func (c *conn) deliver(r *refusal, b []byte, now time.Time) error {
 		}
 	case stopped:
 		return ErrClosed
+	}
+	return nil
+}
+
+// slowDown is how long a stream that sends too fast is not read.
+const slowDown = 50 * time.Millisecond
+
+// admitted waits until the guard lets a message in. What a stream sends too fast is not lost but left in the socket, until the
+// peer's own writes block.
+func (c *conn) admitted(now time.Time) error {
+	g, ip := c.t.cfg.Guard, c.flow.Remote.Addr()
+	for g != nil && !g.AllowAt(ip, now) {
+		if g.Banned(ip, now) {
+			return errGuarded
+		}
+		timer := time.NewTimer(slowDown)
+		select {
+		case <-timer.C:
+		case <-c.t.dead:
+			timer.Stop()
+			return ErrClosed
+		}
+		now = time.Now()
 	}
 	return nil
 }

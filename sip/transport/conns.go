@@ -62,8 +62,12 @@ func (ct *connTable) get(f Flow) *conn {
 // enter puts a new connection into the table and counts its goroutine, which must call leave. Limits may refuse it.
 func (ct *connTable) enter(c *conn) error {
 	ct.mu.Lock()
-	defer ct.mu.Unlock()
-	return ct.enterLocked(c)
+	err := ct.enterLocked(c)
+	ct.mu.Unlock()
+	if err == ErrLimit {
+		ct.t.notices.refused.say(ct.t.cfg.Log, time.Now(), "net", c.flow.Net.String(), "peer", c.flow.Remote)
+	}
+	return err
 }
 
 func (ct *connTable) enterLocked(c *conn) error {
@@ -178,7 +182,7 @@ func (ct *connTable) shutdown() {
 	for _, c := range ct.all() {
 		closing.Go(func() {
 			c.drain(time.Second)
-			c.end(ErrClosed)
+			c.part(ErrClosed)
 		})
 	}
 	closing.Wait()

@@ -121,6 +121,7 @@ func (t *Transport) dial(ctx context.Context, c *conn) {
 	t.count.dialled.Add(1)
 	c.local, _ = addrPortOf(nc.LocalAddr())
 	w := newStreamWire(nc, t.cfg.Limits.WriteTimeout)
+	w.ready.Store(true)
 	if !c.connected(w) {
 		w.abort()
 		c.finish(ErrClosed)

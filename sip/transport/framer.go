@@ -157,18 +157,16 @@ func contentLength(head []byte) (int, error) {
 	for len(rest) > 0 {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') { // folded, RFC 3261 §7.3.1
-			var more []byte
-			more, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-			line = append(append(bytes.Clone(line), ' '), more...)
-		}
 		value, ok := lengthValue(line)
 		if !ok {
 			continue
 		}
+		if len(bytes.TrimSpace(value)) == 0 && len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
+			value, rest, _ = bytes.Cut(rest, []byte("\r\n")) // folded, RFC 3261 §7.3.1
+		}
 		n, ok := decimal(bytes.TrimSpace(value))
 		switch {
-		case !ok:
+		case !ok || len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') && !blank(rest):
 			return 0, &frameError{400, "Content-Length is not a number"}
 		case length >= 0:
 			return 0, &frameError{400, "more than one Content-Length"}
@@ -179,6 +177,12 @@ func contentLength(head []byte) (int, error) {
 		return 0, &frameError{400, "no Content-Length on a stream"}
 	}
 	return length, nil
+}
+
+// blank tells whether the first line of rest is nothing but white space.
+func blank(rest []byte) bool {
+	line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return len(bytes.TrimSpace(line)) == 0
 }
 
 // lengthValue is the value of a line that is Content-Length or its compact form.

@@ -96,7 +96,7 @@ func (g *Guard) Allow(ip netip.Addr) bool { return g.AllowAt(ip, g.cfg.Now()) }
 
 // AllowAt is Allow for callers that know the time.
 func (g *Guard) AllowAt(ip netip.Addr, now time.Time) bool {
-	if g.bansInForce.Load() > 0 && g.isBanned(sourceOf(ip), now) {
+	if g.Banned(ip, now) {
 		g.refused.Add(1)
 		return false
 	}
@@ -195,6 +195,11 @@ func (g *Guard) Unban(ip netip.Addr) bool {
 	delete(g.bans, src)
 	g.bansInForce.Store(int64(len(g.bans)))
 	return ok && g.cfg.Now().Before(b.Until)
+}
+
+// Banned tells whether a source is banned at an instant.
+func (g *Guard) Banned(ip netip.Addr, now time.Time) bool {
+	return g.bansInForce.Load() > 0 && g.isBanned(sourceOf(ip), now)
 }
 
 // Bans are the bans in force, the one that ends first at the head.

@@ -39,9 +39,17 @@ func TestASourceGetsItsRateAndABurst(t *testing.T) {
 		ip   string
 		want int
 	}{
-		{0, "198.51.100.1", 30}, {0, "198.51.100.1", 0}, {0, "198.51.100.2", 30}, {time.Second, "198.51.100.1", 10}, {time.Hour, "198.51.100.1", 30},
-		{0, "2001:db8::1", 30}, {0, "2001:db8::2", 0}, {0, "2001:db8:0:1::2", 30}, {0, "::ffff:198.51.100.1", 0},
-		{0, "127.0.0.1", 100}, {0, "::1", 100},
+		{0, "198.51.100.1", 30},
+		{0, "198.51.100.1", 0},
+		{0, "198.51.100.2", 30},
+		{time.Second, "198.51.100.1", 10},
+		{time.Hour, "198.51.100.1", 30},
+		{0, "2001:db8::1", 30},
+		{0, "2001:db8::2", 0},
+		{0, "2001:db8:0:1::2", 30},
+		{0, "::ffff:198.51.100.1", 0},
+		{0, "127.0.0.1", 100},
+		{0, "::1", 100},
 	} {
 		c.now = c.now.Add(step.wait)
 		if got := allowed(g, step.ip, 100); got != step.want {
@@ -160,6 +168,35 @@ func TestABannedSourceIsNotHeardOnAnyTransport(t *testing.T) {
 		synctest.Wait()
 		if r.count() != 1 || tr.Stats().RefusedConns != 2 || tr.Stats().Connections != 0 {
 			t.Errorf("%d messages, %d connections refused, %d open; want 1, 2, 0", r.count(), tr.Stats().RefusedConns, tr.Stats().Connections)
+		}
+	})
+}
+
+func TestAStreamThatSendsTooFastIsSlowedDownAndADatagramDropped(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Network) {
+		cfg := simConfig(n)
+		cfg.Guard = NewGuard(GuardConfig{Rate: 10, Burst: 20})
+		r := &recorder{}
+		start(t, cfg, r)
+		c := dialSim(t, n.Host("198.51.100.7"), "tcp", sipAddr)
+		for i := range 100 {
+			write(t, c, request("OPTIONS", fmt.Sprint(i), 0))
+		}
+		time.Sleep(time.Second)
+		if got := r.count(); got < 25 || got > 31 {
+			t.Errorf("%d messages after a second, want about 30", got)
+		}
+		time.Sleep(8 * time.Second)
+		if got := r.count(); got != 100 {
+			t.Errorf("%d messages after nine seconds, want all 100", got)
+		}
+		u := dialSim(t, n.Host("198.51.100.8"), "udp", sipAddr)
+		for i := range 100 {
+			write(t, u, request("OPTIONS", fmt.Sprint(i), 0))
+		}
+		synctest.Wait()
+		if got := r.count(); got != 120 {
+			t.Errorf("%d messages, want 20 datagrams more", got)
 		}
 	})
 }

@@ -25,6 +25,7 @@ type inbox struct {
 	limit   int
 	waiting int
 	posts   []func()
+	closed  bool // nothing is posted any more
 }
 
 const closings = 256 // room kept for connection ends above the limit
@@ -133,16 +134,28 @@ func (q *inbox) take(batch []item) (taken, left int) {
 	return taken, left
 }
 
-func (q *inbox) post(fn func()) bool {
+func (q *inbox) post(fn func()) error {
 	q.mu.Lock()
-	if len(q.posts) >= q.limit {
+	switch {
+	case q.closed:
 		q.mu.Unlock()
-		return false
+		return ErrClosed
+	case len(q.posts) >= q.limit:
+		q.mu.Unlock()
+		return ErrBusy
 	}
 	q.posts = append(q.posts, fn)
 	q.mu.Unlock()
 	signal(q.wake)
-	return true
+	return nil
+}
+
+// close refuses posts from here on, unless some are waiting still: a post that was not refused is run.
+func (q *inbox) close() (closed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = len(q.posts) == 0
+	return q.closed
 }
 
 // takePosts swaps the posted functions for an empty slice.

@@ -86,8 +86,11 @@ func (in *intake) deliver(reply func(f Flow, b []byte)) {
 				reply(items[i].Flow, b)
 			}
 		}
-		in.t.count.shed.Add(uint64(shed))
-		in.t.count.dropped.Add(uint64(dropped))
+		if shed+dropped > 0 {
+			in.t.count.shed.Add(uint64(shed))
+			in.t.count.dropped.Add(uint64(dropped))
+			in.t.notices.overload.say(in.t.cfg.Log, items[len(items)-1].At, "shard", shard, "shed", shed, "dropped", dropped)
+		}
 		clear(items)
 		in.staged[shard] = items[:0]
 	}

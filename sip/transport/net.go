@@ -61,10 +61,18 @@ func ParseNet(s string) (Net, bool) {
 // process: connection numbers are not reused.
 type Flow struct {
 	Net      Net
-	Listener uint16         // index of the socket group or listener it belongs to
+	Listener uint16         // low byte: index of the socket group or listener it belongs to; high byte: see source
 	Conn     uint64         // stream connection number, 0 for UDP
 	Remote   netip.AddrPort // the other end
 }
+
+// index is the listener's place in Transport.listeners.
+func (f Flow) index() int { return int(f.Listener & 0xFF) }
+
+// source is 0, or the number of the address of ours that the peer talks to: when the listener is bound to all addresses and the
+// routing table would answer from another one (a second address in one network, a virtual address). The peer, and each NAT and
+// firewall on the way, must hear from the address it sent to.
+func (f Flow) source() uint8 { return uint8(f.Listener >> 8) }
 
 // String is for logs: "udp 192.0.2.1:5060".
 func (f Flow) String() string { return f.Net.String() + " " + f.Remote.String() }

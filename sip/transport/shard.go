@@ -17,9 +17,9 @@ type Shard struct {
 	handler Handler
 	now     time.Time
 	wakeAt  time.Time
-	closed  atomic.Bool // Post is refused from here on
-	udp     []*outbox   // packets to send, by listener; nil for streams
-	pending []*outbox   // those of udp that hold something
+	udp     []*outbox          // packets to send, by listener; nil for streams
+	sourced map[uint16]*outbox // by listener and source, when it is not the one the routing table takes; at most 255 a listener
+	pending []*outbox          // those that hold something
 	tapped  []byte
 	count   shardCounters
 }
@@ -38,17 +38,14 @@ func (s *Shard) Now() time.Time { return s.now }
 // one set. From the shard's goroutine.
 func (s *Shard) SetWake(at time.Time) { s.wakeAt = at }
 
-// Post runs fn on the shard's goroutine, after what is queued in this round. ErrBusy when too many wait already. Any
-// goroutine.
+// Post runs fn on the shard's goroutine, after the messages of the round in progress. ErrBusy when too many wait already,
+// ErrClosed when the shard has ended; without an error fn is run for certain, provided that Run is. Any goroutine.
 func (s *Shard) Post(fn func()) error {
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	if !s.in.post(fn) {
+	err := s.in.post(fn)
+	if err == ErrBusy {
 		s.count.busy.Add(1)
-		return ErrBusy
 	}
-	return nil
+	return err
 }
 
 // Send sends one message on a flow and keeps no reference to msg. Datagrams leave at the end of the round, in the order of
@@ -75,10 +72,10 @@ func (s *Shard) send(f Flow, msg []byte) error {
 		}
 		return c.send(msg)
 	}
-	if int(f.Listener) >= len(s.udp) || s.udp[f.Listener] == nil {
+	out := s.outboxOf(f)
+	if out == nil {
 		return ErrFlowGone
 	}
-	out := s.udp[f.Listener]
 	first := out.empty()
 	if err := out.add(f.Remote, msg); err != nil {
 		return err
@@ -90,6 +87,32 @@ func (s *Shard) send(f Flow, msg []byte) error {
 		s.flush()
 	}
 	return nil
+}
+
+// outboxOf is where datagrams on f are collected, nil when its listener is gone.
+func (s *Shard) outboxOf(f Flow) *outbox {
+	if f.index() >= len(s.udp) || s.udp[f.index()] == nil {
+		return nil
+	}
+	src, usual := s.t.addrs.source(f.source()), s.udp[f.index()]
+	if !src.ip.IsValid() || src.ip.Is6() != usual.v6 {
+		return usual
+	}
+	out := s.sourced[f.Listener]
+	if out == nil {
+		out = &outbox{w: s.socket(s.t.listeners[f.index()]).newWriter(), v6: usual.v6}
+		out.w.sendFrom(src.ip)
+		if s.sourced == nil {
+			s.sourced = make(map[uint16]*outbox)
+		}
+		s.sourced[f.Listener] = out
+	}
+	return out
+}
+
+// socket is the one of a UDP group that this shard writes to: a socket each as long as they last.
+func (s *Shard) socket(l *listener) datagramSocket {
+	return l.udp.sockets[s.index%len(l.udp.sockets)]
 }
 
 func (s *Shard) flush() {
@@ -168,15 +191,13 @@ func (s *Shard) runPosts(spare []func()) []func() {
 	return posts[:0]
 }
 
-// finish handles what is still queued when the node stops: nothing new comes in any more.
+// finish handles what is still queued when the node stops: nothing new comes in any more, but what is posted may post again.
 func (s *Shard) finish(batch []item) {
-	s.closed.Store(true)
-	for left := 1; left > 0; {
+	for left := 1; left > 0 || !s.in.close(); {
 		var taken int
 		taken, left = s.in.take(batch)
 		s.handle(batch[:taken])
+		s.runPosts(nil)
 		s.flush()
 	}
-	s.runPosts(nil)
-	s.flush()
 }

@@ -179,6 +179,7 @@ func TestFlowToTakesTheListenerThatReachesTheAddress(t *testing.T) {
 }
 
 func TestWhatIsLocal(t *testing.T) {
+	needIPv6(t)
 	h := func(s *Shard) Handler { return recordingShard{&recorder{}, s} }
 	listening := func(cfg Config) *Transport {
 		t.Helper()
@@ -204,13 +205,28 @@ func TestWhatIsLocal(t *testing.T) {
 		port int
 		want bool
 	}{
-		{concrete, "127.0.0.1", port(concrete, 0), true}, {concrete, "127.0.0.1", 1, false}, {concrete, "127.0.0.1", 0, true},
-		{concrete, "[::1]", port(concrete, 1), true}, {concrete, "::1", 0, true}, {concrete, "::2", 0, false}, {concrete, "127.0.0.2", port(concrete, 0), false},
-		{concrete, "", 0, false}, {concrete, "example.com", 5060, false},
-		{wild, "127.0.0.1", port(wild, 0), true}, {wild, "127.0.0.53", port(wild, 0), true}, {wild, "127.0.0.1", 1, false}, {wild, "203.0.113.1", port(wild, 0), false},
-		{wild, "::1", port(wild, 0), false}, {wild, "127.0.0.1", 0, true},
-		{name, "SIP.example.com", port(name, 0), true}, {name, "sip.example.com", 0, true}, {name, "sip.example.com", 1, false}, {name, "127.0.0.1", port(name, 0), true},
-		{ip, "203.0.113.10", port(ip, 0), true}, {ip, "203.0.113.10", 0, true}, {ip, "203.0.113.10", 1, false},
+		{concrete, "127.0.0.1", port(concrete, 0), true},
+		{concrete, "127.0.0.1", 1, false},
+		{concrete, "127.0.0.1", 0, true},
+		{concrete, "[::1]", port(concrete, 1), true},
+		{concrete, "::1", 0, true},
+		{concrete, "::2", 0, false},
+		{concrete, "127.0.0.2", port(concrete, 0), false},
+		{concrete, "", 0, false},
+		{concrete, "example.com", 5060, false},
+		{wild, "127.0.0.1", port(wild, 0), true},
+		{wild, "127.0.0.53", port(wild, 0), true},
+		{wild, "127.0.0.1", 1, false},
+		{wild, "203.0.113.1", port(wild, 0), false},
+		{wild, "::1", port(wild, 0), false},
+		{wild, "127.0.0.1", 0, true},
+		{name, "SIP.example.com", port(name, 0), true},
+		{name, "sip.example.com", 0, true},
+		{name, "sip.example.com", 1, false},
+		{name, "127.0.0.1", port(name, 0), true},
+		{ip, "203.0.113.10", port(ip, 0), true},
+		{ip, "203.0.113.10", 0, true},
+		{ip, "203.0.113.10", 1, false},
 	} {
 		if got := tc.tr.IsLocal(tc.host, tc.port); got != tc.want {
 			t.Errorf("%d: IsLocal(%q, %d) is %v, want %v", i, tc.host, tc.port, got, tc.want)
@@ -222,8 +238,12 @@ func TestWhatIsLocal(t *testing.T) {
 		to   string
 		want string
 	}{
-		{concrete, 0, "127.0.0.1:1", "127.0.0.1"}, {concrete, 1, "[::1]:1", "::1"}, {wild, 0, "127.0.0.1:1", "127.0.0.1"},
-		{name, 0, "127.0.0.1:1", "sip.example.com"}, {ip, 0, "127.0.0.1:1", "203.0.113.10"}, {ip, 1, "[::1]:1", "::1"},
+		{concrete, 0, "127.0.0.1:1", "127.0.0.1"},
+		{concrete, 1, "[::1]:1", "::1"},
+		{wild, 0, "127.0.0.1:1", "127.0.0.1"},
+		{name, 0, "127.0.0.1:1", "sip.example.com"},
+		{ip, 0, "127.0.0.1:1", "203.0.113.10"},
+		{ip, 1, "[::1]:1", "::1"},
 	} {
 		if host, _ := tc.tr.SentBy(Flow{Listener: tc.l, Remote: netip.MustParseAddrPort(tc.to)}); host != tc.want {
 			t.Errorf("sent-by towards %s is %s, want %s", tc.to, host, tc.want)

@@ -17,6 +17,7 @@ type Stats struct {
 	Dropped        uint64 // datagrams dropped because a shard's queue was full
 	BackPressure   uint64 // stream messages that waited for room in a shard's queue
 	Busy           uint64 // posts refused because a shard's queue was full
+	KernelDrops    uint64 // datagrams the kernel dropped because a socket's buffer was full
 	ReadErrors     uint64 // passing errors of UDP sockets
 	AcceptErrors   uint64
 
@@ -48,6 +49,11 @@ func (t *Transport) Stats() Stats {
 		Accepted: c.accepted.Load(), RefusedConns: c.refusedConns.Load(), Dialled: c.dialled.Load(), DialFailed: c.dialFailed.Load(),
 		HandshakeFailed: c.handshakeFailed.Load(), TimedOut: c.timedOut.Load(), SlowReaders: c.slowReaders.Load(), Framing: c.framing.Load(),
 		Connections: t.conns.len(),
+	}
+	for _, l := range t.bound() {
+		for _, s := range l.sockets() {
+			st.KernelDrops += s.drops()
+		}
 	}
 	for _, s := range t.shards {
 		st.Received += s.count.received.Load()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -107,6 +108,7 @@ func (t *Transport) admit(l *listener, nc net.Conn) {
 	go func() {
 		err := t.handshake(nc)
 		if err == nil {
+			w.ready.Store(true)
 			err = c.read(nc)
 		}
 		c.finish(err)
@@ -147,6 +149,7 @@ type streamWire struct {
 	nc      net.Conn
 	raw     net.Conn // under TLS; nc otherwise
 	timeout time.Duration
+	ready   atomic.Bool // the handshake is over, so that asking tls.Conn anything does not wait for it
 }
 
 func newStreamWire(nc net.Conn, timeout time.Duration) *streamWire {
@@ -163,6 +166,13 @@ func (w *streamWire) write(buf []byte, _ []int) error {
 	}
 	_, err := w.nc.Write(buf)
 	return err
+}
+
+func (w *streamWire) farewell() {
+	if tc, ok := w.nc.(*tls.Conn); ok && w.ready.Load() {
+		_ = tc.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = tc.CloseWrite()
+	}
 }
 
 func (w *streamWire) abort() { _ = w.raw.Close() }

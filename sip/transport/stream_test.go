@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/netip"
@@ -518,6 +519,44 @@ func TestATLSHandshakeThatStallsIsClosed(t *testing.T) {
 	})
 }
 
+func TestAStalledHandshakeDoesNotHoldUpTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Network) {
+		server, _ := testTLS(t)
+		h := n.Host(serverIP)
+		tr, err := New(Config{TLS: []string{serverIP + ":5061"}, TLSConfig: server, Listen: h.Listen, NewHandler: func(s *Shard) Handler { return recordingShard{&recorder{}, s} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- tr.Run(ctx) }()
+		synctest.Wait()
+		dialSim(t, n.Host("198.51.100.9"), "tcp", serverIP+":5061")
+		synctest.Wait()
+		begun := time.Now()
+		cancel()
+		if err := <-done; err != nil || time.Since(begun) > time.Second {
+			t.Errorf("ended after %v with %v", time.Since(begun), err)
+		}
+	})
+}
+
+func TestTheEndOfATLSConnectionIsSaid(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Network) {
+		server, client := testTLS(t)
+		cfg := simConfig(n)
+		cfg.TLS, cfg.TLSConfig = []string{serverIP + ":5061"}, server
+		start(t, cfg, &recorder{})
+		c := tls.Client(dialSim(t, n.Host("198.51.100.9"), "tcp", serverIP+":5061"), client)
+		if err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("got %v, want EOF: close_notify was sent", err)
+		}
+	})
+}
+
 func TestACertificateThatIsNotTrustedEndsTheDial(t *testing.T) {
 	bubble(t, func(t *testing.T, n *simnet.Network) {
 		server, _ := testTLS(t)
@@ -547,6 +586,7 @@ func TestACertificateThatIsNotTrustedEndsTheDial(t *testing.T) {
 }
 
 func TestTCPOverRealSockets(t *testing.T) {
+	needIPv6(t)
 	tr := start(t, Config{TCP: []string{"127.0.0.1:0", "[::1]:0"}}, &recorder{onMsg: echo})
 	for _, l := range tr.Listeners() {
 		c := dialReal(t, l)

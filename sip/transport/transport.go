@@ -22,6 +22,7 @@ type Transport struct {
 	addrs     addresses
 	conns     connTable
 	count     counters
+	notices   notices
 
 	listen struct {
 		sync.Mutex
@@ -32,6 +33,9 @@ type Transport struct {
 	dead chan struct{} // closed when the shards have ended
 }
 
+// maxListeners leaves room in a Flow's byte for the web server's two and noListener.
+const maxListeners = 250
+
 // A listener is one place where messages come in.
 type listener struct {
 	net    Net
@@ -41,6 +45,14 @@ type listener struct {
 	udp    *udpGroup
 	stream net.Listener // TCP, TLS, WS, WSS
 	web    bool         // connections come from the web server through ServeWebSocket
+}
+
+// sockets are those of a UDP listener.
+func (l *listener) sockets() []datagramSocket {
+	if l.udp == nil {
+		return nil
+	}
+	return l.udp.sockets
 }
 
 // ListenerInfo names one listener.
@@ -56,6 +68,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	t := &Transport{cfg: cfg, seed: maphash.MakeSeed(), quit: make(chan struct{}), dead: make(chan struct{})}
 	t.conns.init(t)
+	t.notices.init()
 	t.addrs.advertise = cfg.Advertise
 	for i := range cfg.Shards {
 		t.shards = append(t.shards, &Shard{t: t, index: i, in: newInbox(cfg.Queue), now: time.Now()})
@@ -100,6 +113,11 @@ func (t *Transport) Listen() error {
 		addrs []string
 	}{{UDP, t.cfg.UDP}, {TCP, t.cfg.TCP}, {TLS, t.cfg.TLS}, {WS, t.cfg.WS}, {WSS, t.cfg.WSS}} {
 		for _, addr := range group.addrs {
+			if len(t.listeners) == maxListeners {
+				t.closeListeners()
+				t.listeners = nil
+				return fmt.Errorf("more than %d listeners", maxListeners)
+			}
 			if err := t.bind(group.net, addr); err != nil {
 				t.closeListeners()
 				t.listeners = nil
@@ -163,13 +181,13 @@ func (t *Transport) primary() netip.AddrPort {
 	return t.listeners[0].addr
 }
 
-// wireShards gives every shard an outbox on one socket of each UDP group: a socket each as long as they last.
+// wireShards gives every shard an outbox on one socket of each UDP group.
 func (t *Transport) wireShards() {
-	for i, s := range t.shards {
+	for _, s := range t.shards {
 		s.udp = make([]*outbox, len(t.listeners))
 		for _, l := range t.listeners {
 			if l.udp != nil {
-				s.udp[l.index] = &outbox{w: l.udp.sockets[i%len(l.udp.sockets)].newWriter(), v6: l.addr.Addr().Is6()}
+				s.udp[l.index] = &outbox{w: s.socket(l).newWriter(), v6: l.addr.Addr().Is6()}
 			}
 		}
 	}
@@ -184,6 +202,16 @@ func (t *Transport) Listeners() []ListenerInfo {
 		}
 	}
 	return out
+}
+
+// bound are the listeners once Listen has fixed them, for callers that may come earlier.
+func (t *Transport) bound() []*listener {
+	t.listen.Lock()
+	defer t.listen.Unlock()
+	if !t.listen.done {
+		return nil
+	}
+	return t.listeners
 }
 
 func (t *Transport) stopping() bool {
@@ -251,10 +279,8 @@ func (t *Transport) serve(l *listener, start func(func() error)) {
 
 func (t *Transport) interruptListeners() {
 	for _, l := range t.listeners {
-		if l.udp != nil {
-			for _, s := range l.udp.sockets {
-				s.interrupt()
-			}
+		for _, s := range l.sockets() {
+			s.interrupt()
 		}
 		if l.stream != nil {
 			_ = l.stream.Close()
@@ -273,10 +299,8 @@ func (t *Transport) Close() error {
 
 func (t *Transport) closeListeners() {
 	for _, l := range t.listeners {
-		if l.udp != nil {
-			for _, s := range l.udp.sockets {
-				_ = s.close()
-			}
+		for _, s := range l.sockets() {
+			_ = s.close()
 		}
 		if l.stream != nil {
 			_ = l.stream.Close()

@@ -20,16 +20,24 @@ type datagramSocket interface {
 	// newWriter gives a writer of its own buffers; several may write to one socket at a time.
 	newWriter() datagramWriter
 	local() netip.AddrPort
-	interrupt()   // makes a blocked read return, now and from then on; writing goes on
-	close() error // ends everything
+	batches() bool // one read takes all that has come
+	drops() uint64 // datagrams the kernel dropped because the socket's buffer was full
+	interrupt()    // makes a blocked read return, now and from then on; writing goes on
+	close() error  // ends everything
 }
 
 type datagramReader interface {
-	// read waits for datagrams and calls yield for each. b is valid for the call. truncated ones were too large.
-	read(yield func(b []byte, from netip.AddrPort, truncated bool)) error
+	read(yield yieldDatagram) error // waits for datagrams and calls yield for each
 }
 
+// yieldDatagram is told of one datagram. b is valid for the call. to is the address it was sent to, on sockets bound to all
+// addresses. truncated ones were too large.
+type yieldDatagram func(b []byte, from netip.AddrPort, to netip.Addr, truncated bool)
+
 type datagramWriter interface {
+	// sendFrom sets the source address of what is written from now on, on sockets bound to all addresses; the zero Addr leaves it
+	// to the routing table.
+	sendFrom(ip netip.Addr)
 	// write sends msgs in order and tells how many could not be sent.
 	write(slab []byte, msgs []datagram) (failed int)
 }
@@ -105,31 +113,41 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 	in := newIntake(t)
 	r, w := s.newReader(), s.newWriter()
 	one := make([]datagram, 1)
-	send := func(to netip.AddrPort, b []byte) {
+	send := func(f Flow, to netip.AddrPort, b []byte) {
 		one[0] = datagram{to: to, end: len(b)}
+		w.sendFrom(t.addrs.source(f.source()).ip)
 		w.write(b, one)
 	}
 	now := time.Now()
-	first := true
-	yield := func(b []byte, from netip.AddrPort, truncated bool) {
+	first, count := true, 0
+	var pace pacer
+	yield := func(b []byte, from netip.AddrPort, to netip.Addr, truncated bool) {
 		if first {
 			now, first = time.Now(), false
 		}
-		t.count.datagrams.Add(1)
+		count++
 		if truncated {
 			t.count.oversized.Add(1)
 			return
 		}
-		if reply := in.datagram(b, Flow{Net: UDP, Listener: l.index, Remote: from}, now); len(reply) > 0 {
-			send(from, reply)
+		f := Flow{Net: UDP, Listener: l.index, Remote: from}
+		if to.IsValid() {
+			f.Listener |= uint16(t.addrs.sourceNumber(to, from.Addr())) << 8
+		}
+		if reply := in.datagram(b, f, now); len(reply) > 0 {
+			send(f, from, reply)
 		}
 	}
-	refuse := func(f Flow, b []byte) { send(in.replyTo(f), b) }
+	refuse := func(f Flow, b []byte) { send(f, in.replyTo(f), b) }
 	for {
-		first = true
+		first, count = true, 0
 		err := r.read(yield)
 		in.deliver(refuse)
 		if err == nil {
+			t.count.datagrams.Add(uint64(count))
+			if d := pace.rest(count, now); d > 0 && s.batches() {
+				time.Sleep(d)
+			}
 			continue
 		}
 		if t.stopping() {

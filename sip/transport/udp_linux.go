@@ -32,6 +32,7 @@ type batchSocket struct {
 	conn *net.UDPConn
 	raw  syscall.RawConn
 	addr netip.AddrPort
+	wild bool // bound to all addresses
 }
 
 // bindUDP binds n sockets to one address. The first is bound without SO_REUSEPORT and given it afterwards: it fails when
@@ -69,7 +70,7 @@ func bindOne(addr string, join bool) (*batchSocket, error) {
 	if err == nil && optErr == nil {
 		if err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err == nil && optErr == nil {
 			local, _ := addrPortOf(conn.LocalAddr())
-			return &batchSocket{conn: conn, raw: raw, addr: local}, nil
+			return &batchSocket{conn: conn, raw: raw, addr: local, wild: local.Addr().IsUnspecified()}, nil
 		}
 	}
 	_ = conn.Close()
@@ -101,15 +102,29 @@ func udpOptions(fd int, v6, join bool) error {
 	// else when the peer has no TCP), so the don't-fragment bit stays off.
 	if v6 {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 		return os.NewSyscallError("IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	return nil
 }
 
 func (s *batchSocket) local() netip.AddrPort { return s.addr }
+func (s *batchSocket) batches() bool         { return true }
 func (s *batchSocket) interrupt()            { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
 func (s *batchSocket) close() error          { return s.conn.Close() }
+
+// drops reads SK_MEMINFO_DROPS of SO_MEMINFO (linux/sock_diag.h).
+func (s *batchSocket) drops() uint64 {
+	const skMeminfoDrops, skMeminfoVars = 8, 9
+	var info [skMeminfoVars]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_ = s.raw.Control(func(fd uintptr) {
+		_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	})
+	return uint64(info[skMeminfoDrops])
+}
 
 // batchReader is one goroutine's arrays for recvmmsg.
 type batchReader struct {
@@ -117,13 +132,17 @@ type batchReader struct {
 	hdrs  [readBatch]mmsghdr
 	iovs  [readBatch]unix.Iovec
 	names [readBatch]unix.RawSockaddrInet6 // also holds a RawSockaddrInet4
+	oobs  [readBatch][oobSize]byte         // IP_PKTINFO, on wildcard sockets
 	bufs  []byte
 	call  func(fd uintptr) bool // made once: a closure a read would be garbage
 	n     int
 	err   error
 }
 
-const readBuffer = 64 << 10
+const (
+	readBuffer = 64 << 10
+	oobSize    = 64
+)
 
 func (s *batchSocket) newReader() datagramReader {
 	r := &batchReader{s: s, bufs: make([]byte, readBatch*readBuffer)}
@@ -141,6 +160,10 @@ func (s *batchSocket) newReader() datagramReader {
 func (r *batchReader) receive(fd uintptr) bool {
 	for i := range r.hdrs {
 		r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		if r.s.wild {
+			r.hdrs[i].hdr.Control = &r.oobs[i][0]
+			r.hdrs[i].hdr.SetControllen(oobSize)
+		}
 	}
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), readBatch, unix.MSG_DONTWAIT, 0, 0)
@@ -158,14 +181,18 @@ func (r *batchReader) receive(fd uintptr) bool {
 	}
 }
 
-func (r *batchReader) read(yield func([]byte, netip.AddrPort, bool)) error {
+func (r *batchReader) read(yield yieldDatagram) error {
 	if err := r.s.raw.Read(r.call); err != nil {
 		return err
 	}
 	for i := range r.n {
 		start := i * readBuffer
 		h := &r.hdrs[i]
-		yield(r.bufs[start:start+int(h.n)], addrPortFrom(&r.names[i]), h.hdr.Flags&unix.MSG_TRUNC != 0)
+		var to netip.Addr
+		if r.s.wild {
+			to = pktInfo(r.oobs[i][:h.hdr.Controllen])
+		}
+		yield(r.bufs[start:start+int(h.n)], addrPortFrom(&r.names[i]), to, h.hdr.Flags&unix.MSG_TRUNC != 0)
 	}
 	return r.err
 }
@@ -179,6 +206,9 @@ type batchWriter struct {
 	call   func(fd uintptr) bool
 	at, to int // hdrs still to send
 	failed int
+
+	source  netip.Addr
+	control []byte
 }
 
 func (s *batchSocket) newWriter() datagramWriter {
@@ -190,6 +220,28 @@ func (s *batchSocket) newWriter() datagramWriter {
 	}
 	w.call = w.transmit
 	return w
+}
+
+// sendFrom puts IP_PKTINFO into every header, or takes it out.
+func (w *batchWriter) sendFrom(ip netip.Addr) {
+	if ip == w.source {
+		return
+	}
+	w.source, w.control = ip, nil
+	switch {
+	case ip.Is4():
+		w.control = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: ip.As4()})
+	case ip.Is6():
+		w.control = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: ip.As16()})
+	}
+	for i := range w.hdrs {
+		h := &w.hdrs[i].hdr
+		h.Control = nil
+		if len(w.control) > 0 {
+			h.Control = &w.control[0]
+		}
+		h.SetControllen(len(w.control))
+	}
 }
 
 func (w *batchWriter) write(slab []byte, msgs []datagram) (failed int) {
@@ -234,6 +286,24 @@ func (w *batchWriter) transmit(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// pktInfo reads the address a datagram was sent to from its control message; the zero Addr when there is none.
+func pktInfo(oob []byte) netip.Addr {
+	head := unix.CmsgLen(0)
+	if len(oob) < head {
+		return netip.Addr{}
+	}
+	h, data := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0])), oob[head:]
+	switch {
+	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+		return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		if ip := netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr); !ip.IsMulticast() && !ip.IsLinkLocalUnicast() {
+			return ip
+		}
+	}
+	return netip.Addr{}
 }
 
 func addrPortFrom(sa *unix.RawSockaddrInet6) netip.AddrPort {

@@ -36,6 +36,8 @@ func newPacketSocket(pc net.PacketConn) (*packetSocket, error) {
 func (s *packetSocket) newReader() datagramReader { return &packetReader{s, make([]byte, 65536)} }
 func (s *packetSocket) newWriter() datagramWriter { return packetWriter{s} }
 func (s *packetSocket) local() netip.AddrPort     { return s.addr }
+func (s *packetSocket) batches() bool             { return false }
+func (s *packetSocket) drops() uint64             { return 0 }
 func (s *packetSocket) interrupt()                { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
 func (s *packetSocket) close() error              { return s.conn.Close() }
 
@@ -44,16 +46,18 @@ type packetReader struct {
 	buf []byte
 }
 
-func (r *packetReader) read(yield func([]byte, netip.AddrPort, bool)) error {
+func (r *packetReader) read(yield yieldDatagram) error {
 	n, from, err := r.s.conn.ReadFromUDPAddrPort(r.buf)
 	if err != nil {
 		return err
 	}
-	yield(r.buf[:n], unmap(from), n == len(r.buf))
+	yield(r.buf[:n], unmap(from), netip.Addr{}, n == len(r.buf))
 	return nil
 }
 
 type packetWriter struct{ s *packetSocket }
+
+func (w packetWriter) sendFrom(netip.Addr) {}
 
 func (w packetWriter) write(slab []byte, msgs []datagram) (failed int) {
 	for i := range msgs {

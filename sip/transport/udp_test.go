@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,18 @@ func dialReal(t testing.TB, l ListenerInfo) net.Conn {
 	return c
 }
 
+// needIPv6 skips a test on machines whose kernel has no IPv6.
+func needIPv6(t testing.TB) {
+	t.Helper()
+	c, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 loopback on this machine: %v", err)
+	}
+	_ = c.Close()
+}
+
 func TestUDPEchoOverRealSocketsOfBothFamilies(t *testing.T) {
+	needIPv6(t)
 	tr := start(t, Config{UDP: []string{"127.0.0.1:0", "[::1]:0"}, Shards: 3}, &recorder{onMsg: echo})
 	for _, l := range tr.Listeners() {
 		c := dialReal(t, l)
@@ -113,13 +125,13 @@ func TestSpoofedSourcesLeaveNoTableEntry(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for i := range 5 {
+	for i := range 2 {
 		flood(i)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 256<<10 {
-		t.Errorf("500,000 spoofed sources left %d bytes on the heap", grown)
+		t.Errorf("200,000 spoofed sources left %d bytes on the heap", grown)
 	}
 	runtime.KeepAlive(tr)
 }
@@ -205,6 +217,20 @@ func TestUDPKeepAlivesAreIgnoredAndCounted(t *testing.T) {
 		synctest.Wait()
 		if st := tr.Stats(); st.KeepAlives != 5 || st.Garbage != 1 || r.count() != 0 {
 			t.Errorf("%d keep-alives, %d garbage, %d messages; want 5, 1, 0", st.KeepAlives, st.Garbage, r.count())
+		}
+	})
+}
+
+// RFC 3261 §7.5 and one of RFC 4475's messages; sipgo rejects it.
+func TestADatagramWithLeadingCRLFsIsAMessage(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Network) {
+		r := &recorder{}
+		start(t, simConfig(n), r)
+		msg := "\r\n\r\n" + request("OPTIONS", "a", 0)
+		write(t, dialSim(t, n.Host("198.51.100.7"), "udp", sipAddr), msg)
+		synctest.Wait()
+		if got := r.texts(); len(got) != 1 || got[0] != msg {
+			t.Errorf("got %q", got)
 		}
 	})
 }
@@ -407,3 +433,63 @@ func (h benchHandler) Receive(p Packet) { _ = h.s.Send(p.Flow, append(h.buf[:0],
 
 func (h benchHandler) FlowClosed(Flow, error) {}
 func (h benchHandler) Wake(time.Time)         {}
+
+// A second address of the machine, as a virtual address is: the answer must come from it, not from the one the routing table
+// prefers.
+func TestAnAnswerComesFromTheAddressThatWasAskedOnAWildcardListener(t *testing.T) {
+	r := &recorder{onMsg: echo}
+	tr := start(t, Config{UDP: []string{"0.0.0.0:0"}, Shards: 2}, r)
+	port := tr.Listeners()[0].Addr.Port()
+	for i, server := range []string{"127.0.0.1", "127.0.0.77", "127.0.0.78"} {
+		c, err := net.Dial("udp", net.JoinHostPort(server, strconv.Itoa(int(port)))) // connected: hears this address only
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		stun := string(append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42}, "transaction!"...))
+		write(t, c, stun)
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := c.Read(make([]byte, 100)); n != 32 {
+			t.Fatalf("%s: STUN: %d bytes, %v", server, n, err)
+		}
+		msg := request("OPTIONS", server, 0)
+		write(t, c, msg)
+		expect(t, c, msg)
+		f := r.packet(t, i).Flow
+		if host, p := tr.SentBy(f); host != server || p != int(port) || tr.Local(f) != netip.AddrPortFrom(netip.MustParseAddr(server), port) {
+			t.Errorf("sent-by %s:%d and local %v, want %s", host, p, tr.Local(f), server)
+		}
+		if (f.Listener == 0) != (server == "127.0.0.1") || !tr.Alive(f) {
+			t.Errorf("%s: flow %+v", server, f)
+		}
+	}
+}
+
+func TestWildcardListenersOfBothFamiliesShareAPort(t *testing.T) {
+	needIPv6(t)
+	probe, err := net.ListenPacket("udp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(probe.LocalAddr().(*net.UDPAddr).Port)
+	_ = probe.Close()
+	tr := start(t, Config{UDP: []string{"0.0.0.0:" + port, "[::]:" + port}, TCP: []string{"0.0.0.0:0"}}, &recorder{onMsg: echo})
+	for i, host := range []string{"127.0.0.1", "::1"} {
+		c, err := net.Dial("udp", net.JoinHostPort(host, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		msg := request("OPTIONS", host, 0)
+		write(t, c, msg)
+		expect(t, c, msg)
+		local, _ := addrPortOf(c.LocalAddr())
+		f, err := tr.FlowTo(UDP, local)
+		if err != nil || f.index() != i {
+			t.Errorf("flow to %v is %+v, %v", local, f, err)
+		}
+		if got, _ := tr.SentBy(f); got != host {
+			t.Errorf("sent-by %s, want %s", got, host)
+		}
+	}
+}

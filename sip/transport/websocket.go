@@ -25,7 +25,7 @@ func (t *Transport) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	if r.TLS != nil {
 		n = WSS
 	}
-	for _, l := range t.listeners {
+	for _, l := range t.bound() {
 		if l.web && l.net == n {
 			t.serveWebSocket(l, w, r)
 			return
@@ -113,6 +113,10 @@ type webWire struct {
 	cancel  context.CancelFunc // ends the reader's context, upon which the library closes the connection
 	timeout time.Duration
 }
+
+// farewell does nothing: the library would wait for the peer's half of the closing handshake, and browsers come back whatever
+// the reason.
+func (w *webWire) farewell() {}
 
 func (w *webWire) abort() { w.cancel() }
 

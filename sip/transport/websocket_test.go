@@ -237,8 +237,12 @@ func TestWebSocketWithoutTheSubprotocolOrFromAForeignOriginIsRefused(t *testing.
 			origin    string
 			ok        bool
 		}{
-			{[]string{"sip"}, "", true}, {[]string{"xmpp", "sip"}, "https://phone.example.com", true}, {[]string{"sip"}, "http://" + wsAddr, true},
-			{nil, "", false}, {[]string{"xmpp"}, "", false}, {[]string{"sip"}, "https://evil.example", false},
+			{[]string{"sip"}, "", true},
+			{[]string{"xmpp", "sip"}, "https://phone.example.com", true},
+			{[]string{"sip"}, "http://" + wsAddr, true},
+			{nil, "", false},
+			{[]string{"xmpp"}, "", false},
+			{[]string{"sip"}, "https://evil.example", false},
 		} {
 			opts := &websocket.DialOptions{Subprotocols: tc.protocols, HTTPHeader: http.Header{}}
 			if tc.origin != "" {
