@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"strconv"
 	"time"
@@ -25,6 +26,7 @@ type branch struct {
 	sh     *shard
 	fork   *fork // nil for requests of our own
 	id     uint64
+	loop   uint32 // second part of the branch parameter, which no other peer can know
 	method string
 	target Target
 	flow   transport.Flow
@@ -60,10 +62,20 @@ func (b *branch) start() {
 		b.unreachable(480)
 		return
 	}
-	if flow.Net == transport.UDP && len(b.fork.tx.m.Raw())+len(b.fork.body)+200 > mtuLimit {
-		flow = b.preferTCP(flow)
+	if flow != b.target.Flow && b.sh.srv.net.IsLocalAddr(flow.Remote) { // a contact that names this node
+		b.sh.count.loops.Add(1)
+		b.fork.unreached = 482
+		b.number()
+		b.unreachable(482)
+		return
 	}
-	b.transmit(flow)
+	b.prepare(flow)
+	if flow.Net == transport.UDP && len(b.out) > mtuLimit {
+		if tcp, ok := b.preferTCP(flow); ok {
+			b.prepare(tcp)
+		}
+	}
+	b.send()
 }
 
 // flowFor finds the way to a target: the flow it registered over when that is alive, else its address.
@@ -89,10 +101,16 @@ func (s *Server) flowFor(t *Target) (transport.Flow, bool) {
 		addr = t.Flow.Remote
 	}
 	n := transport.UDP
+	if t.Known {
+		n = t.Flow.Net
+	}
 	if name := u.Transport(); name != "" {
-		if n, ok = transport.ParseNet(name); !ok || n == transport.WS || n == transport.WSS {
-			return transport.Flow{}, false // nobody can connect to a browser
+		if n, ok = transport.ParseNet(name); !ok {
+			return transport.Flow{}, false
 		}
+	}
+	if n == transport.WS || n == transport.WSS {
+		return transport.Flow{}, false // nobody can connect to a browser
 	}
 	f, err := s.net.FlowTo(n, addr)
 	return f, err == nil
@@ -100,29 +118,28 @@ func (s *Server) flowFor(t *Target) (transport.Flow, bool) {
 
 // preferTCP tries a large request over TCP first when the target's own address is the one it is reached at; behind a NAT
 // nobody listens there.
-func (b *branch) preferTCP(udp transport.Flow) transport.Flow {
+func (b *branch) preferTCP(udp transport.Flow) (transport.Flow, bool) {
 	u, err := message.ParseURI(b.target.URI)
 	if err != nil {
-		return udp
+		return udp, false
 	}
 	if addr, ok := addrOf(u); !ok || addr.Addr() != udp.Remote.Addr().Unmap() || u.Transport() == "udp" || b.sh.srv.noTCP.has(udp.Remote, b.sh.now()) {
-		return udp
+		return udp, false
 	}
 	tcp, err := b.sh.srv.net.FlowTo(transport.TCP, udp.Remote)
 	if err != nil {
-		return udp
+		return udp, false
 	}
 	b.udp, b.viaTCP = udp, true
-	return tcp
+	return tcp, true
 }
 
-// transmit builds the request for a flow and sends it.
-func (b *branch) transmit(flow transport.Flow) {
+// prepare builds the request for a flow, under a number of its own.
+func (b *branch) prepare(flow transport.Flow) {
 	b.number()
 	b.flow = flow
 	b.sh.buf = b.build(b.sh.buf[:0])
 	b.out = append(b.out[:0], b.sh.buf...)
-	b.send()
 }
 
 // number gives the branch its number and puts it into the table.
@@ -193,7 +210,8 @@ func (b *branch) build(dst []byte) []byte {
 	if b.target.URI != "" {
 		e.URI = b.target.URI
 	}
-	e.Top = b.sh.appendVia(e.Top, b.flow, b.id, b.sh.loopHash(m))
+	b.loop = b.sh.loopHash(m)
+	e.Top = b.sh.appendVia(e.Top, b.flow, b.id, b.loop)
 	if b.fork.dialog == nil {
 		switch m.Method {
 		case "INVITE":
@@ -209,7 +227,7 @@ func (b *branch) build(dst []byte) []byte {
 	hops(m, e)
 	if i := m.Index(message.MaxBreadth); i >= 0 {
 		e.Set(i, strconv.Itoa(b.breadth))
-	} else if b.fork.dialog == nil && len(b.fork.all) > 1 {
+	} else if b.fork.dialog == nil && b.breadth < defaultBreadth {
 		e.Tail = message.AppendHeader(e.Tail, "Max-Breadth", strconv.Itoa(b.breadth))
 	}
 	tx.routed.apply(m, e)
@@ -289,6 +307,9 @@ func (b *branch) retransmit(now time.Time) {
 func (b *branch) timedOut() {
 	if b.method == "INVITE" && b.state == branchProceeding && !b.cancelled {
 		b.sh.count.timerC.Add(1)
+		if b.fork != nil {
+			b.fork.timedOut = true
+		}
 		b.cancel(`SIP;cause=408;text="timer C"`)
 		return
 	}
@@ -308,7 +329,8 @@ func (b *branch) fallBack() {
 		b.fail(503)
 		return
 	}
-	b.transmit(b.udp)
+	b.prepare(b.udp)
+	b.send()
 }
 
 // unreachable is a transport failure (RFC 3261 §16.9).
@@ -542,7 +564,8 @@ func (sh *shard) ownRequest(method string, to party, from, callID string, cseq u
 	b.number()
 	out := make([]byte, 0, 512)
 	out = append(append(append(append(out, method...), ' '), to.contact...), " SIP/2.0\r\n"...)
-	out = sh.appendVia(out, b.flow, b.id, 0)
+	b.loop = uint32(maphash.Comparable(sh.srv.seed, b.id))
+	out = sh.appendVia(out, b.flow, b.id, b.loop)
 	for _, r := range to.routes {
 		out = message.AppendHeader(out, "Route", r)
 	}

@@ -436,6 +436,7 @@ func (d *Dialog) agreed(f *fork, m *message.Message, _ transport.Packet) {
 		_, other := d.sides(f.fromCaller)
 		if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
 			other.contact = a.URI
+			other.flow = d.sh.partyFlow(other, other.flow)
 		}
 		if m.Method == "INVITE" {
 			d.late = f.late

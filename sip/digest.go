@@ -94,12 +94,13 @@ func (d *Digest) Stats() DigestStats {
 
 // DigestResult says who sent a request, or why that is not known.
 type DigestResult struct {
-	User    string // canonical, only when OK
-	OK      bool
-	Stale   bool   // the password is right, only the nonce is not: challenge with stale=true, no failure to count
-	Present bool   // there were credentials for this realm
-	Fault   string // why not OK, for logs and counters, never for the peer
-	Index   int    // header line of the credentials, to be taken off before the request goes on; -1 without
+	User     string // canonical, only when OK
+	OK       bool
+	Stale    bool   // the password is right, only the nonce is not: challenge with stale=true, no failure to count
+	Present  bool   // there were credentials for this realm
+	Fault    string // why not OK, for logs and counters, never for the peer
+	Rejected bool   // user name or password is wrong, whichever
+	Index    int    // header line of the credentials, to be taken off before the request goes on; -1 without
 }
 
 // Verify checks the credentials for a tenant's realm in Authorization, or in Proxy-Authorization when proxy. Credentials for
@@ -149,10 +150,10 @@ func (d *Digest) check(m *message.Message, c *digestCredentials, tenant string, 
 	if !right || !known {
 		if known {
 			d.count.wrong.Add(1)
-			return DigestResult{Fault: "wrong password"}
+			return DigestResult{Rejected: true, Fault: "wrong password"}
 		}
 		d.count.unknown.Add(1)
-		return DigestResult{Fault: "unknown user"}
+		return DigestResult{Rejected: true, Fault: "unknown user"}
 	}
 	if !sameDigestURI(c.uri, m.URI) {
 		d.count.wrongURI.Add(1)

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"hash/maphash"
 	"strings"
 	"time"
@@ -39,12 +40,31 @@ type fork struct {
 	late       bool // the request carried none: the 2xx will
 
 	recursed   int
+	unreached  int  // what a target that could not be tried comes to, 0 is 480
 	cancelling bool // no further group is begun
 	byCaller   bool // the caller sent CANCEL
 	timedOut   bool
 	answered   bool
 	abandoned  bool // the handler has gone on: a late 2xx is acknowledged and ended by us
 	done       bool
+}
+
+// beginFork is startFork and ends the request when that has a fault.
+func (sh *shard) beginFork(in *Inbound, r *Relay, result chan Result) {
+	begun := false
+	defer func() {
+		if begun {
+			return
+		}
+		defer in.tx.respond(&message.Response{Status: 500})
+		if f := in.tx.fork; f != nil && f.result == result {
+			f.abandon()
+			return
+		}
+		result <- Result{Status: 500}
+	}()
+	sh.startFork(in, r, result)
+	begun = true
 }
 
 // startFork begins to relay the request of in.
@@ -56,6 +76,11 @@ func (sh *shard) startFork(in *Inbound, r *Relay, result chan Result) {
 		return
 	}
 	tx.fork = f
+	if f.breadth == 0 { // RFC 5393 §5.3.3
+		tx.respond(&message.Response{Status: 440})
+		f.finish(Result{Status: 440})
+		return
+	}
 	f.limitBreadth()
 	if r.Timeout > 0 {
 		f.until = sh.now().Add(r.Timeout)
@@ -78,7 +103,7 @@ func breadthOf(m *message.Message) int {
 func (f *fork) limitBreadth() {
 	var groups [][]Target
 	for _, g := range f.groups {
-		for len(g) > max(f.breadth, 1) {
+		for len(g) > f.breadth {
 			groups = append(groups, g[:f.breadth])
 			g = g[f.breadth:]
 		}
@@ -131,9 +156,11 @@ func (f *fork) nextGroup() {
 	for !f.cancelling && len(f.groups) > 0 {
 		g := f.groups[0]
 		f.groups = f.groups[1:]
+		f.live++ // a target that fails at once must not end the group before it has begun
 		for i := range g {
 			f.begin(g[i], max(f.breadth/max(len(g), 1), 1))
 		}
+		f.live--
 		if f.live > 0 {
 			f.armTimer()
 			return
@@ -152,7 +179,7 @@ func (f *fork) begin(t Target, breadth int) {
 
 func (f *fork) armTimer() {
 	at := f.until
-	if p := f.relay.Pause; p > 0 && len(f.groups) > 0 {
+	if p := f.relay.Pause; p > 0 {
 		if next := f.sh.now().Add(p); at.IsZero() || next.Before(at) {
 			at = next
 		}
@@ -173,7 +200,10 @@ func (f *fork) expire(now time.Time) {
 	case !f.until.IsZero() && !now.Before(f.until):
 		f.timedOut = true
 		f.cancel(`SIP;cause=408;text="no answer"`)
-	default: // Pause: the next group rings, the last one no longer
+	case len(f.groups) == 0: // Pause of the last group
+		f.timedOut = true
+		f.cancel(`SIP;cause=408;text="no answer"`)
+	default: // Pause: the next group rings
 		f.cancelBranches(`SIP;cause=408;text="no answer"`)
 		f.nextGroup()
 	}
@@ -249,8 +279,8 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) {
 		d := f.sh.earlyDialog(f, b, m)
 		if d == nil { // the table is full: better no call than one that nobody can end
 			b.ackAndBye(m)
+			f.abandon()
 			f.tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
-			f.finish(Result{Status: 503})
 			return
 		}
 		d.fromCallee(m, p)
@@ -311,11 +341,11 @@ func (f *fork) rewriteAnswer(b *branch, m *message.Message, p transport.Packet) 
 func (f *fork) failed(b *branch, m *message.Message) {
 	f.live--
 	if m != nil {
-		if m.Status != 487 || !b.cancelled { // the echo of our own CANCEL says nothing about the callee
+		switch {
+		case m.Status == 487 && b.cancelled: // the echo of our own CANCEL says nothing about the callee
+		case m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.result != nil && !f.cancelling && f.recurse(m): // step 4
+		default:
 			f.judge(m)
-		}
-		if m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.result != nil && !f.cancelling {
-			f.recurse(m)
 		}
 		if m.Status >= 600 && !f.cancelling {
 			f.groups = nil
@@ -363,8 +393,8 @@ func rank(status int) int {
 }
 
 // recurse adds the contacts of a 3xx that are users of this node (RFC 3261 §16.5); anything else would let a phone spend
-// somebody else's money.
-func (f *fork) recurse(m *message.Message) {
+// somebody else's money. It tells whether there were any.
+func (f *fork) recurse(m *message.Message) bool {
 	var group []Target
 	m.Values(message.Contact, func(v string) bool {
 		a, err := message.ParseAddress(v)
@@ -391,6 +421,7 @@ func (f *fork) recurse(m *message.Message) {
 	if len(group) > 0 {
 		f.groups = append([][]Target{group}, f.groups...)
 	}
+	return len(group) > 0
 }
 
 func (f *fork) tried(tenant, user string) bool {
@@ -418,7 +449,7 @@ func (f *fork) conclude() {
 	} else if f.timedOut {
 		res.Status = 408
 	} else if !f.byCaller {
-		res.Status = 480
+		res.Status = cmp.Or(f.unreached, 480)
 	}
 	f.finish(res)
 	switch {
@@ -476,8 +507,10 @@ func (tx *transaction) refuseBest(status int) {
 		tx.respond(&message.Response{Status: max(status, 400)})
 	case best.Status == 503: // step 6: the node is fine, the callee is not
 		tx.respond(&message.Response{Status: 500, Extra: tx.sh.srv.warning(nil, 399, "the next hop answered 503")})
-	default:
+	case best.Status == 401 || best.Status == 407:
 		tx.passOn(best, tx.fork.auth)
+	default:
+		tx.passOn(best, nil)
 	}
 }
 
@@ -519,7 +552,7 @@ func (sh *shard) looped(m *message.Message) bool {
 			want = string(appendBranch(nil, 0, sh.loopHash(m)))
 			want = want[strings.IndexByte(want, '.'):]
 		}
-		_, ours := branchNumber(via.Branch)
+		_, _, ours := branchNumber(via.Branch)
 		found = ours && strings.HasSuffix(via.Branch, want)
 		return !found
 	})

@@ -130,7 +130,9 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri messag
 	return tenant, d.User, d.Index, true
 }
 
-// challenge asks for credentials, the same way for users there are and are not. Nothing is kept.
+// challenge asks for credentials, the same way for users there are and are not. Nothing is kept. Credentials that are wrong get
+// 403: there are phones that answer every new challenge with the same wrong password, as fast as they can, until the guard bans
+// the whole office they stand in (baresip 1.0).
 func (sh *shard) challenge(m *message.Message, p transport.Packet, tenant string, proxy bool, d DigestResult) {
 	srv := sh.srv
 	sh.count.challenged.Add(1)
@@ -145,8 +147,17 @@ func (sh *shard) challenge(m *message.Message, p transport.Packet, tenant string
 	if proxy {
 		status = 407
 	}
+	var extra []byte
+	if d.Present && !d.Stale {
+		if d.Rejected {
+			sh.refuse(m, p, 403, "user name or password is wrong")
+			return
+		}
+		extra = srv.warning(nil, 399, d.Fault)
+	}
 	sh.reply(m, p.Flow, &message.Response{
-		Status: status, ToTag: sh.statelessTag(m), Extra: srv.cfg.Digest.AppendChallenge(nil, tenant, proxy, d.Stale, knowsOnlyMD5(m.Get(message.UserAgent)), sh.now()),
+		Status: status, ToTag: sh.statelessTag(m),
+		Extra: srv.cfg.Digest.AppendChallenge(extra, tenant, proxy, d.Stale, knowsOnlyMD5(m.Get(message.UserAgent)), sh.now()),
 	})
 }
 

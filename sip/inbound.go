@@ -40,7 +40,7 @@ func (in *Inbound) Now() time.Time { return time.Now() }
 // Respond sends a response of the node's own: a provisional one, or a final one, which ends the transaction. A response
 // behind a final one is dropped. warning may be empty.
 func (in *Inbound) Respond(status int, reason string, extra []byte) {
-	_ = in.sh.post(func() {
+	_ = in.sh.do(func() {
 		if in.tx.fork != nil && status >= 200 {
 			in.tx.fork.abandon()
 		}
@@ -96,17 +96,22 @@ type Result struct {
 // yet: the handler tries something else or calls RefuseBest.
 func (in *Inbound) Relay(r Relay) Result {
 	result := make(chan Result, 1)
-	if err := in.sh.post(func() { in.sh.startFork(in, &r, result) }); err != nil {
+	if err := in.sh.do(func() { in.sh.beginFork(in, &r, result) }); err != nil {
 		if r.Media != nil {
 			r.Media.Close()
 		}
 		return Result{Status: 503}
 	}
-	return <-result
+	select {
+	case res := <-result:
+		return res
+	case <-in.sh.srv.stopped:
+		return Result{Status: 503}
+	}
 }
 
 // RefuseBest passes the best response of the last relay on to the caller (RFC 3261 §16.7 step 6), or status when there
 // was none.
 func (in *Inbound) RefuseBest(status int) {
-	_ = in.sh.post(func() { in.tx.refuseBest(status) })
+	_ = in.sh.do(func() { in.tx.refuseBest(status) })
 }

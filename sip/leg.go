@@ -61,7 +61,7 @@ func (in *Inbound) Answer(a Answer) (*Leg, error) {
 		err error
 	}
 	done := make(chan outcome, 1)
-	if err := in.sh.post(func() {
+	if err := in.sh.do(func() {
 		leg, err := in.sh.answer(in, a)
 		done <- outcome{leg, err}
 	}); err != nil {
@@ -161,9 +161,7 @@ func (l *Leg) expire(now time.Time) {
 	case l.ok != nil && !now.Before(l.until):
 		l.hangup("no ACK")
 	case l.ok != nil:
-		if !l.flow.Net.Reliable() {
-			_ = l.sh.send(l.flow, l.ok)
-		}
+		_ = l.sh.send(l.flow, l.ok) // over streams as well: a later hop may be UDP
 		l.every = min(2*l.every, timerT2)
 		next := now.Add(l.every)
 		if next.After(l.until) {

@@ -93,7 +93,8 @@ type Server struct {
 	seed     maphash.Seed
 	flowKey  [32]byte // signs flow tokens; a token lives as long as the process, like the connections it names
 	draining atomic.Bool
-	handlers handlerCount
+	handlers handlers
+	stopped  chan struct{} // closed when the shards have ended
 	faults   throttle
 	noTCP    tcpRefusals
 }
@@ -103,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, seed: maphash.MakeSeed()}
+	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{}), handlers: handlers{next: make(chan job)}}
 	if _, err := rand.Read(s.flowKey[:]); err != nil {
 		return nil, err
 	}
@@ -133,8 +134,13 @@ func (s *Server) Transport() *transport.Transport { return s.net }
 // Listen binds all listeners.
 func (s *Server) Listen() error { return s.net.Listen() }
 
-// Run serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error { return s.net.Run(ctx) }
+// Run serves until ctx ends, and returns when all handlers have come back. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	err := s.net.Run(ctx)
+	close(s.stopped)
+	s.handlers.wg.Wait()
+	return err
+}
 
 // Drain refuses what begins something with 503 and lets the rest go on. It returns when no dialog and no handler is left
 // or ctx ends.
@@ -190,7 +196,7 @@ func (s *Server) Registrar() *Registrar { return s.cfg.Registrar }
 
 // Stats adds up the shards.
 func (s *Server) Stats() Stats {
-	st := Stats{Handlers: s.handlers.n.Load(), Panics: s.handlers.panics.Load()}
+	st := Stats{Handlers: s.handlers.running.Load(), Panics: s.handlers.panics.Load()}
 	for _, sh := range s.shards {
 		c := &sh.count
 		st.Requests += c.requests.Load()
@@ -220,34 +226,6 @@ func (s *Server) publish(e events.Event) {
 	if s.cfg.Events != nil {
 		s.cfg.Events.Publish(e)
 	}
-}
-
-// handlerCount counts handler goroutines, of which there are at most maxHandlers.
-type handlerCount struct {
-	n      atomic.Int64
-	panics atomic.Uint64
-}
-
-const maxHandlers = 50_000
-
-// serve runs fn in a goroutine of its own unless there are too many.
-func (s *Server) serve(in *Inbound, fn func(*Inbound)) bool {
-	if s.handlers.n.Add(1) > maxHandlers {
-		s.handlers.n.Add(-1)
-		return false
-	}
-	go func() {
-		defer s.handlers.n.Add(-1)
-		defer func() {
-			if r := recover(); r != nil {
-				s.handlers.panics.Add(1)
-				s.cfg.Log.Error("a call's handler panicked; the call is ended, others go on", "call", in.Msg.CallID(), "panic", r, "stack", stack())
-				in.Respond(500, "", nil)
-			}
-		}()
-		fn(in)
-	}()
-	return true
 }
 
 // Target is one place a request may be sent to.

@@ -3,6 +3,7 @@ package sip
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,12 +87,15 @@ func (sh *shard) FlowClosed(f transport.Flow, _ error) {
 }
 
 // post runs fn on the shard, with the same safety net as a packet.
-func (sh *shard) post(fn func()) error {
-	return sh.io.Post(func() {
-		defer sh.contain("")
-		fn()
-		sh.setWake()
-	})
+func (sh *shard) post(fn func()) error { return sh.io.Post(func() { sh.safely(fn) }) }
+
+// do is post for handler goroutines, which wait for what they ask anyway: they run it themselves when the shard is idle.
+func (sh *shard) do(fn func()) error { return sh.io.Do(func() { sh.safely(fn) }) }
+
+func (sh *shard) safely(fn func()) {
+	defer sh.contain("")
+	fn()
+	sh.setWake()
 }
 
 // contain keeps a fault in one message to that message.
@@ -99,8 +103,37 @@ func (sh *shard) contain(text string) {
 	if r := recover(); r != nil {
 		sh.count.panics.Add(1)
 		sh.msg = new(message.Message)
-		sh.srv.cfg.Log.Error("a message could not be handled; it is dropped, others go on", "panic", r, "message", strconv.QuoteToASCII(text), "stack", stack())
+		sh.srv.cfg.Log.Error("a message could not be handled; its call is ended, others go on", "panic", r, "message", strconv.QuoteToASCII(text), "stack", stack())
+		sh.condemn(text)
 		sh.setWake()
+	}
+}
+
+// condemn ends the calls with the Call-ID of a message that could not be handled: what it left behind cannot be trusted. It
+// looks at every transaction, which is dear and rare.
+func (sh *shard) condemn(text string) {
+	defer func() { _ = recover() }() // a call too broken to be ended stays as it is
+	var m message.Message
+	if text == "" || m.Parse(text) != nil {
+		return
+	}
+	id := m.CallID()
+	for _, tx := range sh.txs {
+		if tx.m == nil || tx.m.CallID() != id {
+			continue
+		}
+		if tx.fork != nil && tx.fork.result != nil {
+			tx.fork.abandon()
+		}
+		tx.respond(&message.Response{Status: 500})
+	}
+	for _, d := range slices.Clone(sh.dialogs[sh.dialogKey(id)]) {
+		switch d := d.(type) {
+		case *Dialog:
+			d.hangup("internal error")
+		case *Leg:
+			d.hangup("internal error")
+		}
 	}
 }
 
@@ -254,8 +287,8 @@ func (s *Server) warnAgent() string {
 // response gives a response to the branch that waits for it (RFC 3261 §16.7 step 1, §17.1.3).
 func (sh *shard) response(m *message.Message, p transport.Packet) {
 	via, _ := m.TopVia()
-	id, ok := branchNumber(via.Branch)
-	if b := sh.branches[id]; ok && b != nil {
+	id, loop, ok := branchNumber(via.Branch)
+	if b := sh.branches[id]; ok && b != nil && b.loop == loop {
 		switch m.Method {
 		case b.method:
 			b.response(m, p)
@@ -276,14 +309,18 @@ func appendBranch(dst []byte, id uint64, loop uint32) []byte {
 	return strconv.AppendUint(dst, uint64(loop), 36)
 }
 
-func branchNumber(branch string) (uint64, bool) {
+func branchNumber(branch string) (id uint64, loop uint32, ok bool) {
 	if len(branch) <= len(message.BranchMagic) {
-		return 0, false
+		return 0, 0, false
 	}
-	num, _, ok := strings.Cut(branch[len(message.BranchMagic):], ".")
+	num, hash, ok := strings.Cut(branch[len(message.BranchMagic):], ".")
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
 	id, err := strconv.ParseUint(num, 36, 64)
-	return id, err == nil
+	if err != nil {
+		return 0, 0, false
+	}
+	h, err := strconv.ParseUint(hash, 36, 32)
+	return id, uint32(h), err == nil
 }

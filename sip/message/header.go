@@ -60,8 +60,19 @@ type headerName struct {
 // headerNames by length of the name: a lookup compares against the few that could fit.
 var headerNames = [...][]headerName{
 	1: {
-		{"v", ViaID}, {"f", From}, {"t", To}, {"i", CallID}, {"m", Contact}, {"l", ContentLength}, {"c", ContentType}, {"e", ContentEncoding},
-		{"k", Supported}, {"o", Event}, {"x", SessionExpires}, {"r", ReferTo}, {"y", Identity},
+		{"v", ViaID},
+		{"f", From},
+		{"t", To},
+		{"i", CallID},
+		{"m", Contact},
+		{"l", ContentLength},
+		{"c", ContentType},
+		{"e", ContentEncoding},
+		{"k", Supported},
+		{"o", Event},
+		{"x", SessionExpires},
+		{"r", ReferTo},
+		{"y", Identity},
 	},
 	2:  {{"To", To}},
 	3:  {{"Via", ViaID}},
@@ -84,11 +95,12 @@ var headerNames = [...][]headerName{
 
 // HeaderID finds the ID of a header name, long or compact (RFC 3261 §7.3.3), whatever its case.
 func HeaderID(name string) ID {
-	if len(name) >= len(headerNames) {
+	if len(name) >= len(headerNames) || name == "" {
 		return Other
 	}
-	for _, h := range headerNames[len(name)] {
-		if equalFold(h.name, name) {
+	list := headerNames[len(name)]
+	for i := range list {
+		if h := &list[i]; lower(h.name[0]) == lower(name[0]) && equalFold(h.name, name) {
 			return h.id
 		}
 	}
@@ -117,4 +129,7 @@ func lower(c byte) byte {
 
 // single are the headers that may stand only once. Keeping the first or the last of two is how requests are smuggled past
 // one element and understood differently by the next (RFC 3261 §7.3.1).
-var single = [...]ID{From, To, CallID, CSeq, MaxForwards, ContentLength, ContentType, Expires, Event, SessionExpires, ReferTo, Replaces, MaxBreadth, RAck, RSeq, Timestamp, Date}
+var single = [numIDs]bool{
+	From: true, To: true, CallID: true, CSeq: true, MaxForwards: true, ContentLength: true, ContentType: true, Expires: true, Event: true,
+	SessionExpires: true, ReferTo: true, Replaces: true, MaxBreadth: true, RAck: true, RSeq: true, Timestamp: true, Date: true,
+}

@@ -24,6 +24,9 @@ type Message struct {
 	raw     string // the whole message, folded lines unfolded in place
 	headers []Header
 	first   [numIDs]int16 // index of the first line of each known header, plus one; 0 is absent
+	twice   ID            // a header that may stand once only and stands more often
+	via     Via           // the top Via, once Validate has read it
+	viaRead bool
 
 	request bool
 	Method  string // of a request, or of a response's CSeq once that was read
@@ -69,6 +72,16 @@ func (m *Message) Has(id ID) bool { return m.first[id] > 0 }
 
 // Index is the position in Headers of the first line of a header, -1 when it is absent.
 func (m *Message) Index(id ID) int { return int(m.first[id]) - 1 }
+
+// following is the index of the next line of the same header, -1 behind the last.
+func (m *Message) following(i int) int {
+	for id := m.headers[i].ID; i+1 < len(m.headers); {
+		if i++; m.headers[i].ID == id {
+			return i
+		}
+	}
+	return -1
+}
 
 // Count is the number of lines of a header.
 func (m *Message) Count(id ID) int {
@@ -133,8 +146,11 @@ func (m *Message) ToTag() string { return Tag(m.Get(To)) }
 // CSeq is the sequence number and method of CSeq; ok is false when it does not parse (RFC 3261 §20.16).
 func (m *Message) CSeq() (number uint32, method string, ok bool) { return ParseCSeq(m.Get(CSeq)) }
 
-// TopVia parses the first Via value.
+// TopVia parses the first Via value. What could be read before a fault is returned with the error.
 func (m *Message) TopVia() (Via, error) {
+	if m.viaRead {
+		return m.via, nil
+	}
 	v, _ := CutValue(m.Get(ViaID))
 	return ParseVia(v)
 }

@@ -51,7 +51,7 @@ func (m *Message) reset() {
 
 // parseStart reads the Request-Line or Status-Line (RFC 3261 §7.1, §7.2): one space between the parts, none around them.
 func (m *Message) parseStart(line string) error {
-	if strings.HasPrefix(line, "SIP/") {
+	if len(line) > 4 && equalFold(line[:4], "SIP/") {
 		return m.parseStatusLine(line)
 	}
 	m.request = true
@@ -70,8 +70,8 @@ func (m *Message) parseStart(line string) error {
 		return malformed("method is not a token")
 	case m.Version == "" || m.URI == "" || strings.IndexByte(m.URI, ' ') >= 0 || strings.IndexByte(m.URI, '\t') >= 0:
 		return malformed("white space in the request line")
-	case !strings.EqualFold(m.Version, "SIP/2.0"):
-		if !strings.HasPrefix(strings.ToUpper(m.Version), "SIP/") {
+	case !equalFold(m.Version, "SIP/2.0"):
+		if len(m.Version) < 4 || !equalFold(m.Version[:4], "SIP/") {
 			return malformed("no SIP version in the request line")
 		}
 		return &ParseError{Status: 505, Text: "version " + m.Version + " is not supported"}
@@ -91,12 +91,15 @@ func (m *Message) parseStatusLine(line string) error {
 	}
 	n, err := strconv.Atoi(code)
 	switch {
-	case m.Version != "SIP/2.0":
+	case !equalFold(m.Version, "SIP/2.0"):
 		return &ParseError{Status: 505, Text: "version " + m.Version + " is not supported"}
 	case err != nil || len(code) != 3 || n < 100 || n > 699:
 		return malformed("status code out of range")
 	}
 	m.Status, m.Reason = n, rest
+	if strings.IndexByte(rest, '\n') >= 0 || strings.IndexByte(rest, 0) >= 0 {
+		return malformed("a control character in the reason phrase")
+	}
 	return nil
 }
 
@@ -114,11 +117,11 @@ func (m *Message) parseHeaders(at int) error {
 		}
 		if n == 1 {
 			m.body = at + 2
-			return nil
+			return m.checkControls()
 		}
 		next := at + n + 1
 		if next < len(m.raw) && (m.raw[next] == ' ' || m.raw[next] == '\t') {
-			m.unfold(at, next)
+			m.unfold(next)
 			continue
 		}
 		if err := m.addHeader(at, next); err != nil {
@@ -128,46 +131,83 @@ func (m *Message) parseHeaders(at int) error {
 	}
 }
 
-// unfold joins the line that begins at offset at with its continuation: the CRLF becomes two spaces, so that no offset
-// moves (RFC 3261 §7.3.1: a fold means a single space).
-func (m *Message) unfold(_, next int) {
+// unfold joins all folded lines from offset next on, where the first continuation begins: each CRLF becomes two spaces, so
+// that no offset moves (RFC 3261 §7.3.1: a fold means a single space). Once for a message, because it copies the text.
+func (m *Message) unfold(next int) {
 	b := []byte(m.raw)
 	for i := next; ; {
-		b[i-2], b[i-1] = ' ', ' '
+		if b[i] == ' ' || b[i] == '\t' {
+			b[i-2], b[i-1] = ' ', ' '
+		}
 		n := strings.IndexByte(m.raw[i:], '\n')
-		if n < 1 || m.raw[i+n-1] != '\r' || n == 1 {
-			break
+		if n <= 1 || m.raw[i+n-1] != '\r' || i+n+1 == len(b) {
+			break // the empty line, or a fault that parseHeaders finds
 		}
 		i += n + 1
-		if i >= len(b) || (b[i] != ' ' && b[i] != '\t') {
-			break
-		}
 	}
 	m.raw = string(b)
 }
 
 func (m *Message) addHeader(start, next int) error {
 	line := m.raw[start : next-2]
-	colon := strings.IndexByte(line, ':')
-	if colon <= 0 {
-		return malformed("header line without a colon: %.40q", line)
+	end := 0
+	for end < len(line) && tokenByte[line[end]] {
+		end++
 	}
-	name := strings.TrimRight(line[:colon], " \t")
-	if !isToken(name) {
-		return malformed("header name is not a token: %.40q", name)
+	colon := end
+	for colon < len(line) && (line[colon] == ' ' || line[colon] == '\t') {
+		colon++
 	}
-	if strings.IndexByte(line, 0) >= 0 {
-		return malformed("NUL byte in header %s", name)
+	if colon == len(line) || line[colon] != ':' || end == 0 {
+		return malformed("header line without a name and a colon: %.40q", line)
 	}
+	name := line[:end]
 	if len(m.headers) >= MaxHeaders {
 		return &ParseError{Status: 513, Text: "more than 256 header lines"}
 	}
 	h := Header{ID: HeaderID(name), Name: name, Value: trim(line[colon+1:]), start: uint16(start), end: uint16(next)}
 	m.headers = append(m.headers, h)
-	if h.ID != Other && m.first[h.ID] == 0 {
+	switch {
+	case h.ID == Other:
+	case m.first[h.ID] == 0:
 		m.first[h.ID] = int16(len(m.headers))
+	case single[h.ID] && m.twice == Other:
+		m.twice = h.ID
 	}
 	return nil
+}
+
+// checkControls refuses what other elements may take for the end of a line or of a string: a CR that ends no line, a NUL that
+// does not stand escaped in a quoted string (RFC 3261 §25.1 quoted-pair).
+func (m *Message) checkControls() error {
+	head := m.raw[:m.body]
+	if strings.Count(head, "\r") != len(m.headers)+2 { // the start line, the headers, the empty line
+		return malformed("a CR that ends no line")
+	}
+	if strings.IndexByte(head, 0) < 0 {
+		return nil
+	}
+	for i := range m.headers {
+		if bareNUL(m.headers[i].Value) {
+			return malformed("NUL byte in %s", m.headers[i].Name)
+		}
+	}
+	return nil // in the start line each part says what it may hold
+}
+
+func bareNUL(s string) bool {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == 0:
+			return true
+		}
+	}
+	return false
 }
 
 // parseBody cuts the body at Content-Length. Without one it goes to the end of the datagram (RFC 3261 §18.3).
@@ -187,21 +227,25 @@ func (m *Message) parseBody() error {
 }
 
 // Validate checks what every element must be able to rely on: the mandatory headers are there once and well-formed, the
-// CSeq names the method, numbers are in range (RFC 3261 §8.1.1, §8.2, §16.3). It never allocates for a good message.
+// CSeq names the method, numbers are in range (RFC 3261 §8.1.1, §8.2, §16.3). It never allocates for a good message, and
+// remembers the top Via, so that it is not for several goroutines at once.
 func (m *Message) Validate() error {
-	for _, id := range single {
-		if m.Has(id) && m.duplicated(id) {
-			return malformed("more than one %s", m.headers[m.Index(id)].Name)
-		}
+	if m.twice != Other {
+		return malformed("more than one %s", m.twice)
 	}
 	for _, id := range [...]ID{ViaID, From, To, CallID, CSeq} {
 		if m.Get(id) == "" {
 			return malformed("no %s", id)
 		}
 	}
-	if _, err := m.TopVia(); err != nil {
+	via, err := m.TopVia()
+	if err == nil && via.gap {
+		err = errNoParam
+	}
+	if err != nil {
 		return malformed("Via: %v", err)
 	}
+	m.via, m.viaRead = via, true
 	if !validCallID(m.CallID()) {
 		return malformed("Call-ID is not word[@word]")
 	}
@@ -221,15 +265,6 @@ func (m *Message) Validate() error {
 	return m.validateRequest(method)
 }
 
-func (m *Message) duplicated(id ID) bool {
-	for i := m.Index(id) + 1; i < len(m.headers); i++ {
-		if m.headers[i].ID == id {
-			return true
-		}
-	}
-	return false
-}
-
 func (m *Message) validateRequest(method string) error {
 	if method != m.Method {
 		return malformed("CSeq names the method %.20q, the request line %.20q", method, m.Method)
@@ -239,7 +274,7 @@ func (m *Message) validateRequest(method string) error {
 			return malformed("Max-Forwards is not a number from 0 to 255")
 		}
 	}
-	if err := checkURI(m.URI); err != nil {
+	if err := checkRequestURI(m.URI); err != nil {
 		return malformed("Request-URI: %v", err)
 	}
 	if m.Has(Expires) {
@@ -247,39 +282,50 @@ func (m *Message) validateRequest(method string) error {
 			return malformed("Expires is not a number of seconds")
 		}
 	}
-	var bad error
 	for _, id := range [...]ID{Contact, Route, RecordRoute} {
-		m.Values(id, func(v string) bool {
-			if v == "*" && id == Contact {
-				return true
-			}
-			if err := checkAddress(v); err != nil {
-				bad = malformed("%s: %v", id, err)
-			}
-			return bad == nil
-		})
-		if bad != nil {
-			return bad
+		if !m.Has(id) {
+			continue
+		}
+		if err := m.checkAddresses(id); err != nil {
+			return malformed("%s: %v", id, err)
 		}
 	}
 	return nil
 }
 
-// Answerable tells whether a faulty request can be answered: a Via to send to, and what a response must copy.
-// ACK never is (RFC 3261 §17.1.1.3).
+// checkAddresses checks every value of a header that lists addresses; Contact may also be a star.
+func (m *Message) checkAddresses(id ID) (err error) {
+	m.Values(id, func(v string) bool {
+		if v != "*" || id != Contact {
+			err = checkAddress(v)
+		}
+		return err == nil
+	})
+	return err
+}
+
+// Answerable tells whether a faulty request can be answered: a Via that says where to, a CSeq by which the answer is known,
+// and nothing in what an answer copies that could be taken for a line's end. What else it lacks is left out of the answer.
+// ACK never is answered (RFC 3261 §17.1.1.3).
 func (m *Message) Answerable() bool {
-	if !m.request || m.Method == "ACK" || m.Method == "" {
+	if !m.request || m.Method == "ACK" || m.Method == "" || m.Get(CSeq) == "" {
 		return false
 	}
-	if _, err := m.TopVia(); err != nil {
-		return false
+	for i := range m.headers {
+		switch h := &m.headers[i]; h.ID {
+		case ViaID, From, To, CallID, CSeq:
+			if strings.IndexByte(h.Value, '\r') >= 0 || strings.IndexByte(h.Value, 0) >= 0 {
+				return false
+			}
+		}
 	}
-	return m.Get(From) != "" && m.Get(To) != "" && m.CallID() != "" && m.Get(CSeq) != ""
+	via, _ := m.TopVia()
+	return via.Host != ""
 }
 
 func validCallID(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c <= ' ' || c == 0x7f || c == ',' || c == ';' {
+		if !callIDByte[s[i]] {
 			return false
 		}
 	}
@@ -288,7 +334,7 @@ func validCallID(s string) bool {
 
 // ParseCSeq reads "4711 INVITE".
 func ParseCSeq(v string) (number uint32, method string, ok bool) {
-	i := strings.IndexAny(v, " \t")
+	i := indexBlank(v)
 	if i <= 0 {
 		return 0, "", false
 	}
@@ -325,6 +371,14 @@ func isToken(s string) bool {
 	return s != ""
 }
 
+// callIDByte is generous: a Call-ID is only ever compared. What would end a value or a line may not stand in it.
+var callIDByte = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c > ' ' && c != 0x7f && c != ',' && c != ';'
+	}
+	return t
+}()
+
 var tokenByte = func() (t [256]bool) {
 	for c := '0'; c <= '9'; c++ {
 		t[c] = true
@@ -342,6 +396,10 @@ func trim(s string) string {
 	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
 		s = s[1:]
 	}
+	return trimRight(s)
+}
+
+func trimRight(s string) string {
 	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
 		s = s[:len(s)-1]
 	}

@@ -11,43 +11,109 @@ type Peeked struct {
 	Request bool
 }
 
-// Peek looks at the start line, Call-ID and To of a packet. It never fails: what it cannot find stays empty.
+// Peek looks at the start line, Call-ID and To of a packet. It never fails: what it cannot find stays empty. For a message
+// that Parse takes, it finds the same Call-ID, folded lines included.
 func Peek(p []byte) Peeked {
 	var k Peeked
 	p = bytes.TrimLeft(p, "\r\n")
-	line, rest, _ := bytes.Cut(p, []byte("\n"))
-	if !bytes.HasPrefix(line, []byte("SIP/")) {
+	line, rest := cutLine(p)
+	if len(line) < 4 || !foldPrefix(line, "SIP/") {
 		k.Request = true
 		k.Method, _, _ = bytes.Cut(line, []byte(" "))
 	}
+	var inCallID, inTo, sawTo bool
 	for len(rest) > 0 {
-		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line, rest = cutLine(rest)
 		if len(line) <= 1 {
 			return k
 		}
+		value := line
 		switch line[0] {
+		case ' ', '\t': // a folded line goes on with the header before it
 		case 'C', 'c', 'I', 'i':
-			if v, ok := peekValue(line, "call-id", 'i'); ok && k.CallID == nil {
+			inTo = false
+			value, inCallID = peekValue(line, "call-id", 'i')
+		case 'T', 't':
+			inCallID = false
+			if value, inTo = peekValue(line, "to", 't'); inTo {
+				inTo, sawTo = !sawTo, true
+			}
+		default:
+			inCallID, inTo = false, false
+		}
+		switch {
+		case inCallID && k.CallID == nil:
+			if v := bytes.TrimSpace(value); len(v) > 0 {
 				k.CallID = v
 			}
-		case 'T', 't':
-			if v, ok := peekValue(line, "to", 't'); ok {
-				k.InCall = bytes.Contains(v, []byte(";tag=")) || bytes.Contains(bytes.ToLower(v), []byte("tag="))
-			}
+		case inTo:
+			k.InCall = k.InCall || hasTag(value)
 		}
 	}
 	return k
 }
 
+func cutLine(p []byte) (line, rest []byte) {
+	if n := bytes.IndexByte(p, '\n'); n >= 0 {
+		return p[:n], p[n+1:]
+	}
+	return p, nil
+}
+
 // peekValue is the value of the line when it is the header name, or its compact form.
 func peekValue(line []byte, name string, compact byte) ([]byte, bool) {
-	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 {
+	i := 0
+	switch {
+	case len(line) > len(name) && foldPrefix(line, name):
+		i = len(name)
+	case lower(line[0]) == compact:
+		i = 1
+	default:
 		return nil, false
 	}
-	got := bytes.TrimRight(line[:colon], " \t")
-	if !(len(got) == 1 && lower(got[0]) == compact) && !(len(got) == len(name) && bytes.EqualFold(got, []byte(name))) {
+	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+		i++
+	}
+	if i == len(line) || line[i] != ':' {
 		return nil, false
 	}
-	return bytes.TrimSpace(line[colon+1:]), true
+	return line[i+1:], true
+}
+
+// foldPrefix tells whether p begins with the ASCII text s, whatever its case. p is not shorter than s.
+func foldPrefix(p []byte, s string) bool {
+	for i := 0; i < len(s); i++ {
+		if lower(p[i]) != lower(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasTag looks for a tag parameter behind the last '>' of a To value, or behind its first semicolon. White space may stand
+// before the name and before the equals sign.
+func hasTag(v []byte) bool {
+	if gt := bytes.LastIndexByte(v, '>'); gt >= 0 {
+		v = v[gt+1:]
+	}
+	for {
+		semi := bytes.IndexByte(v, ';')
+		if semi < 0 {
+			// The semicolon may have stood on the line before: "tag=x" alone.
+			return tagAt(v)
+		}
+		v = v[semi+1:]
+		if tagAt(v) {
+			return true
+		}
+	}
+}
+
+func tagAt(v []byte) bool {
+	v = bytes.TrimLeft(v, " \t")
+	if len(v) < 4 || !foldPrefix(v, "tag") {
+		return false
+	}
+	v = bytes.TrimLeft(v[3:], " \t")
+	return len(v) > 0 && v[0] == '='
 }

@@ -22,27 +22,34 @@ type URI struct {
 // ParseURI reads a URI. For schemes other than sip and sips only Scheme and Opaque are filled.
 func ParseURI(s string) (URI, error) {
 	var u URI
+	err := u.split(s)
+	u.Scheme, u.Host = asciiLower(u.Scheme), asciiLower(u.Host)
+	return u, err
+}
+
+// split is ParseURI but for the case of scheme and host.
+func (u *URI) split(s string) (err error) {
 	colon := strings.IndexByte(s, ':')
 	if colon <= 0 || !validScheme(s[:colon]) {
-		return u, errors.New("no URI scheme")
+		return errors.New("no URI scheme")
 	}
-	u.Scheme = asciiLower(s[:colon])
+	u.Scheme = s[:colon]
 	rest := s[colon+1:]
 	if err := checkURIBytes(rest); err != nil {
-		return u, err
+		return err
 	}
-	if u.Scheme != "sip" && u.Scheme != "sips" {
+	if !equalFold(u.Scheme, "sip") && !equalFold(u.Scheme, "sips") {
 		u.Opaque = rest
 		if rest == "" {
-			return u, errors.New("nothing behind the scheme")
+			return errors.New("nothing behind the scheme")
 		}
-		return u, nil
+		return nil
 	}
 	if at := userinfoEnd(rest); at >= 0 {
 		u.User, u.Password, _ = strings.Cut(rest[:at], ":")
 		rest = rest[at+1:]
 		if u.User == "" {
-			return u, errors.New("nothing before '@'")
+			return errors.New("nothing before '@'")
 		}
 	}
 	if q := strings.IndexByte(rest, '?'); q >= 0 {
@@ -51,10 +58,8 @@ func ParseURI(s string) (URI, error) {
 	if semi := strings.IndexByte(rest, ';'); semi >= 0 {
 		rest, u.Params = rest[:semi], rest[semi+1:]
 	}
-	var err error
 	u.Host, u.Port, err = splitHostPort(rest)
-	u.Host = asciiLower(u.Host)
-	return u, err
+	return err
 }
 
 // userinfoEnd is the offset of the '@' behind the userinfo, -1 without one. A user part may hold ';' and '?' (§25.1), a
@@ -71,22 +76,45 @@ func validScheme(s string) bool {
 	return s != ""
 }
 
+// uriSpecial are the bytes that may not stand in a URI, and the percent sign.
+var uriSpecial = func() (t [256]bool) {
+	for c := range ' ' + 1 {
+		t[c] = true
+	}
+	t[0x7f], t['<'], t['>'], t['"'], t['%'] = true, true, true, true, true
+	return t
+}()
+
 func checkURIBytes(s string) error {
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"':
+		if !uriSpecial[s[i]] {
+			continue
+		}
+		if s[i] != '%' {
 			return errors.New("a character that must be escaped")
-		case c == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])):
+		}
+		if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
 			return errors.New("'%' without two hexadecimal digits")
 		}
 	}
 	return nil
 }
 
+// checkRequestURI is checkURI for a Request-URI, which must not bring headers of its own: they would become part of the
+// request at the next element (RFC 3261 §19.1.1 table 1, RFC 4475 §3.1.2.11).
+func checkRequestURI(s string) error {
+	var u URI
+	err := u.split(s)
+	if err == nil && u.Headers != "" {
+		err = errors.New("a Request-URI cannot bring headers")
+	}
+	return err
+}
+
 // checkURI tells whether s parses, without the cost of keeping the parts.
 func checkURI(s string) error {
-	_, err := ParseURI(s)
-	return err
+	var u URI
+	return u.split(s)
 }
 
 func isHex(c byte) bool {
@@ -120,11 +148,47 @@ func Unescape(s string) string {
 	return string(out)
 }
 
-// UserDecoded is the user part with escapes undone and without the parameters that telephone-subscribers carry behind a
-// semicolon (RFC 3261 §19.1.6).
+// normalEscapes undoes the escapes that mean the same as their character; an escaped reserved character does not
+// (RFC 3261 §19.1.4).
+func normalEscapes(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' || i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+			out = append(out, s[i])
+			continue
+		}
+		n, _ := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if c := byte(n); strings.IndexByte(";/?:@&=+$,%", c) >= 0 {
+			out = append(out, '%', lower(s[i+1]), lower(s[i+2]))
+		} else {
+			out = append(out, c)
+		}
+		i += 2
+	}
+	return string(out)
+}
+
+// UserDecoded is the user part with escapes undone. When it is a telephone number, the parameters behind its semicolon are
+// left out (RFC 3261 §19.1.6); in any other user part a semicolon is a letter like others (RFC 4475 §3.1.1.9).
 func (u URI) UserDecoded() string {
-	user, _, _ := strings.Cut(u.User, ";")
-	return Unescape(user)
+	if number, _, ok := strings.Cut(u.User, ";"); ok && isNumber(number) {
+		return Unescape(number)
+	}
+	return Unescape(u.User)
+}
+
+// isNumber tells a telephone number, global or local, with visual separators (RFC 3966 §3).
+func isNumber(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(isHex(c) || c == '*' || c == '#' || c == '-' || c == '.' || c == '(' || c == ')' || c == '+' && i == 0) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // Param is a URI parameter; ok tells an empty one from an absent one.
@@ -179,7 +243,7 @@ func SameURI(a, b string) bool {
 	if errA != nil || errB != nil || ua.Scheme != ub.Scheme || ua.Port != ub.Port || ua.Host != ub.Host {
 		return false
 	}
-	if Unescape(ua.User) != Unescape(ub.User) || Unescape(ua.Password) != Unescape(ub.Password) || !strings.EqualFold(ua.Opaque, ub.Opaque) {
+	if normalEscapes(ua.User) != normalEscapes(ub.User) || normalEscapes(ua.Password) != normalEscapes(ub.Password) || !strings.EqualFold(ua.Opaque, ub.Opaque) {
 		return false
 	}
 	return sameParams(ua.Params, ub.Params) && sameParams(ub.Params, ua.Params) && sameHeaders(ua.Headers, ub.Headers)
@@ -192,7 +256,7 @@ func sameParams(a, b string) bool {
 		k, v, _ := strings.Cut(p, "=")
 		other, ok := Param(b, k)
 		switch {
-		case ok && !strings.EqualFold(Unescape(v), Unescape(other)):
+		case ok && !strings.EqualFold(normalEscapes(v), normalEscapes(other)):
 			return false
 		case !ok && (equalFold(k, "user") || equalFold(k, "ttl") || equalFold(k, "method") || equalFold(k, "maddr") || equalFold(k, "transport")):
 			return false
@@ -211,10 +275,10 @@ func sameHeaders(a, b string) bool {
 	}
 	left := make(map[string]int, len(as))
 	for _, h := range as {
-		left[strings.ToLower(Unescape(h))]++
+		left[strings.ToLower(normalEscapes(h))]++
 	}
 	for _, h := range bs {
-		key := strings.ToLower(Unescape(h))
+		key := strings.ToLower(normalEscapes(h))
 		if left[key]--; left[key] < 0 {
 			return false
 		}

@@ -8,6 +8,9 @@ import (
 
 // CutValue splits a comma-separated header value at its first comma outside quotes and angle brackets (RFC 3261 §7.3.1).
 func CutValue(s string) (value, rest string) {
+	if strings.IndexByte(s, ',') < 0 {
+		return trim(s), ""
+	}
 	quoted, angle := false, false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -91,7 +94,48 @@ func checkAddress(v string) error {
 	if a.Display != "" && a.Display[0] != '"' && !tokensOnly(a.Display) {
 		return errors.New("a display name that is not tokens needs quotes")
 	}
+	if err := checkParams(a.Params); err != nil {
+		return err
+	}
 	return checkURI(a.URI)
+}
+
+var (
+	errNoParam   = errors.New("a semicolon without a parameter")
+	errOpenQuote = errors.New("a quote is not closed")
+)
+
+// closed tells whether every quote in s is. What is written behind an open one would be swallowed by it: a tag, a received.
+func closed(s string) bool {
+	i := strings.IndexByte(s, '"')
+	for i >= 0 && i < len(s) {
+		n := endOfQuote(s[i:])
+		if n < 0 {
+			return false
+		}
+		i += n
+		next := strings.IndexByte(s[i:], '"')
+		if next < 0 {
+			break
+		}
+		i += next
+	}
+	return true
+}
+
+// checkParams refuses parameters without a name, as in ";;a=1". A single semicolon at the end is let pass: phones send it.
+func checkParams(params string) error {
+	for rest := params; rest != ""; {
+		var p string
+		p, rest = cutParam(rest)
+		if p = trim(p); p == "" || p[0] == '=' {
+			return errNoParam
+		}
+		if !closed(p) {
+			return errOpenQuote
+		}
+	}
+	return nil
 }
 
 func tokensOnly(s string) bool {
@@ -121,6 +165,12 @@ func Param(params, name string) (value string, ok bool) {
 
 // cutParam splits at the first semicolon outside quotes.
 func cutParam(s string) (param, rest string) {
+	if strings.IndexByte(s, '"') < 0 {
+		if semi := strings.IndexByte(s, ';'); semi >= 0 {
+			return s[:semi], s[semi+1:]
+		}
+		return s, ""
+	}
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -155,6 +205,10 @@ func unquote(s string) string {
 
 // Tag is the tag parameter of a From or To value. It does not need the value to be well-formed.
 func Tag(v string) string {
+	if a, err := ParseAddress(v); err == nil {
+		tag, _ := Param(a.Params, "tag")
+		return tag
+	}
 	if gt := strings.LastIndexByte(v, '>'); gt >= 0 {
 		v = v[gt+1:]
 	}
@@ -176,6 +230,7 @@ type Via struct {
 	HasRPort  bool // rport stands there, with or without a value
 	RPort     int
 	params    string
+	gap       bool // two semicolons without a parameter between them
 }
 
 // ParseVia reads one Via value.
@@ -186,10 +241,10 @@ func ParseVia(v string) (Via, error) {
 		return via, errors.New("protocol is not SIP")
 	}
 	version, rest, ok := cutSlash(rest)
-	if !ok || version != "2.0" {
-		return via, errors.New("version is not 2.0")
+	if !ok {
+		return via, errors.New("no transport and sent-by")
 	}
-	sp := strings.IndexAny(rest, " \t")
+	sp := indexBlank(rest)
 	if sp <= 0 || !isToken(rest[:sp]) {
 		return via, errors.New("no transport and sent-by")
 	}
@@ -202,7 +257,19 @@ func ParseVia(v string) (Via, error) {
 	if via.Host, via.Port, err = splitHostPort(sentBy); err != nil {
 		return via, err
 	}
-	return via, via.readParams()
+	if err = via.readParams(); err == nil && version != "2.0" {
+		err = errors.New("version is not 2.0")
+	}
+	return via, err
+}
+
+func indexBlank(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == ' ' || s[i] == '\t' {
+			return i
+		}
+	}
+	return -1
 }
 
 func cutSlash(s string) (before, after string, ok bool) {
@@ -216,7 +283,12 @@ func (v *Via) readParams() error {
 		p, rest = cutParam(rest)
 		k, val, has := strings.Cut(p, "=")
 		k, val = trim(k), trim(val)
+		if !closed(p) {
+			return errOpenQuote
+		}
 		switch {
+		case k == "":
+			v.gap = true
 		case equalFold(k, "branch"):
 			v.Branch = val
 		case equalFold(k, "received"):
@@ -270,15 +342,25 @@ func splitHostPort(s string) (host string, port int, err error) {
 	}
 	n, ok := ParseUint(trim(rest))
 	if !ok || n == 0 || n > 65535 {
-		return "", 0, errors.New("port is not a number from 1 to 65535")
+		return host, 0, errors.New("port is not a number from 1 to 65535")
 	}
 	return host, int(n), nil
 }
 
+var hostByte = func() (t [256]bool) {
+	for c := '0'; c <= '9'; c++ {
+		t[c] = true
+	}
+	for c := 'a'; c <= 'z'; c++ {
+		t[c], t[c-'a'+'A'] = true, true
+	}
+	t['-'], t['.'], t['_'] = true, true, true
+	return t
+}()
+
 func validHost(h string) bool {
 	for i := 0; i < len(h); i++ {
-		c := h[i]
-		if !('0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'z' || c == '-' || c == '.' || c == '_') {
+		if !hostByte[h[i]] {
 			return false
 		}
 	}
@@ -327,7 +409,7 @@ func appendHostPort(dst []byte, host string, port int) []byte {
 	return dst
 }
 
-// AppendVia writes the value of v with what the receiver of a request must add to it: received when the source differs
+// appendReceived writes the value of v with what the receiver of a request must add to it: received when the source differs
 // from sent-by or rport was asked for, and the port in rport (RFC 3261 §18.2.1, RFC 3581 §4).
 func (v *Via) appendReceived(dst []byte, value, ip string, port int) []byte {
 	if v.Host == ip && !v.HasRPort {

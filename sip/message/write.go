@@ -12,7 +12,7 @@ type Edit struct {
 	SetBody bool
 	Body    string
 
-	lines []lineEdit
+	lines []lineEdit // the last one for a line counts
 }
 
 type lineEdit struct {
@@ -41,17 +41,30 @@ func (e *Edit) DropAll(m *Message, id ID) {
 	}
 }
 
-// PopValue removes the first value of a header from its first line, and the line with it when it held no other.
+// PopValue removes the first value of a header that is still there, and its line when it held no other.
 func (e *Edit) PopValue(m *Message, id ID) {
 	i := m.Index(id)
 	if i < 0 {
 		return
 	}
-	if _, rest := CutValue(m.headers[i].Value); rest != "" {
-		e.Set(i, rest)
-		return
+	for {
+		le := e.find(i)
+		value := m.headers[i].Value
+		if le != nil {
+			value = le.value
+		}
+		if le == nil || !le.drop {
+			if _, rest := CutValue(value); rest != "" {
+				e.Set(i, rest)
+			} else {
+				e.Drop(i)
+			}
+			return
+		}
+		if i = m.following(i); i < 0 {
+			return
+		}
 	}
-	e.Drop(i)
 }
 
 // Received amends the top Via with the source of the packet (RFC 3261 §18.2.1, RFC 3581 §4).
@@ -61,11 +74,12 @@ func (e *Edit) Received(m *Message, ip string, port int) {
 		return
 	}
 	value, rest := CutValue(m.headers[i].Value)
-	via, err := ParseVia(value)
+	via, err := m.TopVia()
 	if err != nil || (via.Host == ip && !via.HasRPort) {
 		return
 	}
-	b := via.appendReceived(make([]byte, 0, len(m.headers[i].Value)+48), value, ip, port)
+	var room [256]byte
+	b := via.appendReceived(room[:0], value, ip, port)
 	if rest != "" {
 		b = append(append(b, ", "...), rest...)
 	}
@@ -73,7 +87,7 @@ func (e *Edit) Received(m *Message, ip string, port int) {
 }
 
 func (e *Edit) find(i int) *lineEdit {
-	for k := range e.lines {
+	for k := len(e.lines) - 1; k >= 0; k-- {
 		if e.lines[k].at == i {
 			return &e.lines[k]
 		}
@@ -81,15 +95,17 @@ func (e *Edit) find(i int) *lineEdit {
 	return nil
 }
 
-// Append writes m as e changes it.
+// Append writes m as e changes it. A message without Content-Length gets one: it may have come in a datagram and leave on a
+// stream (RFC 3261 §16.6 step 9, §20.14).
 func (m *Message) Append(dst []byte, e *Edit) []byte {
 	dst = m.appendStart(dst, e.URI)
 	dst = append(dst, e.Top...)
+	newLength := e.SetBody || !m.Has(ContentLength)
 	from, to := 0, 0 // the run of untouched bytes not copied yet
 	for i := range m.headers {
 		h := &m.headers[i]
 		le := e.find(i)
-		length := e.SetBody && h.ID == ContentLength
+		length := newLength && h.ID == ContentLength
 		if le == nil && !length {
 			if to != int(h.start) {
 				dst = append(dst, m.raw[from:to]...)
@@ -109,6 +125,8 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 	body := m.Body()
 	if e.SetBody {
 		body = e.Body
+	}
+	if newLength {
 		dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(body)), 10)
 		dst = append(dst, "\r\n"...)
 	}
@@ -204,7 +222,7 @@ func (m *Message) appendVia(dst []byte, h *Header, r *Response, top bool) []byte
 		return append(append(dst, h.Value...), "\r\n"...)
 	}
 	value, rest := CutValue(h.Value)
-	via, err := ParseVia(value)
+	via, err := m.TopVia()
 	if err != nil {
 		return append(append(dst, h.Value...), "\r\n"...)
 	}

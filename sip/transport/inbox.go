@@ -42,7 +42,7 @@ func signal(c chan struct{}) {
 }
 
 // put queues what a reader received for this shard, in order, under one lock. It moves what is to be answered with 503 to
-// the front of items and tells how many those are, and how many were dropped.
+// the front of items and tells how many those are, and how many were dropped. The caller wakes the shard.
 func (q *inbox) put(items []item) (shed, dropped int) {
 	q.mu.Lock()
 	for i := range items {
@@ -58,7 +58,6 @@ func (q *inbox) put(items []item) (shed, dropped int) {
 		}
 	}
 	q.mu.Unlock()
-	signal(q.wake)
 	return shed, dropped
 }
 
@@ -146,7 +145,6 @@ func (q *inbox) post(fn func()) error {
 	}
 	q.posts = append(q.posts, fn)
 	q.mu.Unlock()
-	signal(q.wake)
 	return nil
 }
 

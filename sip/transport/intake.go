@@ -75,8 +75,9 @@ func sheddable(k *message.Peeked) bool {
 	return true
 }
 
-// deliver hands over everything staged: one lock and one wake-up a shard. reply is called with the 503 for every request that
-// was shed; its bytes are valid for the call.
+// deliver hands over everything staged: one lock and one wake-up a shard. A reader never runs a round itself: it must go on
+// reading, or the socket's buffer fills and the kernel drops what ends calls as gladly as what begins them. reply is called with
+// the 503 for every request that was shed; its bytes are valid for the call.
 func (in *intake) deliver(reply func(f Flow, b []byte)) {
 	for _, shard := range in.touched {
 		items := in.staged[shard]
@@ -93,6 +94,7 @@ func (in *intake) deliver(reply func(f Flow, b []byte)) {
 		}
 		clear(items)
 		in.staged[shard] = items[:0]
+		signal(in.t.shards[shard].in.wake)
 	}
 	in.touched = in.touched[:0]
 }

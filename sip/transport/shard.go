@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -8,13 +9,21 @@ import (
 // round is the most messages a shard handles between two flushes of what it sends.
 const round = 128
 
-// A Shard is one goroutine with its queue and the packets it is about to send. All messages of one Call-ID come to the
-// same shard, so what a handler keeps for a call needs no lock.
+// A Shard is a queue, the packets it is about to send, and one round at a time: whoever holds the turn runs it. That is the
+// shard's own goroutine, or a caller of Do that found nobody at it, which saves waking the goroutine up. All messages
+// of one Call-ID come to the same shard, so what a handler keeps for a call needs no lock. "On the shard" means inside a round.
 type Shard struct {
 	t       *Transport
 	index   int
 	in      *inbox
 	handler Handler
+
+	turn  sync.Mutex // held for a round; guards everything below
+	batch []item
+	posts []func()
+	timer *time.Timer // nil until Run
+	armed time.Time
+
 	now     time.Time
 	wakeAt  time.Time
 	udp     []*outbox          // packets to send, by listener; nil for streams
@@ -38,11 +47,14 @@ func (s *Shard) Now() time.Time { return s.now }
 // one set. From the shard's goroutine.
 func (s *Shard) SetWake(at time.Time) { s.wakeAt = at }
 
-// Post runs fn on the shard's goroutine, after the messages of the round in progress. ErrBusy when too many wait already,
+// Post runs fn on the shard, after the messages of the round in progress. ErrBusy when too many wait already,
 // ErrClosed when the shard has ended; without an error fn is run for certain, provided that Run is. Any goroutine.
 func (s *Shard) Post(fn func()) error {
 	err := s.in.post(fn)
-	if err == ErrBusy {
+	switch err {
+	case nil:
+		signal(s.in.wake)
+	case ErrBusy:
 		s.count.busy.Add(1)
 	}
 	return err
@@ -125,40 +137,82 @@ func (s *Shard) flush() {
 	s.pending = s.pending[:0]
 }
 
+// Do is Post for a caller that has nothing else to do: when no round is running it runs one at once, on the caller's
+// goroutine. Never from inside a round of another shard.
+func (s *Shard) Do(fn func()) error {
+	err := s.in.post(fn)
+	if err != nil {
+		if err == ErrBusy {
+			s.count.busy.Add(1)
+		}
+		return err
+	}
+	s.help()
+	return nil
+}
+
+// help runs a round unless somebody is at it, whose round may be over before it sees what came last: then the shard's
+// goroutine looks again.
+func (s *Shard) help() {
+	if !s.turn.TryLock() {
+		signal(s.in.wake)
+		return
+	}
+	left := s.round()
+	s.turn.Unlock()
+	if left {
+		signal(s.in.wake)
+	}
+}
+
 // run is the shard's goroutine. It ends once stop is closed and the queue is empty.
 func (s *Shard) run(stop <-chan struct{}) {
-	batch := make([]item, round)
-	posts := make([]func(), 0, 64)
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
-	var armed time.Time
+	s.turn.Lock()
+	s.timer = timer
 	for {
-		s.now = time.Now()
-		taken, left := s.in.take(batch)
-		s.handle(batch[:taken])
-		posts = s.runPosts(posts)
-		if !s.wakeAt.IsZero() && !s.now.Before(s.wakeAt) {
-			s.wakeAt = time.Time{}
-			s.handler.Wake(s.now)
+		left := s.round()
+		s.turn.Unlock()
+		rung := false
+		if !left {
+			select {
+			case <-s.in.wake:
+			case <-timer.C:
+				rung = true
+			case <-stop:
+				s.finish()
+				return
+			}
 		}
-		s.flush()
-		if left > 0 {
-			continue
-		}
-		if !s.wakeAt.IsZero() && (armed.IsZero() || s.wakeAt.Before(armed)) {
-			armed = s.wakeAt
-			timer.Reset(time.Until(armed))
-		}
-		select {
-		case <-s.in.wake:
-		case <-timer.C:
-			armed = time.Time{}
-		case <-stop:
-			s.finish(batch)
-			return
+		s.turn.Lock()
+		if rung {
+			s.armed = time.Time{}
 		}
 	}
+}
+
+// round handles what is waiting, up to a limit, and sends what that produced. The caller holds the turn. It tells whether more
+// is waiting.
+func (s *Shard) round() (left bool) {
+	if s.batch == nil {
+		s.batch = make([]item, round)
+	}
+	s.now = time.Now()
+	taken, more := s.in.take(s.batch)
+	s.handle(s.batch[:taken])
+	s.runPosts()
+	if !s.wakeAt.IsZero() && !s.now.Before(s.wakeAt) {
+		s.wakeAt = time.Time{}
+		s.handler.Wake(s.now)
+	}
+	s.flush()
+	if s.timer != nil && !s.wakeAt.IsZero() && (s.armed.IsZero() || s.wakeAt.Before(s.armed)) {
+		s.armed = s.wakeAt
+		s.timer.Reset(time.Until(s.armed))
+	}
+	return more > 0
 }
 
 func (s *Shard) handle(batch []item) {
@@ -182,22 +236,20 @@ func (s *Shard) handle(batch []item) {
 	}
 }
 
-func (s *Shard) runPosts(spare []func()) []func() {
-	posts := s.in.takePosts(spare[:0])
+func (s *Shard) runPosts() {
+	posts := s.in.takePosts(s.posts[:0])
 	for i, fn := range posts {
 		fn()
 		posts[i] = nil
 	}
-	return posts[:0]
+	s.posts = posts[:0]
 }
 
 // finish handles what is still queued when the node stops: nothing new comes in any more, but what is posted may post again.
-func (s *Shard) finish(batch []item) {
-	for left := 1; left > 0 || !s.in.close(); {
-		var taken int
-		taken, left = s.in.take(batch)
-		s.handle(batch[:taken])
-		s.runPosts(nil)
-		s.flush()
+func (s *Shard) finish() {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.timer = nil
+	for s.round() || !s.in.close() {
 	}
 }
