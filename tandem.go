@@ -208,7 +208,7 @@ func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
 		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, Events: n.events,
-		Guard: n.guard, Certs: n.certs, Ready: n.Ready,
+		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
 	})
 	return err
 }

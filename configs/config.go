@@ -41,12 +41,10 @@ type SIP struct {
 	Advertise              string        // IP address or host name the world sees; "" = the address a packet came to
 	ServerName             string        // Server and User-Agent header; "" = none is sent
 	Shards                 int           // signalling shards, 0 = chosen from the number of processors
-	ReceiveBuffer          int           // bytes of socket receive buffer per UDP socket
 	ReadTimeout            time.Duration // half a message on a stream may take this long
 	WriteTimeout           time.Duration // a peer that does not read is cut off after this long
 	IdleTimeout            time.Duration // a stream without registration or call and without traffic is closed after this long
 	TimerC                 time.Duration // RFC 3261 §16.6 step 11: a ringing branch ends after this long, more than 3 minutes
-	SessionExpires         time.Duration // RFC 4028 interval asked of phones; 0 = only what phones ask themselves
 	FollowRedirects        bool          // 3xx answers to a domain of ours are followed (RFC 3261 §16.7 step 4)
 }
 
@@ -113,9 +111,7 @@ type Events struct {
 // Limits bounds every table, queue and message. Each has a counter and a SIP answer of its own.
 type Limits struct {
 	MessageBytes        int           // longest SIP message; longer ones get 513
-	Headers             int           // header lines in one message; more get 400
 	BindingsPerAOR      int           // contacts of one user; more get 403
-	Bindings            int           // contacts on this node; more get 503
 	RegisterMin         time.Duration // shorter Expires get 423
 	RegisterDefault     time.Duration // given when a phone names no Expires
 	RegisterMax         time.Duration // longer Expires are shortened to this
@@ -131,7 +127,6 @@ type Limits struct {
 	Sources             int           // source addresses remembered by the guard; the oldest is forgotten
 	MediaSilence        time.Duration // an answered call without any packet for this long is ended
 	CallDuration        time.Duration // no call lives longer
-	TraceMessages       int           // recent SIP messages kept for traces
 	TraceBytes          int           // and their bytes altogether
 }
 
@@ -146,8 +141,6 @@ type FailureLimit struct {
 type Log struct {
 	Level  string // "debug", "info", "warn", "error"
 	Format string // "text", "json"
-	SIP    string // level of the SIP packages alone, "" = Level
-	Media  string // level of the media packages alone, "" = Level
 }
 
 // Default is the set-up of a node without any configuration.
@@ -156,9 +149,9 @@ func Default() Config {
 		Node: Node{Name: "n1", DataDir: "/var/lib/tandem", Roles: []string{"signaling", "media"}},
 		SIP: SIP{
 			UDP: []string{"0.0.0.0:5060"}, TCP: []string{"0.0.0.0:5060"}, TLS: []string{"0.0.0.0:5061"},
-			ServerName: "Tandem", ReceiveBuffer: 4 << 20,
+			ServerName:  "Tandem",
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
-			TimerC: 185 * time.Second, SessionExpires: 0, FollowRedirects: true,
+			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
 		Media:   Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}},
 		Cluster: Cluster{Bootstrap: true},
@@ -176,16 +169,16 @@ func Default() Config {
 
 func defaultLimits() Limits {
 	return Limits{
-		MessageBytes: 65535, Headers: 256,
-		BindingsPerAOR: 10, Bindings: 1_000_000,
-		RegisterMin: time.Minute, RegisterDefault: time.Hour, RegisterMax: time.Hour,
+		MessageBytes:   65535,
+		BindingsPerAOR: 10,
+		RegisterMin:    time.Minute, RegisterDefault: time.Hour, RegisterMax: time.Hour,
 		ShardQueue: 4096, Transactions: 200_000,
 		Calls: 20_000, CallsPerUser: 50, BranchesPerCall: 50,
 		TCPConnections: 10_000, TCPConnectionsPerIP: 2000, RequestsPerIP: 20_000,
 		AuthFailures: FailureLimit{Count: 10, Window: time.Minute, Ban: 5 * time.Minute},
 		Sources:      65_536,
 		MediaSilence: time.Minute, CallDuration: 12 * time.Hour,
-		TraceMessages: 20_000, TraceBytes: 32 << 20,
+		TraceBytes: 32 << 20,
 	}
 }
 

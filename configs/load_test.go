@@ -97,7 +97,7 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	c, diags := Load(file, []string{
 		"TANDEM_NODE_NAME=b", "TANDEM_SIP_UDP=127.0.0.1:5070, [::1]:5070", "TANDEM_SIP_TLS=", "TANDEM_LIMITS_CALLS=7",
 		"TANDEM_LIMITS_AUTH_FAILURES=3/30s ban 1h", "TANDEM_CLUSTER_BOOTSTRAP=false", "TANDEM_MEDIA_PORTS=30000-30100",
-		"TANDEM_SIP_SESSION_EXPIRES=30m", "TANDEM_API=http://127.0.0.1:1", "TANDEM_TOKEN=x", "HOME=/",
+		"TANDEM_SIP_TIMER_C=4m", "TANDEM_API=http://127.0.0.1:1", "TANDEM_TOKEN=x", "HOME=/",
 	})
 	if len(diags) > 0 {
 		t.Fatal(render(diags))
@@ -110,7 +110,7 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	want.Cluster.Bootstrap = false
 	want.Media.Address = []string{"127.0.0.1", "::1"}
 	want.Media.Ports = PortRange{30000, 30099}
-	want.SIP.SessionExpires = 30 * time.Minute
+	want.SIP.TimerC = 4 * time.Minute
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}

@@ -84,12 +84,10 @@ func schema(c *Config) []section {
 			text("advertise", &c.SIP.Advertise, optional(hostOrAddress)),
 			text("server_name", &c.SIP.ServerName, headerText),
 			number("shards", &c.SIP.Shards, 0, 256),
-			number("receive_buffer", &c.SIP.ReceiveBuffer, 64<<10, 256<<20),
 			duration("read_timeout", &c.SIP.ReadTimeout, 100*time.Millisecond, time.Hour),
 			duration("write_timeout", &c.SIP.WriteTimeout, 100*time.Millisecond, time.Hour),
 			duration("idle_timeout", &c.SIP.IdleTimeout, time.Second, 24*time.Hour),
 			duration("timer_c", &c.SIP.TimerC, 3*time.Minute+time.Second, time.Hour),
-			orNever(duration("session_expires", &c.SIP.SessionExpires, 90*time.Second, 24*time.Hour), &c.SIP.SessionExpires),
 			yesNo("follow_redirects", &c.SIP.FollowRedirects),
 		}},
 		{"media", []key{
@@ -135,8 +133,6 @@ func schema(c *Config) []section {
 		{"log", []key{
 			text("level", &c.Log.Level, oneOf("debug", "info", "warn", "error")),
 			text("format", &c.Log.Format, oneOf("text", "json")),
-			text("sip", &c.Log.SIP, optional(oneOf("debug", "info", "warn", "error"))),
-			text("media", &c.Log.Media, optional(oneOf("debug", "info", "warn", "error"))),
 		}},
 	}
 }
@@ -144,9 +140,7 @@ func schema(c *Config) []section {
 func limitKeys(l *Limits) []key {
 	return []key{
 		number("message_bytes", &l.MessageBytes, 1500, 65535),
-		number("headers", &l.Headers, 32, 4096),
 		number("bindings_per_aor", &l.BindingsPerAOR, 1, 1000),
-		number("bindings", &l.Bindings, 1, 100_000_000),
 		duration("register_min", &l.RegisterMin, time.Second, time.Hour),
 		duration("register_default", &l.RegisterDefault, time.Second, 30*24*time.Hour),
 		duration("register_max", &l.RegisterMax, time.Second, 30*24*time.Hour),
@@ -162,7 +156,6 @@ func limitKeys(l *Limits) []key {
 		number("sources", &l.Sources, 16, 100_000_000),
 		duration("media_silence", &l.MediaSilence, time.Second, 24*time.Hour),
 		duration("call_duration", &l.CallDuration, time.Minute, 30*24*time.Hour),
-		number("trace_messages", &l.TraceMessages, 0, 10_000_000),
 		number("trace_bytes", &l.TraceBytes, 0, 4<<30),
 	}
 }
@@ -244,19 +237,6 @@ func duration(name string, field *time.Duration, low, high time.Duration) key {
 }
 
 const durationWords = `write a number and a unit (ms, s, m, h), like "30s" or "5m"`
-
-// orNever lets a duration also be zero, which switches the thing off.
-func orNever(k key, field *time.Duration) key {
-	set := k.set
-	k.set = func(v value) []flaw {
-		if d, err := time.ParseDuration(v.text); err == nil && d == 0 {
-			*field = 0
-			return nil
-		}
-		return set(v)
-	}
-	return k
-}
 
 func ports(name string, field *PortRange) key {
 	return key{

@@ -22,12 +22,10 @@ sip {
   advertise        = ""       # address or name the world sees when it differs, behind NAT for example; "" = as it is
   server_name      = "Tandem" # Server header of answers; "" = none
   shards           = 0        # signalling shards; 0 = by the number of processors
-  receive_buffer   = 4194304  # bytes of receive buffer of each UDP socket
   read_timeout     = "10s"    # half a message on a stream may take this long
   write_timeout    = "10s"    # a peer that does not read is cut off after this long
   idle_timeout     = "10m"    # a silent stream without registration or call is closed after this long
   timer_c          = "3m5s"   # a phone may ring this long; more than 3 minutes (RFC 3261 section 16.6)
-  session_expires  = "0s"     # session timer asked of phones that support it (RFC 4028); "0s" = only what they ask
   follow_redirects = true     # a 3xx answer that points to a domain of ours is followed
 }
 
@@ -80,9 +78,7 @@ events {
 
 limits {
   message_bytes          = 65535           # longest SIP message; longer ones get 513
-  headers                = 256             # header lines in a message; more get 400
   bindings_per_aor       = 10              # phones of one user; more get 403
-  bindings               = 1000000         # phones of the node; more get 503
   register_min           = "1m"            # shorter registrations get 423
   register_default       = "1h"            # given to phones that name no time
   register_max           = "1h"            # longer registrations are shortened to this
@@ -98,13 +94,10 @@ limits {
   sources                = 65536           # source addresses that the guard remembers; the oldest is forgotten
   media_silence          = "1m"            # an answered call without any packet for this long is ended
   call_duration          = "12h"           # no call lives longer
-  trace_messages         = 20000           # recent SIP messages kept for `tandem call trace`
   trace_bytes            = 33554432        # and their bytes altogether
 }
 
 log {
   level  = "info" # debug, info, warn, error
   format = "text" # text, json
-  sip    = ""     # level of the SIP side alone; "" = level
-  media  = ""     # level of the media side alone; "" = level
 }

@@ -16,6 +16,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,7 @@ type Config struct {
 	MaxTransactions int           // server transactions a shard keeps before it sheds new ones, default 200,000
 	MaxDialogs      int           // dialogs a shard keeps, default 100,000
 	MaxCallTime     time.Duration // a call is ended after this time whatever happens, default 12h
-	TraceBytes      int           // ring of recent messages per shard, default 8 MiB; negative turns it off
+	TraceBytes      int           // rings of recent messages, all shards together, default 16 MiB; negative turns them off
 	Recurse         bool          // follow 3xx to users of this node (RFC 3261 §16.5), others are passed on
 	Log             *slog.Logger
 }
@@ -77,7 +78,7 @@ func (c *Config) defaults() error {
 		c.MaxCallTime = 12 * time.Hour
 	}
 	if c.TraceBytes == 0 {
-		c.TraceBytes = 8 << 20
+		c.TraceBytes = 16 << 20
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -109,6 +110,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	tc := cfg.Transport
+	if tc.Shards == 0 {
+		tc.Shards = runtime.GOMAXPROCS(0)
+	}
+	if s.cfg.TraceBytes > 0 {
+		s.cfg.TraceBytes = max(s.cfg.TraceBytes/tc.Shards, 1<<16)
+	}
 	tc.Guard = cfg.Guard
 	tc.NewHandler = func(io *transport.Shard) transport.Handler {
 		sh := newShard(s, io)

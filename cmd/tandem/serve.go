@@ -77,6 +77,7 @@ func newLogger(w io.Writer, c configs.Log) *slog.Logger {
 
 // runNode runs n until a signal has drained or stopped it.
 func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, hup func()) error {
+	tuneCollector()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	signals := make(chan os.Signal, 4)

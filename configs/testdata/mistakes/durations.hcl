@@ -1,7 +1,7 @@
 sip {
   timer_c         = "60s"
   read_timeout    = "10 seconds"
-  session_expires = "10s"
+  idle_timeout    = "1ms"
 }
 limits {
   register_min  = "1d"

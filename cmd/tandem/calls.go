@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"tandem/admin"
+	"tandem/events"
+	"tandem/pbx"
+)
+
+func newCalls(f *apiFlags) *cobra.Command {
+	first := newCallsList(f)
+	c := group("calls", "Show the calls of now and those that are over", first, newWatch(f, "calls", "call."), newCallsHistory(f))
+	c.Flags().AddFlagSet(first.Flags())
+	return c
+}
+
+func newCallsList(f *apiFlags) *cobra.Command {
+	var tenant, user string
+	c := &cobra.Command{
+		Use: "list", Short: "List the calls of now", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			l, err := client.Calls(ctx, tenant, user)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			return list(out, l.Items, l.Total, table.Row{"ID", "From", "To", "Answered by", "State", "Node", "Since", "Caller's address"}, func(v pbx.View) table.Row {
+				since := v.Started
+				if !v.Answered.IsZero() {
+					since = v.Answered
+				}
+				return table.Row{v.ID, v.From, v.To, v.Answerer, v.State, v.Node, span(now.Sub(since)), v.Peer}
+			})
+		}),
+	}
+	c.Flags().StringVar(&tenant, "tenant", "", "of this tenant only")
+	c.Flags().StringVar(&user, "user", "", "from, to or answered by this user only")
+	return c
+}
+
+func newCallsHistory(f *apiFlags) *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use: "history", Short: "List calls that are over, newest first", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			l, err := client.CDRs(ctx, limit)
+			if err != nil {
+				return err
+			}
+			return list(out, l.Items, l.Total, table.Row{"ID", "From", "To", "Result", "Status", "Route", "Began", "Talked"}, func(r events.CDR) table.Row {
+				return table.Row{r.Call, r.From, r.To, r.Result, r.Status, strings.Join(r.Route, " "), clock(r.Started), span(r.Duration)}
+			})
+		}),
+	}
+	c.Flags().IntVar(&limit, "limit", 50, "how many to list; 0 for all that are remembered")
+	return c
+}
+
+func newCall(f *apiFlags) *cobra.Command {
+	return group("call", "Hang up or trace one call", nil, newCallHangup(f), newCallTrace(f))
+}
+
+func newCallHangup(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "hangup ID...", Short: "Hang up calls, by id or Call-ID", Args: needs("ID", 1, 0),
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			for _, id := range args {
+				if err := client.Hangup(ctx, id); err != nil {
+					return err
+				}
+				out.say("call %s is hung up", id)
+			}
+			return nil
+		}),
+	}
+}
+
+func newCallTrace(f *apiFlags) *cobra.Command {
+	var messages bool
+	c := &cobra.Command{
+		Use: "trace ID", Short: "Draw the SIP messages of a call, by id or Call-ID", Args: needs("ID", 1, 1),
+		Long: "Draw the SIP messages of a call of now or of a while ago, a line each between the addresses that sent and got them.\n" +
+			"Secrets are masked. -o json gives the messages.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			t, err := client.Trace(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return out.object(t, func() {
+				out.say("%s", ladder(t))
+				if messages {
+					for _, m := range t.Messages {
+						out.say("%s", messageText(m))
+					}
+				}
+			})
+		}),
+	}
+	c.Flags().BoolVarP(&messages, "messages", "m", false, "show the text of the messages below")
+	return c
+}

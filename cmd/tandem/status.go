@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"tandem/admin"
+	"tandem/cluster"
+)
+
+func newStatus(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show the state of a node", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			st, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return out.object(st, func() { showStatus(out, st) })
+		}),
+	}
+}
+
+func showStatus(out *output, st admin.Status) {
+	ready := "yes"
+	if !st.Ready {
+		ready = "no: " + st.Reason
+	}
+	plan := "none yet"
+	if st.Dialplan > 0 {
+		plan = fmt.Sprintf("version %d", st.Dialplan)
+	}
+	var listeners []string
+	for _, l := range st.Listeners {
+		listeners = append(listeners, l.Transport+" "+l.Address)
+	}
+	rows := []table.Row{
+		{"Node", st.Node},
+		{"Version", st.Version},
+		{"Running", span(st.Uptime)},
+		{"Ready", ready},
+		{"Calls", st.Calls},
+		{"Registrations", st.Registrations},
+		{"Accounts", st.Accounts},
+		{"Dialplan", plan},
+		{"Bans", st.Bans},
+		{"SIP", strings.Join(listeners, "\n")},
+		{"Cluster", clusterLine(st.Cluster)},
+	}
+	if st.Certificate != nil {
+		kind := "from files"
+		if st.Certificate.SelfSigned {
+			kind = "self-signed"
+		}
+		rows = append(rows, table.Row{"Certificate", kind + ", until " + clock(st.Certificate.NotAfter)})
+	}
+	fields(out, rows...)
+}
+
+// clusterLine is the cluster in a few words.
+func clusterLine(st cluster.Status) string {
+	switch st.Leader {
+	case "":
+		return st.State + ", there is no leader"
+	case st.Node:
+		return "this node leads"
+	}
+	return "node " + st.Leader + " leads"
+}
+
+func newNodes(f *apiFlags) *cobra.Command {
+	return group("nodes", "Show the nodes of the cluster", &cobra.Command{
+		Use: "list", Short: "List the nodes of the cluster", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			l, err := client.Nodes(ctx)
+			if err != nil {
+				return err
+			}
+			return list(out, l.Items, l.Total, table.Row{"Node", "State", "Ready", "Calls", "Version"}, func(m admin.Member) table.Row {
+				return table.Row{m.Name, m.State, yes(m.Ready), m.Calls, m.Version}
+			})
+		}),
+	}, newWatch(f, "nodes", "node."))
+}
+
+func newCluster(f *apiFlags) *cobra.Command {
+	return group("cluster", "Show the agreed state and its log", &cobra.Command{
+		Use: "status", Short: "Show the node's part in the cluster", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			st, err := client.Cluster(ctx)
+			if err != nil {
+				return err
+			}
+			return out.object(st, func() {
+				fields(out,
+					table.Row{"Node", st.Node}, table.Row{"State", st.State}, table.Row{"Leader", st.Leader}, table.Row{"Ready", yes(st.Ready)}, table.Row{"Term", st.Term},
+					table.Row{"Last, agreed, applied", fmt.Sprintf("%d, %d, %d", st.Last, st.Commit, st.Applied)},
+					table.Row{"Log", fmt.Sprintf("%d entries, %d bytes since the last snapshot", st.LogEntries, st.LogBytes)},
+					table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
+					table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
+				)
+			})
+		}),
+	})
+}
