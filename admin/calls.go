@@ -1,0 +1,169 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tandem/events"
+	"tandem/pbx"
+	"tandem/sip"
+)
+
+// maxTrace bounds the messages of one trace.
+const maxTrace = 2000
+
+// Trace is the signalling of one call.
+type Trace struct {
+	Call     *pbx.View    `json:"call,omitempty" doc:"The call, while it goes on."`
+	CDR      *events.CDR  `json:"cdr,omitempty" doc:"Its record, when it is over."`
+	CallID   string       `json:"call_id"`
+	Messages []sip.Traced `json:"messages" nullable:"false" doc:"Oldest first, secrets masked."`
+}
+
+// MessageList is a piece of the ring of recent SIP messages.
+type MessageList struct {
+	Items []sip.Traced `json:"items" nullable:"false"`
+}
+
+func (s *Server) callRoutes(api huma.API) {
+	route(api, http.MethodGet, "/calls", "list-calls", "List the calls of now, oldest first", s.listCalls)
+	route(api, http.MethodGet, "/calls/{id}", "get-call", "Show a call", s.getCall, fails(404))
+	route(api, http.MethodDelete, "/calls/{id}", "hang-up-call", "Hang up a call on both sides", s.hangUp, noContent, fails(404))
+	route(api, http.MethodGet, "/calls/{id}/trace", "trace-call", "Show the SIP messages of a call", s.traceCall, fails(404))
+	route(api, http.MethodGet, "/cdrs", "list-cdrs", "List finished calls, newest first", s.listCDRs)
+	route(api, http.MethodGet, "/messages", "list-messages", "Show recent SIP messages", s.listMessages)
+}
+
+func (s *Server) listCalls(_ context.Context, in *struct {
+	Page
+	Tenant string `query:"tenant" doc:"Of this tenant only."`
+	User   string `query:"user" doc:"To, from or answered by this user only."`
+},
+) (*answer[List[pbx.View]], error) {
+	list := slices.DeleteFunc(s.cfg.PBX.Calls(), func(v pbx.View) bool {
+		return in.Tenant != "" && v.Tenant != in.Tenant || in.User != "" && v.From != in.User && v.To != in.User && v.Answerer != in.User
+	})
+	return &answer[List[pbx.View]]{cut(list, in.Page)}, nil
+}
+
+type callID struct {
+	ID string `path:"id" doc:"The call's id, or its Call-ID."`
+}
+
+func (s *Server) getCall(_ context.Context, in *callID) (*answer[pbx.View], error) {
+	v, ok := s.cfg.PBX.Call(in.ID)
+	if !ok {
+		return nil, noCall(in.ID)
+	}
+	return &answer[pbx.View]{v}, nil
+}
+
+func noCall(id string) error {
+	return newProblem(http.StatusNotFound, fmt.Sprintf("there is no call %s now; `tandem calls list` shows those there are", id))
+}
+
+func (s *Server) hangUp(ctx context.Context, in *callID) (*struct{}, error) {
+	v, ok := s.cfg.PBX.Call(in.ID)
+	if !ok || !s.cfg.PBX.Hangup(in.ID, "ended by an operator") {
+		return nil, noCall(in.ID)
+	}
+	s.tell(ctx, events.Event{Kind: "call.hangup", Tenant: v.Tenant, Call: v.ID, Reason: "ended by an operator"})
+	return nil, nil
+}
+
+func (s *Server) listCDRs(_ context.Context, in *struct{ Page }) (*answer[List[events.CDR]], error) {
+	list := s.cfg.Events.CDRs(everything)
+	slices.Reverse(list)
+	return &answer[List[events.CDR]]{cut(list, in.Page)}, nil
+}
+
+func (s *Server) traceCall(_ context.Context, in *callID) (*answer[Trace], error) {
+	out := Trace{Messages: []sip.Traced{}}
+	if v, ok := s.cfg.PBX.Call(in.ID); ok {
+		out.Call, out.CallID = &v, v.CallID
+	} else if cdr, ok := s.cdr(in.ID); ok {
+		out.CDR = &cdr
+		if out.CallID = s.callIDOf(cdr); out.CallID == "" {
+			return nil, newProblem(http.StatusNotFound, fmt.Sprintf("call %s is over and its messages have left the trace; limits.trace_bytes makes it reach further back", in.ID))
+		}
+	} else {
+		out.CallID = in.ID
+	}
+	out.Messages = append(out.Messages, s.cfg.SIP.Trace(maxTrace, out.CallID)...)
+	out.Messages = slices.DeleteFunc(out.Messages, func(m sip.Traced) bool { return header(m.Text, "Call-ID", "i") != out.CallID })
+	if len(out.Messages) == 0 {
+		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("no recent message belongs to call %s; `tandem calls list` shows the calls of now", in.ID))
+	}
+	return &answer[Trace]{out}, nil
+}
+
+// cdr finds the record of a finished call.
+func (s *Server) cdr(id string) (events.CDR, bool) {
+	list := s.cfg.Events.CDRs(everything)
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].Call == id {
+			return list[i], true
+		}
+	}
+	return events.CDR{}, false
+}
+
+// callIDOf finds the Call-ID of a finished call. Its record does not hold it: it is that of the INVITE that came from the
+// caller's address when the call began.
+func (s *Server) callIDOf(cdr events.CDR) (id string) {
+	nearest := time.Second
+	for _, m := range s.cfg.SIP.Trace(0) {
+		if m.Out || m.Remote.String() != cdr.Peer || !strings.HasPrefix(m.Text, "INVITE ") {
+			continue
+		}
+		if d := m.At.Sub(cdr.Started).Abs(); d < nearest {
+			nearest, id = d, header(m.Text, "Call-ID", "i")
+		}
+	}
+	return id
+}
+
+// header is the value of a header field in the text of a message, by its long or its compact name.
+func header(text, long, short string) string {
+	head, _, _ := strings.Cut(text, "\r\n\r\n")
+	for line := range strings.SplitSeq(head, "\r\n") {
+		name, value, ok := strings.Cut(line, ":")
+		name = strings.TrimSpace(name)
+		if ok && (strings.EqualFold(name, long) || strings.EqualFold(name, short)) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func (s *Server) listMessages(_ context.Context, in *struct {
+	Limit int       `query:"limit" minimum:"1" maximum:"2000" default:"200" doc:"How many to give, the newest."`
+	After time.Time `query:"after" doc:"Later than this only."`
+	User  string    `query:"user" doc:"Whose From, To, Contact or request line holds this only."`
+},
+) (*answer[MessageList], error) {
+	list := slices.DeleteFunc(s.cfg.SIP.Trace(0), func(m sip.Traced) bool {
+		return !m.At.After(in.After) || in.User != "" && !concerns(m.Text, in.User)
+	})
+	if len(list) > in.Limit {
+		list = list[len(list)-in.Limit:]
+	}
+	return &answer[MessageList]{MessageList{append([]sip.Traced{}, list...)}}, nil
+}
+
+// concerns tells whether a message is from, to or about a user.
+func concerns(text, user string) bool {
+	first, _, _ := strings.Cut(text, "\r\n")
+	for _, place := range []string{first, header(text, "From", "f"), header(text, "To", "t"), header(text, "Contact", "m")} {
+		if strings.Contains(place, ":"+user+"@") {
+			return true
+		}
+	}
+	return false
+}

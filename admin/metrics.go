@@ -1,0 +1,339 @@
+package admin
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tandem/auth"
+	"tandem/cluster"
+	"tandem/dialplan"
+	"tandem/events"
+	"tandem/pbx"
+	"tandem/rtpengine"
+	"tandem/sip"
+	"tandem/sip/transport"
+)
+
+// metrics serves /metrics: what every part's Stats say, and Go's own figures.
+func (s *Server) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collector{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 8, Timeout: requestTimeout,
+	})
+}
+
+// collector reads every part's counters when it is asked. It describes nothing beforehand (an "unchecked" collector), so
+// that a metric stands in one place only, the line that emits it.
+type collector struct{ s *Server }
+
+// Describe says nothing.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect emits one sample of everything.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	m := meter{ch}
+	cfg := c.s.cfg
+	ready := 0
+	if cfg.Ready() == nil {
+		ready = 1
+	}
+	m.gauge("tandem_ready", "1 when the node serves.", ready)
+	m.gauge("tandem_build_info", "1, the labels tell which program this is.", 1, "version", cfg.Version, "node", cfg.Node)
+	m.sip(cfg.SIP.Stats())
+	m.transport(cfg.SIP.Transport().Stats())
+	m.location(cfg.Location.Stats())
+	if cfg.Digest != nil {
+		m.digest(cfg.Digest.Stats())
+	}
+	if cfg.Registrar != nil {
+		m.registrar(cfg.Registrar.Stats())
+	}
+	if cfg.Guard != nil {
+		m.guard(cfg.Guard.Stats())
+	}
+	m.pbx(cfg.PBX.Stats())
+	if cfg.Media != nil {
+		m.media(cfg.Media.Stats())
+	}
+	m.cluster(cfg.Cluster.Status())
+	m.dialplan(cfg.Dialplan.Stats())
+	m.auth(cfg.Auth.Stats())
+	m.events(cfg.Events.Stats())
+	if cfg.Certs != nil {
+		st := cfg.Certs.Stats()
+		m.counter("tandem_certs_handshakes_total", "Certificates handed out.", st.Handshakes)
+		m.counter("tandem_certs_reload_failures_total", "Reloads that failed; the former certificate stayed.", st.Failures)
+		m.gauge("tandem_certs_expiry_timestamp_seconds", "When the certificate ends.", float64(st.NotAfter.Unix()))
+	}
+	m.admin(c.s.Stats())
+}
+
+// meter turns numbers into metrics. Labels are name, value, name, value.
+type meter struct{ ch chan<- prometheus.Metric }
+
+func (m meter) counter(name, help string, v uint64, labels ...string) {
+	m.emit(prometheus.CounterValue, name, help, float64(v), labels)
+}
+
+func (m meter) gauge(name, help string, v any, labels ...string) {
+	var f float64
+	switch n := v.(type) {
+	case int:
+		f = float64(n)
+	case int64:
+		f = float64(n)
+	case uint64:
+		f = float64(n)
+	case float64:
+		f = n
+	}
+	m.emit(prometheus.GaugeValue, name, help, f, labels)
+}
+
+func (m meter) emit(kind prometheus.ValueType, name, help string, v float64, labels []string) {
+	var names, values []string
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	m.ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
+}
+
+func (m meter) sip(st sip.Stats) {
+	m.counter("tandem_sip_requests_total", "Well-formed requests received.", st.Requests)
+	m.counter("tandem_sip_responses_total", "Well-formed responses received.", st.Responses)
+	m.counter("tandem_sip_malformed_total", "Messages refused or dropped because they do not parse or validate.", st.Malformed)
+	m.counter("tandem_sip_retransmitted_total", "Requests absorbed as retransmissions.", st.Retransmitted)
+	m.counter("tandem_sip_stray_responses_total", "Responses that belong to no branch.", st.StrayResponses)
+	m.counter("tandem_sip_stray_acks_total", "ACKs that belong to nothing.", st.StrayACKs)
+	m.counter("tandem_sip_challenged_total", "Requests answered with 401 or 407.", st.Challenged)
+	m.counter("tandem_sip_auth_failures_total", "Requests with wrong credentials.", st.AuthFailed)
+	m.counter("tandem_sip_unknown_dialogs_total", "Requests inside a dialog that is not known, answered with 481.", st.Unknown481)
+	m.counter("tandem_sip_loops_total", "Requests that came round again, answered with 482.", st.LoopsDetected)
+	m.counter("tandem_sip_too_many_hops_total", "Requests out of Max-Forwards, answered with 483.", st.TooManyHops)
+	m.counter("tandem_sip_shed_total", "Requests refused because a table is full or the node drains.", st.Shed)
+	m.counter("tandem_sip_send_errors_total", "Messages that could not be sent.", st.SendErrors)
+	m.counter("tandem_sip_timer_c_total", "Branches that rang too long.", st.TimerC)
+	m.counter("tandem_sip_sessions_expired_total", "Calls ended because nobody refreshed the session.", st.SessionsExpired)
+	m.counter("tandem_sip_panics_total", "Panics caught; each ended one call.", st.Panics)
+	m.counter("tandem_sip_trace_dropped_total", "Messages that did not fit into the trace.", st.TraceDropped)
+	m.gauge("tandem_sip_transactions", "Server transactions.", st.Transactions)
+	m.gauge("tandem_sip_branches", "Client transactions.", st.Branches)
+	m.gauge("tandem_sip_dialogs", "Dialogs.", st.Dialogs)
+	m.gauge("tandem_sip_handlers", "Goroutines that think about a request.", st.Handlers)
+}
+
+func (m meter) transport(st transport.Stats) {
+	m.counter("tandem_transport_datagrams_total", "Datagrams received.", st.Datagrams)
+	m.counter("tandem_transport_stream_messages_total", "Messages received over streams and WebSockets.", st.StreamMessages)
+	m.counter("tandem_transport_received_total", "Messages handed to the SIP server.", st.Received)
+	m.counter("tandem_transport_sent_total", "Messages sent.", st.Sent)
+	m.counter("tandem_transport_send_errors_total", "Messages that could not be sent.", st.SendErrors)
+	m.counter("tandem_transport_keepalives_total", "Keep-alives received.", st.KeepAlives)
+	m.counter("tandem_transport_stun_total", "STUN binding requests answered.", st.STUN)
+	m.counter("tandem_transport_garbage_total", "Datagrams that are not SIP.", st.Garbage)
+	m.counter("tandem_transport_oversized_total", "Messages over the size limit.", st.Oversized)
+	m.counter("tandem_transport_shed_total", "Requests answered with 503 because a queue was nearly full.", st.Shed)
+	m.counter("tandem_transport_dropped_total", "Datagrams dropped because a queue was full.", st.Dropped)
+	m.counter("tandem_transport_back_pressure_total", "Stream messages that waited for room in a queue.", st.BackPressure)
+	m.counter("tandem_transport_busy_total", "Posts refused because a queue was full.", st.Busy)
+	m.counter("tandem_transport_read_errors_total", "Passing errors of UDP sockets.", st.ReadErrors)
+	m.counter("tandem_transport_accept_errors_total", "Errors of accepting connections.", st.AcceptErrors)
+	m.counter("tandem_transport_accepted_total", "Connections let in.", st.Accepted)
+	m.counter("tandem_transport_refused_connections_total", "Connections over a limit or from a banned source.", st.RefusedConns)
+	m.counter("tandem_transport_dialled_total", "Connections opened from here.", st.Dialled)
+	m.counter("tandem_transport_dial_failures_total", "Connections that could not be opened.", st.DialFailed)
+	m.counter("tandem_transport_handshake_failures_total", "TLS and WebSocket handshakes that failed.", st.HandshakeFailed)
+	m.counter("tandem_transport_timeouts_total", "Connections ended by a time-out.", st.TimedOut)
+	m.counter("tandem_transport_slow_readers_total", "Connections ended because their write queue ran full.", st.SlowReaders)
+	m.counter("tandem_transport_framing_errors_total", "Connections ended because the end of a message could not be found.", st.Framing)
+	m.gauge("tandem_transport_connections", "Stream connections.", st.Connections)
+	for i, n := range st.Queued {
+		m.gauge("tandem_transport_queued", "Messages waiting for a shard.", n, "shard", strconv.Itoa(i))
+	}
+}
+
+func (m meter) guard(st transport.GuardStats) {
+	m.counter("tandem_guard_limited_total", "Messages over the rate of their source.", st.Limited)
+	m.counter("tandem_guard_refused_total", "Messages and connections of banned sources.", st.Refused)
+	m.counter("tandem_guard_failures_total", "Failed authentications counted against their source.", st.Failures)
+	m.counter("tandem_guard_banned_total", "Bans begun.", st.Banned)
+	m.counter("tandem_guard_evicted_total", "Sources or bans forgotten to make room.", st.Evicted)
+	m.gauge("tandem_guard_bans", "Bans in force.", st.Bans)
+}
+
+func (m meter) digest(st sip.DigestStats) {
+	m.counter("tandem_digest_challenges_total", "Challenges written.", st.Challenges)
+	m.counter("tandem_digest_verified_total", "Credentials accepted.", st.Verified)
+	m.counter("tandem_digest_retransmitted_total", "Credentials accepted because they repeat the last request.", st.Retransmitted)
+	m.counter("tandem_digest_countless_total", "Credentials accepted without a nonce count.", st.Countless)
+	for reason, n := range map[string]uint64{
+		"password": st.WrongPassword, "user": st.UnknownUser, "stale": st.Stale, "replay": st.Replayed, "uri": st.WrongURI, "malformed": st.Malformed, "algorithm": st.Algorithm,
+	} {
+		m.counter("tandem_digest_refused_total", "Credentials refused, by reason.", n, "reason", reason)
+	}
+	m.counter("tandem_digest_evicted_total", "Nonces forgotten because the table is full.", st.Evicted)
+	m.gauge("tandem_digest_nonces", "Nonces remembered.", st.NoncesLive)
+}
+
+func (m meter) registrar(st sip.RegistrarStats) {
+	m.counter("tandem_registrar_requests_total", "REGISTERs carried out.", st.Requests)
+	m.counter("tandem_registrar_fetched_total", "REGISTERs that changed nothing.", st.Fetched)
+	m.counter("tandem_registrar_refreshed_total", "REGISTERs answered inside the lease, without the log.", st.Refreshed)
+	m.counter("tandem_registrar_committed_total", "REGISTERs answered after a commit.", st.Committed)
+	m.counter("tandem_registrar_absorbed_total", "Retransmissions of a REGISTER under way.", st.Absorbed)
+	m.counter("tandem_registrar_refused_total", "REGISTERs refused with 4xx or 500.", st.Refused)
+	m.counter("tandem_registrar_busy_total", "REGISTERs refused with 503 because too much is under way.", st.Busy)
+	m.counter("tandem_registrar_failures_total", "REGISTERs whose commit is not known.", st.Failed)
+	m.gauge("tandem_registrar_in_flight", "REGISTERs under way.", st.InFlight)
+}
+
+func (m meter) location(st sip.LocationStats) {
+	m.gauge("tandem_location_aors", "Users with at least one phone.", st.AORs)
+	m.gauge("tandem_location_bindings", "Phones registered.", st.Bindings)
+	m.counter("tandem_location_applied_total", "Commands applied.", st.Applied)
+	m.counter("tandem_location_added_total", "Bindings added.", st.Added)
+	m.counter("tandem_location_changed_total", "Bindings changed.", st.Changed)
+	m.counter("tandem_location_removed_total", "Bindings removed.", st.Removed)
+	m.counter("tandem_location_expired_total", "Bindings expired.", st.Expired)
+	m.counter("tandem_location_refused_total", "Commands that came too late or over a limit.", st.Refused)
+	m.counter("tandem_location_refreshed_total", "Bindings prolonged inside their lease.", st.Refreshed)
+}
+
+func (m meter) pbx(st pbx.Stats) {
+	m.counter("tandem_calls_started_total", "Calls begun.", st.Started)
+	m.counter("tandem_calls_answered_total", "Calls answered.", st.Answered)
+	m.counter("tandem_calls_failed_total", "Calls that were not answered.", st.Failed)
+	m.counter("tandem_calls_limited_total", "Calls refused by a limit.", st.Limited)
+	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
+	m.gauge("tandem_calls", "Calls of now.", st.Calls)
+}
+
+func (m meter) media(st rtpengine.Stats) {
+	m.gauge("tandem_media_sessions", "Media sessions and endpoints.", st.Sessions)
+	m.gauge("tandem_media_sessions_limit", "How many there may be.", st.MaxSessions)
+	m.gauge("tandem_media_playing", "Endpoints that play a sound.", st.Playing)
+	m.counter("tandem_media_silences_total", "Sides reported silent.", st.Silences)
+	m.counter("tandem_media_rejected_total", "Session descriptions refused.", st.Rejected)
+	m.counter("tandem_media_refused_total", "Sessions refused because there were too many.", st.Refused)
+	m.counter("tandem_media_packets_total", "RTP packets accepted.", st.Packets)
+	m.counter("tandem_media_bytes_total", "Bytes of RTP accepted.", st.Bytes)
+	m.counter("tandem_media_rtcp_total", "RTCP packets accepted.", st.RTCP)
+	m.counter("tandem_media_forwarded_total", "Datagrams sent.", st.Forwarded)
+	for i, n := range st.Drops {
+		m.counter("tandem_media_dropped_total", "Datagrams that went no further, by reason.", n, "reason", rtpengine.Drop(i).String())
+	}
+	for _, p := range st.Ports {
+		addr := p.Addr.String()
+		m.gauge("tandem_media_ports_used", "Port pairs in use.", p.Used, "address", addr)
+		m.gauge("tandem_media_ports_free", "Port pairs free, resting ones included.", p.Free, "address", addr)
+		m.counter("tandem_media_ports_skipped_total", "Port pairs found taken by another program.", p.Skipped, "address", addr)
+		m.counter("tandem_media_ports_exhausted_total", "Times no port pair was free.", p.Exhausted, "address", addr)
+	}
+	for i, sh := range st.Shards {
+		shard := strconv.Itoa(i)
+		m.gauge("tandem_media_shard_sockets", "Sockets of a relay goroutine.", sh.Sockets, "shard", shard)
+		m.gauge("tandem_media_shard_load", "Datagrams a second through a relay goroutine.", sh.Load, "shard", shard)
+		m.counter("tandem_media_shard_datagrams_total", "Datagrams read.", sh.Datagrams, "shard", shard)
+		m.counter("tandem_media_shard_wakeups_total", "Times a relay goroutine woke up.", sh.Wakeups, "shard", shard)
+		m.counter("tandem_media_shard_waits_total", "Times signalling found the mailbox full.", sh.Waits, "shard", shard)
+		m.counter("tandem_media_shard_skipped_ticks_total", "Packets players left out because they were late.", sh.SkippedTicks, "shard", shard)
+		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch.", sh.Faults, "shard", shard)
+	}
+}
+
+func (m meter) cluster(st cluster.Status) {
+	leader, ready := 0, 0
+	if st.Leader != "" && st.Leader == st.Node {
+		leader = 1
+	}
+	if st.Ready {
+		ready = 1
+	}
+	m.gauge("tandem_cluster_leader", "1 when this node leads.", leader)
+	m.gauge("tandem_cluster_ready", "1 when a leader is known and this node is up to date.", ready)
+	m.gauge("tandem_cluster_term", "Raft term.", st.Term)
+	m.gauge("tandem_cluster_last_index", "Newest entry of this node's log.", st.Last)
+	m.gauge("tandem_cluster_commit_index", "Newest entry known to be agreed.", st.Commit)
+	m.gauge("tandem_cluster_applied_index", "Newest entry applied.", st.Applied)
+	m.gauge("tandem_cluster_log_bytes", "Log since the last snapshot.", st.LogBytes)
+	m.gauge("tandem_cluster_log_entries", "Entries since the last snapshot.", st.LogEntries)
+	m.gauge("tandem_cluster_file_bytes", "Size of the log's file.", st.FileBytes)
+	m.gauge("tandem_cluster_snapshot_bytes", "Size of the newest snapshot.", st.Snapshot.Bytes)
+	m.gauge("tandem_cluster_queue_items", "Changes that wait for commit.", st.Queue.Items)
+	m.gauge("tandem_cluster_queue_bytes", "Bytes of changes that wait for commit.", st.Queue.Bytes)
+	m.gauge("tandem_cluster_queue_limit", "How many changes may wait.", st.Queue.Capacity)
+	m.gauge("tandem_cluster_in_flight", "Entries that Raft has not answered.", st.Queue.InFlight)
+	c := st.Counters
+	m.counter("tandem_cluster_proposed_total", "Changes accepted into the queue.", c.Proposed)
+	m.counter("tandem_cluster_refused_total", "Changes not accepted.", c.Refused)
+	m.counter("tandem_cluster_committed_total", "Changes agreed on.", c.Committed)
+	m.counter("tandem_cluster_failures_total", "Changes accepted and not known to be agreed on.", c.Failed)
+	m.counter("tandem_cluster_entries_total", "Log entries the changes travelled in.", c.Entries)
+	m.counter("tandem_cluster_merged_total", "Changes that shared an entry.", c.Merged)
+	m.counter("tandem_cluster_entry_bytes_total", "Bytes of log entries.", c.EntryBytes)
+	m.counter("tandem_cluster_applied_total", "Changes applied here.", c.Applied)
+	m.counter("tandem_cluster_skipped_total", "Optional changes that this version does not know.", c.Skipped)
+	m.counter("tandem_cluster_snapshots_total", "Snapshots written.", c.Snapshots)
+	m.counter("tandem_cluster_snapshot_errors_total", "Snapshots that failed.", c.SnapshotErrors)
+}
+
+func (m meter) dialplan(st dialplan.Stats) {
+	m.counter("tandem_dialplan_applied_total", "Dialplans put in force.", st.Applied)
+	m.counter("tandem_dialplan_refused_total", "Dialplans refused for mistakes.", st.Refused)
+	m.counter("tandem_dialplan_conflicts_total", "Dialplans refused because another version was in force.", st.Conflicts)
+	m.counter("tandem_dialplan_unchanged_total", "Dialplans that were in force already.", st.Unchanged)
+	m.gauge("tandem_dialplan_version", "Version in force.", st.Version)
+	m.gauge("tandem_dialplan_versions", "Versions kept.", st.Versions)
+	m.gauge("tandem_dialplan_tenants", "Tenants of the dialplan in force.", st.Tenants)
+	m.gauge("tandem_dialplan_nodes", "Nodes of the dialplan in force.", st.Nodes)
+	m.gauge("tandem_dialplan_warnings", "Warnings of the dialplan in force.", st.Warnings)
+}
+
+func (m meter) auth(st auth.Stats) {
+	m.gauge("tandem_auth_accounts", "Accounts.", st.Accounts)
+	m.gauge("tandem_auth_tenants", "Tenants with accounts.", st.Tenants)
+	m.gauge("tandem_auth_tokens", "API tokens.", st.Tokens)
+	m.counter("tandem_auth_lookups_total", "Look-ups of digest secrets.", st.Lookups)
+	m.counter("tandem_auth_unknown_total", "Look-ups of unknown or disabled names.", st.Unknown)
+	m.counter("tandem_auth_applied_total", "Commands applied.", st.Applied)
+	m.counter("tandem_auth_refused_total", "Accounts and commands refused.", st.Refused)
+	m.counter("tandem_auth_token_checks_total", "API tokens checked.", st.TokenChecks)
+	m.counter("tandem_auth_token_refusals_total", "API tokens refused.", st.TokenRefusals)
+	m.counter("tandem_auth_snapshots_total", "Snapshots taken.", st.Snapshots)
+	m.counter("tandem_auth_restores_total", "Snapshots restored.", st.Restores)
+}
+
+func (m meter) events(st events.Stats) {
+	m.counter("tandem_events_published_total", "Events.", st.Published)
+	m.counter("tandem_events_overwritten_total", "Events that have left the ring.", st.Overwritten)
+	m.counter("tandem_events_missed_total", "Events lost by slow readers.", st.Missed)
+	m.counter("tandem_cdrs_total", "Call records made.", st.CDRs)
+	m.counter("tandem_cdrs_evicted_total", "Calls closed as unfinished because too many were open.", st.Evicted)
+	m.counter("tandem_cdrs_expired_total", "Calls closed as unfinished because of their age.", st.Expired)
+	m.counter("tandem_cdrs_unmatched_total", "Events of calls that are not open.", st.Unmatched)
+	m.counter("tandem_cdrs_dropped_total", "Call records never written.", st.Dropped)
+	m.counter("tandem_cdrs_written_total", "Call records written.", st.Written)
+	m.counter("tandem_cdrs_write_errors_total", "Failed writes of call records.", st.WriteErrors)
+	m.counter("tandem_cdrs_rotations_total", "Files of call records begun.", st.Rotations)
+	m.gauge("tandem_cdrs_open_calls", "Calls without a record yet.", st.OpenCalls)
+	m.gauge("tandem_cdrs_pending", "Call records that wait for the disk.", st.Pending)
+	m.gauge("tandem_cdrs_file_bytes", "Size of the file of call records.", st.FileBytes)
+	m.gauge("tandem_events_subscribers", "Readers of the event stream.", st.Subscribers)
+}
+
+func (m meter) admin(st Stats) {
+	for i := 2; i < len(st.Requests); i++ {
+		m.counter("tandem_admin_requests_total", "API requests answered, by kind of status.", st.Requests[i], "status", strconv.Itoa(i)+"xx")
+	}
+	m.counter("tandem_admin_refused_total", "API requests without a good token or from foreign web pages.", st.Refused)
+	m.counter("tandem_admin_turned_away_total", "API connections closed because too many were open.", st.Turned)
+	m.counter("tandem_admin_panics_total", "API requests that panicked.", st.Panics)
+	m.gauge("tandem_admin_connections", "API connections.", st.Conns)
+	m.gauge("tandem_admin_streams", "Event streams.", st.Streams)
+}

@@ -1,0 +1,128 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tandem/cluster"
+)
+
+// Status is the state of a node at a glance.
+type Status struct {
+	Node          string         `json:"node"`
+	Version       string         `json:"version"`
+	Started       time.Time      `json:"started"`
+	Uptime        time.Duration  `json:"uptime_ns"`
+	Ready         bool           `json:"ready"`
+	Reason        string         `json:"reason,omitempty" doc:"Why the node is not ready."`
+	Calls         int            `json:"calls"`
+	Registrations int            `json:"registrations"`
+	Accounts      int            `json:"accounts"`
+	Bans          int            `json:"bans"`
+	Dialplan      uint64         `json:"dialplan_version" doc:"0: there is none yet."`
+	Listeners     []Listener     `json:"listeners" nullable:"false"`
+	Certificate   *Certificate   `json:"certificate,omitempty"`
+	Cluster       cluster.Status `json:"cluster"`
+}
+
+// Listener is one SIP listener.
+type Listener struct {
+	Transport string `json:"transport"`
+	Address   string `json:"address"`
+}
+
+// Certificate is the one the node shows now.
+type Certificate struct {
+	SelfSigned bool      `json:"self_signed"`
+	NotAfter   time.Time `json:"not_after"`
+}
+
+// Build says which program this is.
+type Build struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+// Member is one node of the cluster.
+type Member struct {
+	Name    string `json:"name"`
+	State   string `json:"state" doc:"starting, follower, candidate, leader or stopped."`
+	Leader  bool   `json:"leader"`
+	Ready   bool   `json:"ready"`
+	Version string `json:"version"`
+	Calls   int    `json:"calls"`
+}
+
+// Tenant is what the dialplan in force says about a tenant.
+type Tenant struct {
+	Name     string   `json:"name"`
+	Domains  []string `json:"domains" nullable:"false" doc:"SIP domains."`
+	TimeZone string   `json:"time_zone"`
+	Users    int      `json:"users" doc:"Users that the plan names."`
+	Nodes    int      `json:"nodes"`
+	Tests    int      `json:"tests"`
+}
+
+func (s *Server) nodeRoutes(api huma.API) {
+	route(api, http.MethodGet, "/tenants", "list-tenants", "List the tenants of the dialplan in force", s.listTenants)
+	route(api, http.MethodGet, "/status", "get-status", "Show the state of the node", s.getStatus)
+	route(api, http.MethodGet, "/version", "get-version", "Show the version of the program", s.getVersion)
+	route(api, http.MethodGet, "/cluster", "get-cluster", "Show the node's part in the cluster", s.getCluster)
+	route(api, http.MethodGet, "/nodes", "list-nodes", "List the nodes of the cluster", s.listNodes)
+}
+
+func (s *Server) getStatus(context.Context, *struct{}) (*answer[Status], error) {
+	_, v := s.cfg.Dialplan.Current()
+	st := Status{
+		Node: s.cfg.Node, Version: s.cfg.Version, Started: s.started, Uptime: time.Since(s.started), Ready: true,
+		Calls: s.cfg.PBX.Stats().Calls, Registrations: s.cfg.Location.Stats().Bindings, Accounts: s.cfg.Auth.Stats().Accounts,
+		Dialplan: v.Number, Listeners: []Listener{}, Cluster: s.cfg.Cluster.Status(),
+	}
+	if err := s.cfg.Ready(); err != nil {
+		st.Ready, st.Reason = false, err.Error()
+	}
+	if s.cfg.Guard != nil {
+		st.Bans = s.cfg.Guard.Stats().Bans
+	}
+	for _, l := range s.cfg.SIP.Transport().Listeners() {
+		st.Listeners = append(st.Listeners, Listener{l.Net.String(), l.Addr.String()})
+	}
+	if s.cfg.Certs != nil {
+		c := s.cfg.Certs.Stats()
+		st.Certificate = &Certificate{c.SelfSigned, c.NotAfter}
+	}
+	return &answer[Status]{st}, nil
+}
+
+func (s *Server) getVersion(context.Context, *struct{}) (*answer[Build], error) {
+	return &answer[Build]{Build{Version: s.cfg.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}}, nil
+}
+
+func (s *Server) getCluster(context.Context, *struct{}) (*answer[cluster.Status], error) {
+	return &answer[cluster.Status]{s.cfg.Cluster.Status()}, nil
+}
+
+// listNodes knows this node only: a cluster is one node in this version.
+func (s *Server) listNodes(context.Context, *struct{}) (*answer[List[Member]], error) {
+	st := s.cfg.Cluster.Status()
+	m := Member{Name: s.cfg.Node, State: st.State, Leader: st.Leader == st.Node && st.Leader != "", Ready: s.cfg.Ready() == nil, Version: s.cfg.Version, Calls: s.cfg.PBX.Stats().Calls}
+	return &answer[List[Member]]{List[Member]{Items: []Member{m}, Total: 1}}, nil
+}
+
+func (s *Server) listTenants(context.Context, *struct{}) (*answer[List[Tenant]], error) {
+	plan, _ := s.cfg.Dialplan.Current()
+	out := List[Tenant]{Items: []Tenant{}}
+	for _, t := range plan.Tenants() {
+		out.Items = append(out.Items, Tenant{
+			Name: t.Name, Domains: append([]string{}, t.Domains...), TimeZone: t.TimeZone, Users: len(t.Users), Nodes: t.Nodes, Tests: t.Tests,
+		})
+	}
+	out.Total = len(out.Items)
+	return &answer[List[Tenant]]{out}, nil
+}
