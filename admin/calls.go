@@ -89,16 +89,14 @@ func (s *Server) traceCall(_ context.Context, in *callID) (*answer[Trace], error
 		out.Call, out.CallID = &v, v.CallID
 	} else if cdr, ok := s.cdr(in.ID); ok {
 		out.CDR = &cdr
-		if out.CallID = s.callIDOf(cdr); out.CallID == "" {
-			return nil, newProblem(http.StatusNotFound, fmt.Sprintf("call %s is over and its messages have left the trace; limits.trace_bytes makes it reach further back", in.ID))
-		}
+		out.CallID = cdr.CallID
 	} else {
 		out.CallID = in.ID
 	}
 	out.Messages = append(out.Messages, s.cfg.SIP.Trace(maxTrace, out.CallID)...)
 	out.Messages = slices.DeleteFunc(out.Messages, func(m sip.Traced) bool { return header(m.Text, "Call-ID", "i") != out.CallID })
 	if len(out.Messages) == 0 {
-		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("no recent message belongs to call %s; `tandem calls list` shows the calls of now", in.ID))
+		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("no recent message belongs to call %s: it is unknown, or its messages have left the trace (limits.trace_bytes makes it reach further back); `tandem calls list` shows the calls of now", in.ID))
 	}
 	return &answer[Trace]{out}, nil
 }
@@ -112,21 +110,6 @@ func (s *Server) cdr(id string) (events.CDR, bool) {
 		}
 	}
 	return events.CDR{}, false
-}
-
-// callIDOf finds the Call-ID of a finished call. Its record does not hold it: it is that of the INVITE that came from the
-// caller's address when the call began.
-func (s *Server) callIDOf(cdr events.CDR) (id string) {
-	nearest := time.Second
-	for _, m := range s.cfg.SIP.Trace(0) {
-		if m.Out || m.Remote.String() != cdr.Peer || !strings.HasPrefix(m.Text, "INVITE ") {
-			continue
-		}
-		if d := m.At.Sub(cdr.Started).Abs(); d < nearest {
-			nearest, id = d, header(m.Text, "Call-ID", "i")
-		}
-	}
-	return id
 }
 
 // header is the value of a header field in the text of a message, by its long or its compact name.

@@ -17,6 +17,7 @@ const (
 // CDR is the record of one call. It is complete: events are not needed to understand it.
 type CDR struct {
 	Call     string    `json:"call"`
+	CallID   string    `json:"call_id,omitempty"` // Call-ID of the caller's INVITE (RFC 3261 §20.8)
 	Tenant   string    `json:"tenant,omitempty"`
 	From     string    `json:"from,omitempty"`
 	To       string    `json:"to,omitempty"`       // as dialled
@@ -84,7 +85,7 @@ func (l *Log) open(e *Event) {
 	}
 	l.fold.free = nil
 	*c = openCall{cdr: CDR{
-		Call: e.Call, Tenant: e.Tenant, From: e.From, To: e.To, Peer: e.Peer, Node: e.Node, Started: e.Time,
+		Call: e.Call, CallID: e.CallID, Tenant: e.Tenant, From: e.From, To: e.To, Peer: e.Peer, Node: e.Node, Started: e.Time,
 	}}
 	l.fold.calls[e.Call] = c
 	l.fold.push(c)

@@ -38,7 +38,8 @@ type Event struct {
 	Kind   Kind      `json:"kind"`
 	Node   string    `json:"node,omitempty"` // set by Publish when empty
 	Tenant string    `json:"tenant,omitempty"`
-	Call   string    `json:"call,omitempty"` // the call's id, the key of the CDR
+	Call   string    `json:"call,omitempty"`    // the call's id, the key of the CDR
+	CallID string    `json:"call_id,omitempty"` // of the caller's INVITE; call.started only
 	AOR    string    `json:"aor,omitempty"`
 	From   string    `json:"from,omitempty"`
 	To     string    `json:"to,omitempty"`

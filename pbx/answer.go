@@ -13,7 +13,7 @@ import (
 // A leg is a call that Tandem answers: one dialog of ours and one endpoint of the media engine (sip.LegEvents).
 type leg struct {
 	call  *Call
-	sip   *sip.Leg
+	sip   *sip.Leg // set with Call.leg; guarded by Call.mu
 	media *rtpengine.Endpoint
 }
 
@@ -38,8 +38,8 @@ func (c *Call) answer(step dialplan.Step) (status int, done bool) {
 		c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
 		return 500, false
 	}
-	in := c.in
-	if l.sip, err = in.Answer(sip.Answer{SDP: sdp, Events: l}); err != nil {
+	answered, err := c.in.Answer(sip.Answer{SDP: sdp, Events: l})
+	if err != nil {
 		media.Close()
 		status = 503
 		if errors.Is(err, sip.ErrGone) {
@@ -49,11 +49,15 @@ func (c *Call) answer(step dialplan.Step) (status int, done bool) {
 		return status, true
 	}
 	c.mu.Lock()
-	c.leg = l
+	l.sip, c.leg = answered, l
+	over, why := c.over, c.refusal
 	c.mu.Unlock()
+	if over { // ended meanwhile; a leg that knows it already stays over
+		answered.Hangup(why)
+	}
 	c.isAnswered(step.Node)
-	if step.Timeout > 0 { // a leg that is over by then stays over
-		time.AfterFunc(step.Timeout, func() { l.sip.Hangup("time of " + step.Node + " is over") })
+	if step.Timeout > 0 {
+		time.AfterFunc(step.Timeout, func() { answered.Hangup("time of " + step.Node + " is over") })
 	}
 	return 200, true
 }
@@ -103,7 +107,7 @@ func (l *leg) Reoffer(sdp string) (string, error) {
 func (l *leg) Answered(sdp string) {
 	if err := l.media.Accept([]byte(sdp), l.call.peer.Addr().Unmap()); err != nil {
 		l.call.pbx.cfg.Log.Warn("an answer cannot be used; the call is ended", "call", l.call.id, "error", err)
-		l.sip.Hangup("session description refused")
+		l.call.hangup("session description refused")
 	}
 }
 

@@ -91,7 +91,7 @@ func (c *Call) view() View {
 
 // run tries the steps of the route in order.
 func (c *Call) run() {
-	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, From: c.from, To: c.to, Peer: c.peer.String()})
+	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
 	route := c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
 	status := 404
 	for _, step := range route.Steps {

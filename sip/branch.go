@@ -3,6 +3,7 @@ package sip
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -563,10 +564,15 @@ func (sh *shard) ownRequest(method string, to party, from, callID string, cseq u
 	}
 	b.number()
 	out := make([]byte, 0, 512)
-	out = append(append(append(append(out, method...), ' '), to.contact...), " SIP/2.0\r\n"...)
+	uri, routes := to.contact, to.routes
+	if len(routes) > 0 && !isLoose(routes[0]) { // RFC 3261 §12.2.1.1: the next hop is a strict router
+		a, _ := message.ParseAddress(routes[0])
+		uri, routes = a.URI, append(slices.Clone(routes[1:]), "<"+to.contact+">")
+	}
+	out = append(append(append(append(out, method...), ' '), uri...), " SIP/2.0\r\n"...)
 	b.loop = uint32(maphash.Comparable(sh.srv.seed, b.id))
 	out = sh.appendVia(out, b.flow, b.id, b.loop)
-	for _, r := range to.routes {
+	for _, r := range routes {
 		out = message.AppendHeader(out, "Route", r)
 	}
 	out = append(out, "Max-Forwards: 70\r\n"...)

@@ -66,6 +66,10 @@ func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
 		sh.refuse(m, p, 483, "Max-Forwards is used up")
 		return
 	}
+	if m.Has(message.ProxyRequire) {
+		sh.unsupported(m, p, m.List(message.ProxyRequire))
+		return
+	}
 	if d, fromCaller := sh.findDialog(m); d != nil {
 		d.request(m, p, key, fromCaller)
 		return
@@ -463,9 +467,9 @@ func (d *Dialog) stays() {
 	}
 }
 
-// ended forgets the call.
+// ended forgets the call. One that was never answered ends with its INVITE, whatever became of a BYE.
 func (d *Dialog) ended(reason string, byCaller bool) {
-	if d.state == dialogEnded {
+	if d.state == dialogEnded || d.state == dialogEarly {
 		return
 	}
 	d.state = dialogEnded

@@ -123,7 +123,8 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri messag
 		sh.challenge(m, p, tenant, true, d)
 		return "", "", -1, false
 	}
-	if canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded()); !exists || canonical != d.User {
+	canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded())
+	if home, ours := srv.cfg.Directory.TenantOf(from.Host); !exists || canonical != d.User || !ours || home != tenant {
 		sh.refuse(m, p, 403, "From names another user than the credentials")
 		return "", "", -1, false
 	}
@@ -230,8 +231,8 @@ func (sh *shard) addressedToUs(m *message.Message, p transport.Packet) {
 			r.Status = 405
 		}
 	}
-	if m.Has(message.Require) {
-		sh.unsupported(m, p, m.List(message.Require))
+	if unknown := unknownOptions(m); unknown != nil {
+		sh.unsupported(m, p, unknown)
 		return
 	}
 	sh.reply(m, p.Flow, r)

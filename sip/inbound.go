@@ -40,12 +40,33 @@ func (in *Inbound) Now() time.Time { return time.Now() }
 // Respond sends a response of the node's own: a provisional one, or a final one, which ends the transaction. A response
 // behind a final one is dropped. warning may be empty.
 func (in *Inbound) Respond(status int, reason string, extra []byte) {
-	_ = in.sh.do(func() {
+	in.tell(func() {
 		if in.tx.fork != nil && status >= 200 {
 			in.tx.fork.abandon()
 		}
 		in.tx.respond(&message.Response{Status: status, Reason: reason, Extra: extra})
 	})
+}
+
+// An answer asks a full shard again after busyPause, busyTries times.
+const (
+	busyPause = 10 * time.Millisecond
+	busyTries = 1000
+)
+
+// tell runs fn on the shard. A final answer must not get lost because the shard has too much to do: nothing else would end
+// the transaction.
+func (in *Inbound) tell(fn func()) {
+	for range busyTries {
+		if in.sh.do(fn) != transport.ErrBusy {
+			return
+		}
+		select {
+		case <-in.sh.srv.stopped:
+			return
+		case <-time.After(busyPause):
+		}
+	}
 }
 
 // Refuse is Respond with a final status and a Warning that says why.
@@ -113,5 +134,5 @@ func (in *Inbound) Relay(r Relay) Result {
 // RefuseBest passes the best response of the last relay on to the caller (RFC 3261 §16.7 step 6), or status when there
 // was none.
 func (in *Inbound) RefuseBest(status int) {
-	_ = in.sh.do(func() { in.tx.refuseBest(status) })
+	in.tell(func() { in.tx.refuseBest(status) })
 }

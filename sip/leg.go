@@ -39,6 +39,8 @@ type Leg struct {
 	every  time.Duration
 	until  time.Time
 	ours   bool // the 2xx carried an offer of ours
+	doomed bool // to be hung up as soon as the 2xx is acknowledged
+	why    string
 	over   bool
 
 	session time.Time
@@ -182,6 +184,10 @@ func (l *Leg) ack(m *message.Message, p transport.Packet, _ bool) {
 		return
 	}
 	l.ok = nil
+	if l.doomed {
+		l.hangup(l.why)
+		return
+	}
 	if l.ours && hasSDP(m) {
 		l.events.Answered(m.Body())
 	}
@@ -270,6 +276,10 @@ func (l *Leg) Hangup(reason string) { _ = l.sh.post(func() { l.hangup(reason) })
 
 func (l *Leg) hangup(reason string) {
 	if l.over {
+		return
+	}
+	if l.ok != nil && l.sh.now().Before(l.until) { // RFC 3261 §15: no BYE before the ACK
+		l.doomed, l.why = true, reason
 		return
 	}
 	l.cseq++

@@ -58,6 +58,20 @@ func (s *Server) isOurRoute(uri string) bool {
 	return lr && s.net.IsLocal(u.Host, u.Port)
 }
 
+// isLoose tells whether a Route value names a loose router. What cannot be read is taken for one.
+func isLoose(route string) bool {
+	a, err := message.ParseAddress(route)
+	if err != nil {
+		return true
+	}
+	u, err := message.ParseURI(a.URI)
+	if err != nil {
+		return true
+	}
+	_, lr := u.Param("lr")
+	return lr
+}
+
 func (s *Server) isLocalURI(uri string) bool {
 	u, err := message.ParseURI(uri)
 	return err == nil && (u.Scheme == "sip" || u.Scheme == "sips") && s.net.IsLocal(u.Host, u.Port)

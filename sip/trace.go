@@ -110,7 +110,7 @@ func (s *Server) Trace(limit int, callIDs ...string) []Traced {
 		}
 		sh.trace.scan(func(rec []byte) {
 			text := string(rec[traceHeader:])
-			if len(callIDs) > 0 && !slices.ContainsFunc(callIDs, func(id string) bool { return strings.Contains(text, id) }) {
+			if len(callIDs) > 0 && !slices.ContainsFunc(callIDs, func(id string) bool { return strings.Contains(text, id+"\r\n") }) {
 				return
 			}
 			f := transport.Flow{Net: transport.Net(rec[13]), Listener: binary.LittleEndian.Uint16(rec[14:]), Conn: binary.LittleEndian.Uint64(rec[16:])}

@@ -25,19 +25,16 @@ type transaction struct {
 	timer timer
 	state txState
 
-	invite  bool
-	m       *message.Message // the request; nil once a final response went out
-	toTag   string           // tag of responses that are ours
-	last    []byte           // last response as sent
-	every   time.Duration    // timer G
-	until   time.Time        // timers H, J, L
-	fork    *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
-	in      *Inbound         // the handler's end, nil for requests inside a dialog
-	routed  routed
-	creds   int    // index of the credentials that were for us, -1 without
-	leg     *Leg   // INVITE answered here
-	dialog  dialog // request inside a dialog
-	callTag string // From tag of the request
+	invite bool
+	m      *message.Message // the request; nil once a final response went out
+	toTag  string           // tag of responses that are ours
+	last   []byte           // last response as sent
+	every  time.Duration    // timer G
+	until  time.Time        // timers H, J, L
+	fork   *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
+	in     *Inbound         // the handler's end, nil for requests inside a dialog
+	routed routed
+	creds  int // index of the credentials that were for us, -1 without
 }
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.

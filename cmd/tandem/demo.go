@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -129,8 +128,8 @@ func (f *demoFlags) config(notes io.Writer) (configs.Config, error) {
 	case f.output != "table" && f.output != "json":
 		return cfg, usageError{fmt.Errorf("--output %s is neither table nor json", f.output)}
 	}
-	if cfg.Media.Ports, err = parsePorts(f.mediaPorts); err != nil {
-		return cfg, usageError{fmt.Errorf("--media-ports %s: %w", f.mediaPorts, err)}
+	if cfg.Media.Ports, err = configs.ParsePorts(f.mediaPorts); err != nil {
+		return cfg, usageError{fmt.Errorf("--media-ports: %w", err)}
 	}
 	if f.dir == "" {
 		if f.dir, err = os.MkdirTemp("", "tandem-demo-"); err != nil {
@@ -153,21 +152,6 @@ func (f *demoFlags) config(notes io.Writer) (configs.Config, error) {
 	cfg.Dialplan.Files = nil
 	cfg.Certs.Hosts = []string{"localhost", ip.String()}
 	return cfg, nil
-}
-
-func parsePorts(s string) (configs.PortRange, error) {
-	first, last, ok := strings.Cut(s, "-")
-	lo, err1 := strconv.ParseUint(first, 10, 16)
-	hi, err2 := strconv.ParseUint(last, 10, 16)
-	if !ok || err1 != nil || err2 != nil || lo < 1024 || hi < lo+3 {
-		return configs.PortRange{}, errors.New("want first-last from 1024 to 65535 with at least two pairs, like 20000-29999")
-	}
-	r := configs.PortRange{Min: uint16(lo), Max: uint16(hi)}
-	r.Min += r.Min % 2
-	if r.Max%2 == 0 {
-		r.Max--
-	}
-	return r, nil
 }
 
 // ports looks for free ports and says when one moved.

@@ -1,0 +1,206 @@
+package pbx
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/events"
+	"tandem/internal/fakephone"
+	"tandem/rtpengine"
+)
+
+const featurePlan = officePlan + `
+echo "test" { extension = "*43" }
+music "hold" { extension = "*98" }
+music "busy" {
+  extension = "*99"
+  play      = "tone:busy"
+  timeout   = "1s"
+}
+`
+
+// live runs a test in an office with a media engine on the machine's loopback. Real sockets have no fake time, so what a test
+// waits for are messages and events.
+func live(t *testing.T, fn func(t *testing.T, o *office)) {
+	t.Helper()
+	e, err := rtpengine.New(rtpengine.Config{
+		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run of the media engine: %v", err)
+		}
+	})
+	o := openOffice(t, func(c *Config) { c.Media = e })
+	o.change(featurePlan)
+	fn(t, o)
+}
+
+// awaitKind waits for an event of a call.
+func (o *office) awaitKind(kind events.Kind) {
+	o.t.Helper()
+	more := o.events.Subscribe(o.t.Context(), 64)
+	for len(o.events.Recent(1, func(e events.Event) bool { return e.Kind == kind })) == 0 {
+		if _, ok := <-more; !ok {
+			o.t.Fatalf("no event %s", kind)
+		}
+	}
+}
+
+// awaitRecord waits for the end of a call.
+func (o *office) awaitRecord() events.CDR {
+	o.t.Helper()
+	ended := o.events.Subscribe(o.t.Context(), 64)
+	for {
+		if list := o.events.CDRs(1); len(list) > 0 {
+			return list[0]
+		}
+		if _, ok := <-ended; !ok {
+			o.t.Fatal("no call has ended")
+		}
+	}
+}
+
+func TestEchoAndMusicAreAnsweredByTheNode(t *testing.T) {
+	for _, number := range []string{"*43", "*98"} {
+		t.Run(number, func(t *testing.T) {
+			live(t, func(t *testing.T, o *office) {
+				alice := o.phone("alice", rings)
+				call := alice.Call(number, description("alice"))
+				ok := call.MustAnswer()
+				if !strings.Contains(ok.Body(), "m=audio 36") || !strings.Contains(ok.Body(), "c=IN IP4 127.0.0.1") {
+					t.Errorf("description: %s", ok.Body())
+				}
+				o.awaitKind(events.CallAnswered)
+				v, _ := o.pbx.Call(call.CallID)
+				expect(t, "bridged", v.Bridged, true)
+				expect(t, "state", v.State, Answered)
+				expect(t, "re-INVITE", call.Reinvite(description("alice")).Status(), 200)
+				expect(t, "BYE", call.Bye().Status(), 200)
+				expect(t, "result", o.awaitRecord().Reason, "BYE")
+				expect(t, "calls", o.pbx.Stats().Calls, 0)
+			})
+		})
+	}
+}
+
+func TestToneEndsWithItsTime(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		begin := time.Now()
+		call := alice.Call("*99", description("alice"))
+		call.MustAnswer()
+		expect(t, "ended", call.WaitEnded(time.Minute), true)
+		expect(t, "after", time.Since(begin).Round(time.Second), time.Second)
+	})
+}
+
+func TestOperatorEndsALegOfTheNode(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		call := alice.Call("*43", description("alice"))
+		call.MustAnswer()
+		o.pbx.Hangup(call.CallID, "maintenance")
+		expect(t, "ended", call.WaitEnded(time.Minute), true)
+		expect(t, "reason in the record", o.awaitRecord().Reason, "maintenance")
+	})
+}
+
+func TestOfferTheNodeCannotTakeIsRefusedWithAReason(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		offer := strings.Replace(description("alice"), "RTP/AVP", "UDP/TLS/RTP/SAVPF", 1)
+		for _, number := range []string{"*43", "bob"} {
+			if number == "bob" {
+				o.phone("bob", atOnce)
+			}
+			m := alice.Call(number, offer).Final()
+			expect(t, number, m.Status(), 488)
+			expect(t, number+" has a Warning", m.Has("Warning"), true)
+		}
+		expect(t, "calls", o.pbx.Stats().Calls, 0)
+	})
+}
+
+func TestUnusableAnswerToAnOfferOfTheNodeEndsTheCall(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		call := alice.Call("*43", "")
+		call.SetACK("this is no description\r\n", false)
+		call.MustAnswer()
+		expect(t, "ended", call.WaitEnded(time.Minute), true)
+		expect(t, "reason", alice.Requests("BYE")[0].Header("Reason"), `SIP;cause=200;text="session description refused"`)
+	})
+}
+
+func TestMediaOfRelayedCallsIsAnchored(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		bob := o.phone("bob", atOnce)
+		call := alice.Call("bob", description("alice"))
+		ok := call.MustAnswer()
+		for who, body := range map[string]string{"bob": bob.Requests("INVITE")[0].Body(), "alice": ok.Body()} {
+			if !strings.Contains(body, "m=audio 36") || strings.Contains(body, "198.51.100.99") {
+				t.Errorf("%s is told %s", who, body)
+			}
+		}
+		call.Bye()
+		if o.awaitRecord().Media == nil {
+			t.Error("the record says nothing about the media")
+		}
+		late := alice.Call("bob", "")
+		late.SetACK(description("alice"), false)
+		late.MustAnswer()
+		ack := bob.Await("ACK", func(m *fakephone.Message) bool { return m.Method() == "ACK" && m.CallID() == late.CallID })
+		if !strings.Contains(ack.Body(), "m=audio 36") {
+			t.Errorf("bob's ACK says %s", ack.Body())
+		}
+		late.Bye()
+	})
+}
+
+func TestCallOfAPhoneThatVanishedIsEnded(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		bob := o.phone("bob", atOnce)
+		call := alice.Call("bob", description("alice"))
+		call.MustAnswer()
+		o.awaitKind(events.CallAnswered)
+		o.pbx.find(call.CallID).media.silence(rtpengine.B, 61*time.Second)
+		expect(t, "ended on the caller's side", call.WaitEnded(time.Minute), true)
+		expect(t, "ended on the callee's side", bob.Calls()[0].WaitEnded(time.Minute), true)
+		expect(t, "reason", o.awaitRecord().Reason, "no media from the callee for 1m1s")
+		expect(t, "silent", o.pbx.Stats().Silent, 1)
+	})
+}
+
+func TestRefusedHoldKeepsTheMediaOfBefore(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		bob := o.phone("bob", atOnce)
+		call := alice.Call("bob", description("alice"))
+		call.MustAnswer()
+		bob.OnRequest(func(m *fakephone.Message) bool {
+			if m.Method() == "INVITE" {
+				bob.Reply(m, 488)
+			}
+			return m.Method() == "INVITE"
+		})
+		expect(t, "re-INVITE that bob refuses", call.Reinvite(description("alice")).Status(), 488)
+		broken := strings.Replace(description("alice"), "RTP/AVP", "UDP/TLS/RTP/SAVPF", 1)
+		expect(t, "re-INVITE that the engine refuses", call.Reinvite(broken).Status(), 488)
+		bob.OnRequest(nil)
+		expect(t, "re-INVITE", call.Reinvite(description("alice")).Status(), 200)
+		expect(t, "BYE", call.Bye().Status(), 200)
+	})
+}
