@@ -160,7 +160,7 @@ func (d planDirectory) User(tenant, name string) (string, bool) {
 type planSecrets struct{ plan *dialplan.Plan }
 
 func (s planSecrets) HA1(tenant, name string, sha bool) (ha1 [64]byte, n int, user string, ok bool) {
-	user, ok = planDirectory{s.plan}.User(tenant, name)
+	user, ok = planDirectory(s).User(tenant, name)
 	text := name + ":" + tenant + ":secret"
 	if sha {
 		sum := sha256.Sum256([]byte(text))
