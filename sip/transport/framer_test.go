@@ -94,7 +94,7 @@ func FuzzDatagram(f *testing.F) {
 			t.Fatalf("%d bytes answered with %d: an amplifier", len(b), len(reply))
 		}
 		_ = in.answer(string(b), flow, 503)
-		in.deliver(func(Flow, []byte) {})
+		in.deliver(func(Flow, []byte) {}, false)
 		batch := make([]item, 8)
 		for _, s := range tr.shards {
 			s.in.take(batch)

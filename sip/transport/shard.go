@@ -10,7 +10,7 @@ import (
 const round = 128
 
 // A Shard is a queue, the packets it is about to send, and one round at a time: whoever holds the turn runs it. That is the
-// shard's own goroutine, or a caller of Do that found nobody at it, which saves waking the goroutine up. All messages
+// shard's own goroutine, or a UDP reader or caller of Do that found nobody at it, which saves waking the goroutine up. All messages
 // of one Call-ID come to the same shard, so what a handler keeps for a call needs no lock. "On the shard" means inside a round.
 type Shard struct {
 	t       *Transport

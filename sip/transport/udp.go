@@ -142,7 +142,7 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 	for {
 		first, count = true, 0
 		err := r.read(yield)
-		in.deliver(refuse)
+		in.deliver(refuse, s.batches() && count < restFull)
 		if err == nil {
 			t.count.datagrams.Add(uint64(count))
 			if d := pace.rest(count, now); d > 0 && s.batches() {
