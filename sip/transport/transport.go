@@ -154,7 +154,7 @@ func (t *Transport) bind(n Net, addr string) error {
 	}
 	l := &listener{net: n}
 	if n == UDP {
-		if l.udp, err = t.listenUDP(addr, min(len(t.shards), runtime.GOMAXPROCS(0))); err != nil {
+		if l.udp, err = t.listenUDP(addr, max(1, min(len(t.shards), runtime.GOMAXPROCS(0)/2))); err != nil {
 			return err
 		}
 		l.addr = l.udp.sockets[0].local()

@@ -21,6 +21,7 @@ type datagramSocket interface {
 	newWriter() datagramWriter
 	local() netip.AddrPort
 	batches() bool // one read takes all that has come
+	nap(d time.Duration)
 	drops() uint64 // datagrams the kernel dropped because the socket's buffer was full
 	interrupt()    // makes a blocked read return, now and from then on; writing goes on
 	close() error  // ends everything
@@ -143,10 +144,13 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 		first, count = true, 0
 		err := r.read(yield)
 		in.deliver(refuse, s.batches() && count < restFull)
+		if err == nil && t.stopping() { // what still comes must not keep the reader from ending
+			return nil
+		}
 		if err == nil {
 			t.count.datagrams.Add(uint64(count))
 			if d := pace.rest(count, now); d > 0 && s.batches() {
-				time.Sleep(d)
+				s.nap(d)
 			}
 			continue
 		}

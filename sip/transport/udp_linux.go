@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -19,6 +21,7 @@ const (
 	socketBuffer = 4 << 20 // bytes, each way: 20,000 calls/s for 100 ms
 	readBatch    = 32      // datagrams a recvmmsg; a buffer of 64 KiB each, of which only what arrives is touched
 	writeBatch   = 64
+	writeWait    = 20 * time.Millisecond
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -27,13 +30,19 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// batchSocket is a datagramSocket on recvmmsg and sendmmsg.
+// batchSocket is a datagramSocket on recvmmsg and sendmmsg. Its descriptor is kept out of the runtime's poller: there every
+// datagram wakes a thread up, also while the reader rests so that datagrams may gather.
 type batchSocket struct {
-	conn *net.UDPConn
-	raw  syscall.RawConn
+	fd   int
+	bell int // eventfd that ends a blocked read
 	addr netip.AddrPort
 	wild bool // bound to all addresses
+
+	mu     sync.Mutex // guards closed against drops
+	closed bool
 }
+
+var errInterrupted = errors.New("the socket was told to stop reading")
 
 // bindUDP binds n sockets to one address. The first is bound without SO_REUSEPORT and given it afterwards: it fails when
 // anybody else has the port, another Tandem included, and the others can still join it.
@@ -65,16 +74,38 @@ func bindOne(addr string, join bool) (*batchSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := pc.(*net.UDPConn)
-	raw, err := conn.SyscallConn()
-	if err == nil && optErr == nil {
-		if err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err == nil && optErr == nil {
-			local, _ := addrPortOf(conn.LocalAddr())
-			return &batchSocket{conn: conn, raw: raw, addr: local, wild: local.Addr().IsUnspecified()}, nil
-		}
+	defer pc.Close()
+	if optErr != nil {
+		return nil, optErr
 	}
-	_ = conn.Close()
-	return nil, errors.Join(err, optErr)
+	return takeSocket(pc.(*net.UDPConn))
+}
+
+// takeSocket takes the descriptor of a bound socket away from the runtime's poller.
+func takeSocket(conn *net.UDPConn) (*batchSocket, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &batchSocket{fd: -1}
+	s.addr, _ = addrPortOf(conn.LocalAddr())
+	s.wild = s.addr.Addr().IsUnspecified()
+	var opErr error
+	err = raw.Control(func(fd uintptr) {
+		if s.fd, opErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); opErr == nil {
+			opErr = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
+	})
+	if err = errors.Join(err, opErr); err == nil {
+		s.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	}
+	if err != nil {
+		if s.fd >= 0 {
+			_ = unix.Close(s.fd)
+		}
+		return nil, err
+	}
+	return s, nil
 }
 
 // udpNetwork is the network of one family: a wildcard IPv6 socket must not take the IPv4 packets of the listener beside it.
@@ -112,17 +143,59 @@ func udpOptions(fd int, v6, join bool) error {
 
 func (s *batchSocket) local() netip.AddrPort { return s.addr }
 func (s *batchSocket) batches() bool         { return true }
-func (s *batchSocket) interrupt()            { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
-func (s *batchSocket) close() error          { return s.conn.Close() }
+
+// nap rests without the runtime's timers, which would wake a second thread up.
+func (s *batchSocket) nap(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&t, nil)
+}
+
+func (s *batchSocket) interrupt() { _, _ = unix.Write(s.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// close is called when nobody reads or writes any more.
+func (s *batchSocket) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	s.closed = true
+	return errors.Join(unix.Close(s.fd), unix.Close(s.bell))
+}
+
+// await waits until the socket can be read or written, or the bell rings.
+func (s *batchSocket) await(event int16, limit time.Duration) error {
+	runtime.Gosched() // what this goroutine has made ready runs before its processor waits with it
+	fds := [2]unix.PollFd{{Fd: int32(s.fd), Events: event}, {Fd: int32(s.bell), Events: unix.POLLIN}}
+	n := 2
+	if event == unix.POLLOUT {
+		n = 1
+	}
+	for {
+		_, err := unix.Poll(fds[:n], int(limit/time.Millisecond))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case fds[1].Revents != 0:
+			return errInterrupted
+		default:
+			return nil
+		}
+	}
+}
 
 // drops reads SK_MEMINFO_DROPS of SO_MEMINFO (linux/sock_diag.h).
 func (s *batchSocket) drops() uint64 {
 	const skMeminfoDrops, skMeminfoVars = 8, 9
 	var info [skMeminfoVars]uint32
 	size := uint32(unsafe.Sizeof(info))
-	_ = s.raw.Control(func(fd uintptr) {
-		_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0
+	}
+	_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	return uint64(info[skMeminfoDrops])
 }
 
@@ -134,7 +207,6 @@ type batchReader struct {
 	names [readBatch]unix.RawSockaddrInet6 // also holds a RawSockaddrInet4
 	oobs  [readBatch][oobSize]byte         // IP_PKTINFO, on wildcard sockets
 	bufs  []byte
-	call  func(fd uintptr) bool // made once: a closure a read would be garbage
 	n     int
 	err   error
 }
@@ -153,11 +225,11 @@ func (s *batchSocket) newReader() datagramReader {
 		r.hdrs[i].hdr.Iov = &r.iovs[i]
 		r.hdrs[i].hdr.SetIovlen(1)
 	}
-	r.call = r.receive
 	return r
 }
 
-func (r *batchReader) receive(fd uintptr) bool {
+// receive takes what has come; false when that is nothing.
+func (r *batchReader) receive() bool {
 	for i := range r.hdrs {
 		r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 		if r.s.wild {
@@ -166,7 +238,7 @@ func (r *batchReader) receive(fd uintptr) bool {
 		}
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs[0])), readBatch, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.s.fd), uintptr(unsafe.Pointer(&r.hdrs[0])), readBatch, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			r.n, r.err = int(n), nil
@@ -182,8 +254,10 @@ func (r *batchReader) receive(fd uintptr) bool {
 }
 
 func (r *batchReader) read(yield yieldDatagram) error {
-	if err := r.s.raw.Read(r.call); err != nil {
-		return err
+	for !r.receive() {
+		if err := r.s.await(unix.POLLIN, -time.Millisecond); err != nil {
+			return err
+		}
 	}
 	for i := range r.n {
 		start := i * readBuffer
@@ -203,7 +277,6 @@ type batchWriter struct {
 	hdrs   [writeBatch]mmsghdr
 	iovs   [writeBatch]unix.Iovec
 	names  [writeBatch]unix.RawSockaddrInet6
-	call   func(fd uintptr) bool
 	at, to int // hdrs still to send
 	failed int
 
@@ -218,7 +291,6 @@ func (s *batchSocket) newWriter() datagramWriter {
 		w.hdrs[i].hdr.Iov = &w.iovs[i]
 		w.hdrs[i].hdr.SetIovlen(1)
 	}
-	w.call = w.transmit
 	return w
 }
 
@@ -258,9 +330,7 @@ func (w *batchWriter) write(slab []byte, msgs []datagram) (failed int) {
 			n++
 		}
 		w.at, w.to = 0, n
-		if err := w.s.raw.Write(w.call); err != nil {
-			w.failed += w.to - w.at
-		}
+		w.transmit()
 		msgs = msgs[n:]
 	}
 	for i := range w.iovs {
@@ -270,22 +340,26 @@ func (w *batchWriter) write(slab []byte, msgs []datagram) (failed int) {
 }
 
 // transmit sends hdrs[at:to]. One that the kernel refuses (no route, refused by a firewall) is counted and left out; the
-// others must not suffer from it.
-func (w *batchWriter) transmit(fd uintptr) bool {
+// others must not suffer from it. So is all of it when the socket's buffer stays full for writeWait.
+func (w *batchWriter) transmit() {
+	waited := false
 	for w.at < w.to {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.hdrs[w.at])), uintptr(w.to-w.at), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.s.fd), uintptr(unsafe.Pointer(&w.hdrs[w.at])), uintptr(w.to-w.at), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			w.at += int(n)
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if waited || w.s.await(unix.POLLOUT, writeWait) != nil {
+				w.failed += w.to - w.at
+				return
+			}
+			waited = true
 		default:
 			w.failed++
 			w.at++
 		}
 	}
-	return true
 }
 
 // pktInfo reads the address a datagram was sent to from its control message; the zero Addr when there is none.

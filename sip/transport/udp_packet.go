@@ -37,6 +37,7 @@ func (s *packetSocket) newReader() datagramReader { return &packetReader{s, make
 func (s *packetSocket) newWriter() datagramWriter { return packetWriter{s} }
 func (s *packetSocket) local() netip.AddrPort     { return s.addr }
 func (s *packetSocket) batches() bool             { return false }
+func (s *packetSocket) nap(time.Duration)         {}
 func (s *packetSocket) drops() uint64             { return 0 }
 func (s *packetSocket) interrupt()                { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
 func (s *packetSocket) close() error              { return s.conn.Close() }
