@@ -18,7 +18,9 @@
 //
 // A shard takes up to 128 messages, gives them to its Handler, runs what was posted, wakes the Handler when its instant has
 // come and then sends what all that produced: one sendmmsg a socket instead of a system call a message. An idle shard sleeps in
-// a select; a reader wakes it once for a batch.
+// a select. A UDP reader that finds it idle and has time runs the round itself, and so does a caller of Do: waking a goroutine,
+// often on another processor, costs more than a message does. Readers with full batches only wake the shard, so that in an
+// overload the queue and its policy decide what is dropped, not the kernel.
 //
 // # Flows
 //
