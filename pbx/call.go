@@ -68,10 +68,11 @@ type View struct {
 
 func newEpoch(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 36) }
 
+// newCall copies what it keeps of the request: records of calls outlive it, and a substring would keep all of it in memory.
 func newCall(p *PBX, in *sip.Inbound, dialled string) *Call {
 	return &Call{
-		pbx: p, in: in, id: p.epoch + "-" + strconv.FormatUint(p.last.Add(1), 36), callID: in.Msg.CallID(), tenant: in.Tenant,
-		from: in.User, to: dialled, peer: in.Flow.Remote, began: in.At, state: Routing,
+		pbx: p, in: in, id: p.epoch + "-" + strconv.FormatUint(p.last.Add(1), 36), callID: strings.Clone(in.Msg.CallID()), tenant: in.Tenant,
+		from: in.User, to: strings.Clone(dialled), peer: in.Flow.Remote, began: in.At, state: Routing,
 	}
 }
 

@@ -203,7 +203,7 @@ func (s *stage) ring(in *Inbound, r Relay) {
 			in.Refuse(404, "no such user")
 			return
 		}
-		r.Groups = s.srv.Targets(in.Tenant, user, in.Now())
+		r.Groups = s.srv.Targets(in.Tenant, user, in.At)
 	}
 	result := in.Relay(r)
 	s.mu.Lock()

@@ -42,7 +42,7 @@ func (s *stage) targetsOf(plan string, in *Inbound) (groups [][]Target) {
 	for g := range strings.SplitSeq(plan, "|") {
 		var group []Target
 		for _, user := range strings.Fields(g) {
-			for _, own := range s.srv.Targets("example", user, in.Now()) {
+			for _, own := range s.srv.Targets("example", user, in.At) {
 				group = append(group, own...)
 			}
 		}

@@ -142,7 +142,7 @@ func (sh *shard) challenge(m *message.Message, p transport.Packet, tenant string
 		if srv.cfg.Guard != nil {
 			srv.cfg.Guard.Failed(p.Flow.Remote.Addr())
 		}
-		srv.publish(events.Event{Time: sh.now(), Kind: "auth.failed", Tenant: tenant, From: m.Get(message.From), Peer: p.Flow.Remote.String(), Reason: d.Fault})
+		srv.publish(events.Event{Time: sh.now(), Kind: "auth.failed", Tenant: tenant, From: excerpt(m.Get(message.From)), Peer: p.Flow.Remote.String(), Reason: d.Fault})
 	}
 	status := 401
 	if proxy {
@@ -161,6 +161,9 @@ func (sh *shard) challenge(m *message.Message, p transport.Packet, tenant string
 		Extra: srv.cfg.Digest.AppendChallenge(extra, tenant, proxy, d.Stale, knowsOnlyMD5(m.Get(message.UserAgent)), sh.now()),
 	})
 }
+
+// excerpt is a short copy of text from a message. Events outlive the message; a substring would keep all of it in memory.
+func excerpt(s string) string { return strings.Clone(s[:min(len(s), 128)]) }
 
 // register authenticates a REGISTER and gives it to the registrar. It holds no transaction: a retransmission gets the same
 // answer from the binding.

@@ -31,14 +31,10 @@ func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user
 // Done is closed once nobody waits for an answer any more: the caller has cancelled or a final response went out.
 func (in *Inbound) Done() <-chan struct{} { return in.gone }
 
-func (in *Inbound) cancelled() { in.once.Do(func() { close(in.gone) }) }
-func (in *Inbound) finished()  { in.once.Do(func() { close(in.gone) }) }
-
-// Now is the clock of the request's shard.
-func (in *Inbound) Now() time.Time { return time.Now() }
+func (in *Inbound) finished() { in.once.Do(func() { close(in.gone) }) }
 
 // Respond sends a response of the node's own: a provisional one, or a final one, which ends the transaction. A response
-// behind a final one is dropped. warning may be empty.
+// behind a final one is dropped. extra are whole header lines with CRLF.
 func (in *Inbound) Respond(status int, reason string, extra []byte) {
 	in.tell(func() {
 		if in.tx.fork != nil && status >= 200 {

@@ -12,8 +12,8 @@ import (
 	"tandem/sip/transport"
 )
 
-// A shard is the protocol machine for the calls whose Call-ID falls to it. Everything in it belongs to one goroutine, the
-// transport's shard goroutine; other goroutines reach it with io.Post.
+// A shard is the protocol machine for the calls whose Call-ID falls to it. Everything in it is touched inside a round of
+// the transport's shard only, and there is one round at a time; other goroutines reach it with post and do.
 type shard struct {
 	srv    *Server
 	io     *transport.Shard
@@ -267,12 +267,9 @@ func (sh *shard) malformed(m *message.Message, p transport.Packet, err error) {
 	if !ok || !m.Answerable() {
 		return
 	}
-	if m.ToTag() == "" && strings.Contains(m.CallID(), "\r") {
-		return
-	}
 	sh.reply(m, p.Flow, &message.Response{
 		Status: pe.Status, ToTag: sh.statelessTag(m),
-		Extra: message.AppendHeader(nil, "Warning", "399 "+srv.warnAgent()+" "+message.Quote(pe.Text)),
+		Extra: srv.warning(nil, 399, pe.Text),
 	})
 }
 
@@ -301,7 +298,7 @@ func (sh *shard) response(m *message.Message, p transport.Packet) {
 	sh.count.strayResponses.Add(1)
 }
 
-// branchOf writes the branch parameter of branch number id with the loop detection hash (RFC 3261 §16.6 step 8).
+// appendBranch writes the branch parameter of branch number id with the loop detection hash (RFC 3261 §16.6 step 8).
 func appendBranch(dst []byte, id uint64, loop uint32) []byte {
 	dst = append(dst, message.BranchMagic...)
 	dst = strconv.AppendUint(dst, id, 36)

@@ -100,7 +100,7 @@ func (tx *transaction) cancel(m *message.Message) {
 		return
 	}
 	if tx.in != nil {
-		tx.in.cancelled()
+		tx.in.finished()
 	}
 	if tx.fork != nil {
 		tx.fork.cancel("")

@@ -146,6 +146,7 @@ func (s *batchSocket) batches() bool         { return true }
 
 // nap rests without the runtime's timers, which would wake a second thread up.
 func (s *batchSocket) nap(d time.Duration) {
+	runtime.Gosched() // as in await: handlers just begun must not sit behind a processor that sleeps
 	t := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&t, nil)
 }
