@@ -17,36 +17,58 @@ type leg struct {
 	media *rtpengine.Endpoint
 }
 
-// answer takes the call for an echo or music step.
-func (c *Call) answer(step dialplan.Step) (status int, done bool) {
+// answer prepares an echo or music step, away from the shard; what it returns takes the call there.
+func (c *Call) answer(step dialplan.Step) (then func()) {
+	defer c.recovered()
 	if c.pbx.cfg.Media == nil {
-		return 480, false
+		return c.goOn(480)
 	}
 	l := &leg{call: c}
 	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence})
 	if err != nil {
-		return 503, false
+		return c.goOn(503)
 	}
 	l.media = media
 	sdp, err := l.describe()
 	if err != nil {
 		media.Close()
-		return c.refuseMedia(err)
+		return func() { c.refuseMedia(err) }
 	}
 	if err := l.perform(step); err != nil {
 		media.Close()
 		c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
-		return 500, false
+		return c.goOn(500)
 	}
+	return func() {
+		defer c.recovered()
+		l.take(step, sdp)
+	}
+}
+
+// goOn tries the next step because one came to status.
+func (c *Call) goOn(status int) func() {
+	return func() {
+		defer c.recovered()
+		if c.in.Gone() {
+			status = 487
+			c.steps = nil
+		}
+		c.next(status)
+	}
+}
+
+// take answers the call with the description sdp.
+func (l *leg) take(step dialplan.Step, sdp string) {
+	c := l.call
 	answered, err := c.in.Answer(sip.Answer{SDP: sdp, Events: l})
 	if err != nil {
-		media.Close()
-		status = 503
+		l.media.Close()
+		status := 503
 		if errors.Is(err, sip.ErrGone) {
 			status = 487
 		}
 		c.end(status, err.Error())
-		return status, true
+		return
 	}
 	c.mu.Lock()
 	l.sip, c.leg = answered, l
@@ -59,7 +81,6 @@ func (c *Call) answer(step dialplan.Step) (status int, done bool) {
 	if step.Timeout > 0 {
 		time.AfterFunc(step.Timeout, func() { answered.Hangup("time of " + step.Node + " is over") })
 	}
-	return 200, true
 }
 
 // describe is the session description of the 200 OK: the answer to the INVITE's offer, or an offer (RFC 3264 §5).
@@ -82,14 +103,13 @@ func (l *leg) perform(step dialplan.Step) error {
 }
 
 // refuseMedia refuses a call whose offer cannot be answered.
-func (c *Call) refuseMedia(err error) (status int, done bool) {
+func (c *Call) refuseMedia(err error) {
 	status, why := 488, err.Error()
 	if me, ok := mediaError(err).(sip.MediaError); ok {
 		status, why = me.SIPStatus()
 	}
 	c.in.Refuse(status, why)
 	c.end(status, why)
-	return status, true
 }
 
 // Reoffer answers a re-INVITE (sip.LegEvents).

@@ -25,11 +25,12 @@ const (
 	Ended    State = "ended"
 )
 
-// A Call is one call from its INVITE to its end. Its goroutine runs the steps of the route; the fields under mu are also
-// written by the signalling shard and read by whoever asks.
+// A Call is one call from its INVITE to its end. It runs the steps of its route on its signalling shard; the fields under mu are
+// read by whoever asks.
 type Call struct {
 	pbx    *PBX
-	in     *sip.Inbound // nil once answered or refused
+	in     *sip.Inbound
+	steps  []dialplan.Step // still to be tried
 	id     string
 	callID string
 	tenant string
@@ -90,15 +91,32 @@ func (c *Call) view() View {
 	}
 }
 
-// run tries the steps of the route in order.
+// run finds the route and tries its first step.
 func (c *Call) run() {
 	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
-	route := c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
-	status := 404
-	for _, step := range route.Steps {
+	c.steps = c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory).Steps
+	c.next(404)
+}
+
+// next tries the steps that are left, in order, until one is under way or has ended the call. status is what the last one came to.
+func (c *Call) next(status int) {
+	for len(c.steps) > 0 {
+		step := c.steps[0]
+		c.steps = c.steps[1:]
 		c.enter(step)
-		var done bool
-		if status, done = c.try(step); done {
+		switch step.Kind {
+		case dialplan.StepRing:
+			if c.ring(step) {
+				return
+			}
+			status = 480
+		case dialplan.StepEcho, dialplan.StepMusic:
+			c.in.Go(func() func() { return c.answer(step) })
+			return
+		default:
+			status = cmp.Or(step.Status, 404)
+			c.in.Refuse(status, cmp.Or(step.Reason, "refused by the dialplan"))
+			c.end(status, step.Reason)
 			return
 		}
 	}
@@ -113,31 +131,11 @@ func (c *Call) enter(step dialplan.Step) {
 	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
 }
 
-// try runs one step. done: the call is answered, refused or abandoned; else status is what the step came to.
-func (c *Call) try(step dialplan.Step) (status int, done bool) {
-	select {
-	case <-c.in.Done():
-		c.end(487, "")
-		return 487, true
-	default:
-	}
-	switch step.Kind {
-	case dialplan.StepRing:
-		return c.ring(step)
-	case dialplan.StepEcho, dialplan.StepMusic:
-		return c.answer(step)
-	}
-	status = cmp.Or(step.Status, 404)
-	c.in.Refuse(status, cmp.Or(step.Reason, "refused by the dialplan"))
-	c.end(status, step.Reason)
-	return status, true
-}
-
-// ring rings the phones of a step's users.
-func (c *Call) ring(step dialplan.Step) (status int, done bool) {
+// ring rings the phones of a step's users. It tells whether there are any.
+func (c *Call) ring(step dialplan.Step) bool {
 	groups := c.targets(step)
 	if len(groups) == 0 {
-		return 480, false
+		return false
 	}
 	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout}
 	if step.Strategy != dialplan.All {
@@ -149,17 +147,29 @@ func (c *Call) ring(step dialplan.Step) (status int, done bool) {
 		r.Media = c.media
 		c.mu.Unlock()
 	}
-	result := c.in.Relay(r)
+	c.in.Start(r, c.rung)
+	return true
+}
+
+// rung is told how a ring step ended.
+func (c *Call) rung(r sip.Result) {
+	defer c.recovered()
 	switch {
-	case result.Answered:
-		return result.Status, true
-	case result.Cancelled:
+	case r.Answered:
+	case r.Cancelled:
 		c.end(487, c.whyEnded())
-		return 487, true
-	case result.TimedOut:
-		return 408, false
+	case c.isOver():
+	case r.TimedOut:
+		c.next(408)
+	default:
+		c.next(cmp.Or(r.Status, 480))
 	}
-	return cmp.Or(result.Status, 480), false
+}
+
+func (c *Call) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
 }
 
 func (c *Call) whyEnded() string {
@@ -239,7 +249,7 @@ func (c *Call) isAnswered(by string) {
 		c.mu.Unlock()
 		return
 	}
-	c.state, c.answerer, c.answered, c.in = Answered, by, now, nil
+	c.state, c.answerer, c.answered, c.in, c.steps = Answered, by, now, nil, nil
 	c.mu.Unlock()
 	c.pbx.answered.Add(1)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
@@ -290,8 +300,10 @@ func (c *Call) hangup(reason string) {
 	case l != nil:
 		l.sip.Hangup(reason)
 	case in != nil:
-		in.Refuse(480, reason)
-		c.end(480, reason)
+		in.Post(func() {
+			in.Refuse(480, reason)
+			c.end(480, reason)
+		})
 	}
 }
 

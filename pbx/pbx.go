@@ -140,9 +140,11 @@ func (p *PBX) ServeRequest(in *sip.Inbound) {
 		in.Refuse(480, "the user has no phone registered")
 		return
 	}
-	if r := in.Relay(sip.Relay{Groups: groups}); !r.Answered {
-		in.RefuseBest(cmp.Or(r.Status, 480))
-	}
+	in.Start(sip.Relay{Groups: groups}, func(r sip.Result) {
+		if !r.Answered {
+			in.RefuseBest(cmp.Or(r.Status, 480))
+		}
+	})
 }
 
 // add takes a call into the table, or says how it is refused.

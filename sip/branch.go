@@ -16,8 +16,7 @@ type branchState uint8
 const (
 	branchCalling    branchState = iota // request sent, nothing heard
 	branchProceeding                    // provisional response heard
-	branchCompleted                     // final response other than 2xx; absorbs its retransmissions
-	branchAccepted                      // 2xx to INVITE; passes its retransmissions on (RFC 6026 §7.2)
+	branchAccepted                      // 2xx to INVITE that nobody wanted: each one is acknowledged and ended
 	branchEnded
 )
 
@@ -50,10 +49,6 @@ type branch struct {
 
 // mtuLimit is the largest request sent over UDP when the target can be had over TCP (RFC 3261 §18.1.1).
 const mtuLimit = 1300
-
-func newBranch(f *fork, t Target) *branch {
-	return &branch{sh: f.sh, fork: f, method: f.tx.m.Method, target: t}
-}
 
 // start sends the request to the branch's target.
 func (b *branch) start() {
@@ -273,7 +268,7 @@ func (b *branch) expire(now time.Time) {
 	switch {
 	case b.viaTCP && b.state == branchCalling:
 		b.fallBack()
-	case b.state == branchCompleted || b.state == branchAccepted || b.state == branchEnded:
+	case b.state == branchAccepted || b.state == branchEnded:
 		b.end()
 	case !now.Before(b.until):
 		b.timedOut()
@@ -371,14 +366,34 @@ func (b *branch) end() {
 	b.out, b.sdpIn, b.sdpOut = nil, "", ""
 }
 
+// leave puts remains in the branch's place, for the retransmissions of its final response.
+func (b *branch) leave(r *remains) {
+	sh := b.sh
+	switch {
+	case b.method == "INVITE": // timers D and M
+		r.loop = b.loop
+		sh.settled.put(b.id, r, sh.now())
+	case !b.flow.Net.Reliable(): // timer K
+		sh.heard.put(b.id, nil, sh.now())
+	}
+	b.end()
+}
+
+// responseAgain handles a response to an INVITE that has had its final one: the ACK got lost, or the 2xx goes up again
+// (RFC 3261 §17.1.1.2, RFC 6026 §7.2).
+func (sh *shard) responseAgain(r *remains, m *message.Message, p transport.Packet) {
+	switch {
+	case m.Method != "INVITE" || m.Status < 200:
+	case m.Status < 300:
+		sh.successAgain(r, m, p)
+	case r.last != nil:
+		_ = sh.send(p.Flow, r.last)
+	}
+}
+
 // response is RFC 3261 §16.7 and the client machines of §17.1 and RFC 6026 §7.2.
 func (b *branch) response(m *message.Message, p transport.Packet) {
 	switch b.state {
-	case branchCompleted:
-		if b.method == "INVITE" && m.Status >= 300 && b.out != nil {
-			_ = b.sh.send(b.flow, b.out) // the ACK got lost
-		}
-		return
 	case branchEnded:
 		return
 	case branchAccepted:
@@ -421,20 +436,22 @@ func (b *branch) provisional(m *message.Message, p transport.Packet) {
 func (b *branch) success(m *message.Message, p transport.Packet) {
 	b.unwatch()
 	f := b.fork
-	if b.method == "INVITE" {
-		b.state = branchAccepted
-		b.sh.arm(&b.timer, b, timerB) // timer M
-	} else {
-		b.complete(timerT4)
-	}
-	if f == nil {
+	if f == nil || b.method != "INVITE" {
+		b.leave(nil)
+		if f != nil {
+			f.live--
+			f.success(b, m, p)
+		}
 		return
 	}
+	b.state = branchAccepted
 	f.live--
-	f.success(b, m, p)
-	if b.method == "INVITE" {
-		b.out = nil
+	if f.success(b, m, p) {
+		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut)})
+		return
 	}
+	b.out = nil
+	b.sh.arm(&b.timer, b, timerB) // timer M
 }
 
 // failure takes a final response of 300 and above: acknowledges it and judges it.
@@ -443,24 +460,13 @@ func (b *branch) failure(m *message.Message) {
 	if b.method == "INVITE" {
 		ack := b.acknowledge(m.Get(message.To))
 		_ = b.sh.send(b.flow, ack)
-		b.out = ack
-		b.complete(timerB) // timer D
+		b.leave(&remains{last: ack})
 	} else {
-		b.out = nil
-		b.complete(timerT4) // timer K
+		b.leave(nil)
 	}
 	if b.fork != nil {
 		b.fork.failed(b, m)
 	}
-}
-
-func (b *branch) complete(linger time.Duration) {
-	b.state = branchCompleted
-	if b.flow.Net.Reliable() {
-		b.end()
-		return
-	}
-	b.sh.arm(&b.timer, b, linger)
 }
 
 // acknowledge builds the ACK to a final response other than 2xx (RFC 3261 §17.1.1.3).

@@ -205,13 +205,14 @@ func (s *stage) ring(in *Inbound, r Relay) {
 		}
 		r.Groups = s.srv.Targets(in.Tenant, user, in.At)
 	}
-	result := in.Relay(r)
-	s.mu.Lock()
-	s.results = append(s.results, result)
-	s.mu.Unlock()
-	if !result.Answered && !result.Cancelled {
-		in.RefuseBest(result.Status)
-	}
+	in.Start(r, func(result Result) {
+		s.mu.Lock()
+		s.results = append(s.results, result)
+		s.mu.Unlock()
+		if !result.Answered && !result.Cancelled {
+			in.RefuseBest(result.Status)
+		}
+	})
 }
 
 // ServeRequest relays to the phones of a user.

@@ -309,9 +309,11 @@ func (tortureHandler) ServeInvite(in *sip.Inbound) { tortureHandler{}.ServeReque
 
 func (tortureHandler) ServeRequest(in *sip.Inbound) {
 	flow := transport.Flow{Net: transport.UDP, Remote: netip.AddrPortFrom(tortureCallee, 5060)}
-	if r := in.Relay(sip.Relay{Groups: [][]sip.Target{{{Flow: flow, Known: true}}}}); !r.Answered {
-		in.RefuseBest(480)
-	}
+	in.Start(sip.Relay{Groups: [][]sip.Target{{{Flow: flow, Known: true}}}}, func(r sip.Result) {
+		if !r.Answered {
+			in.RefuseBest(480)
+		}
+	})
 }
 
 // tortureDirectory knows one account that is everybody, in every domain.

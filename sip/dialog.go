@@ -86,7 +86,7 @@ func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
 		return
 	}
 	tx.routed = r
-	f := &fork{sh: sh, tx: tx, relay: &Relay{}, fromCaller: true, breadth: defaultBreadth, dialog: new(Dialog)}
+	f := &fork{sh: sh, tx: tx, fromCaller: true, breadth: defaultBreadth, dialog: new(Dialog)}
 	tx.fork = f
 	f.begin(Target{URI: r.uri, Flow: flow, Known: true}, defaultBreadth)
 }
@@ -163,7 +163,7 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 		}
 	}
 	if f.tx.m == nil { // a second 2xx behind the first
-		return sh.secondDialog(f, b, m)
+		return sh.secondDialog(m, b.flow, f)
 	}
 	inv := f.tx.m
 	d := &Dialog{sh: sh, callID: inv.CallID(), fork: f, media: f.relay.Media, events: f.relay.Events}
@@ -171,9 +171,9 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 	n, _, _ := inv.CSeq()
 	d.caller = party{
 		tag: from, value: inv.Get(message.From), contact: contact.URI, routes: inv.List(message.RecordRoute), cseq: n,
-		tenant: f.tx.in.Tenant, user: f.tx.in.User,
+		tenant: f.in.Tenant, user: f.in.User,
 	}
-	d.caller.flow = sh.partyFlow(&d.caller, f.tx.in.Flow)
+	d.caller.flow = sh.partyFlow(&d.caller, f.in.Flow)
 	d.callee = party{tag: to, value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
 	if !sh.addDialog(d.callID, d) {
 		return nil
@@ -182,15 +182,19 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 }
 
 // secondDialog is the dialog of a further 2xx to one INVITE: the caller will end it (RFC 3261 §13.2.2.4). It gets no media
-// of its own.
-func (sh *shard) secondDialog(f *fork, b *branch, m *message.Message) *Dialog {
-	for _, o := range sh.dialogs[sh.dialogKey(m.CallID())] {
+// of its own. nil: there is no first one, or there are too many.
+func (sh *shard) secondDialog(m *message.Message, from transport.Flow, f *fork) *Dialog {
+	list := sh.dialogs[sh.dialogKey(m.CallID())]
+	if len(list) >= defaultBreadth {
+		return nil
+	}
+	for _, o := range list {
 		first, ok := o.(*Dialog)
 		if !ok || first.caller.tag != m.FromTag() {
 			continue
 		}
 		d := &Dialog{sh: sh, callID: first.callID, fork: f, caller: first.caller}
-		d.callee = party{tag: m.ToTag(), value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
+		d.callee = party{tag: m.ToTag(), value: m.Get(message.To), flow: from, tenant: first.callee.tenant, user: first.callee.user}
 		if sh.addDialog(d.callID, d) {
 			return d
 		}
@@ -222,7 +226,7 @@ func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
 }
 
 // fromCallee learns the callee's remote target and route set from a response (RFC 3261 §12.1.2).
-func (d *Dialog) fromCallee(m *message.Message, p transport.Packet) {
+func (d *Dialog) fromCallee(m *message.Message) {
 	if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
 		d.callee.contact = a.URI
 	}
@@ -256,14 +260,10 @@ func (d *Dialog) confirm(m *message.Message, t Target, late bool) {
 func (sh *shard) dropEarly(f *fork) { sh.dropOtherEarly(f, nil) }
 
 func (sh *shard) dropOtherEarly(f *fork, but *Dialog) {
-	callID := ""
-	if but != nil {
-		callID = but.callID
-	} else if f.tx.m != nil {
-		callID = f.tx.m.CallID()
-	} else if f.tx.in != nil {
-		callID = f.tx.in.Msg.CallID()
+	if f == nil {
+		return
 	}
+	callID := f.in.callID
 	list := sh.dialogs[sh.dialogKey(callID)]
 	for i := len(list) - 1; i >= 0; i-- {
 		if d, ok := list[i].(*Dialog); ok && d != but && d.fork == f && d.state == dialogEarly {
@@ -320,8 +320,7 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	from.cseq = max(from.cseq, n)
 	d.seen(from, m, p)
 	tx.routed = sh.srv.route(m)
-	relay := &Relay{Media: d.media}
-	f := &fork{sh: sh, tx: tx, relay: relay, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
+	f := &fork{sh: sh, tx: tx, relay: Relay{Media: d.media}, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
 	tx.fork = f
 	if err := d.rewriteRequest(f, m); err != nil {
 		f.refuseMedia(err)

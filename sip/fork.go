@@ -3,6 +3,7 @@ package sip
 import (
 	"cmp"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,14 @@ const (
 type fork struct {
 	sh      *shard
 	tx      *transaction
-	relay   *Relay
-	result  chan Result // nil for requests inside a dialog: the best answer goes up by itself
+	in      *Inbound // nil for requests inside a dialog: the best answer goes up by itself
+	relay   Relay
+	then    func(Result) // told the outcome, with in
+	outcome Result
 	groups  [][]Target
 	live    int // branches without a final response
 	all     []*branch
+	first   branch // most forks have no other
 	best    *message.Message
 	auth    []byte // challenges of all 401 and 407 answers (step 7)
 	timer   timer
@@ -47,30 +51,12 @@ type fork struct {
 	answered   bool
 	abandoned  bool // the handler has gone on: a late 2xx is acknowledged and ended by us
 	done       bool
+	told       bool // the handler knows
 }
 
-// beginFork is startFork and ends the request when that has a fault.
-func (sh *shard) beginFork(in *Inbound, r *Relay, result chan Result) {
-	begun := false
-	defer func() {
-		if begun {
-			return
-		}
-		defer in.tx.respond(&message.Response{Status: 500})
-		if f := in.tx.fork; f != nil && f.result == result {
-			f.abandon()
-			return
-		}
-		result <- Result{Status: 500}
-	}()
-	sh.startFork(in, r, result)
-	begun = true
-}
-
-// startFork begins to relay the request of in.
-func (sh *shard) startFork(in *Inbound, r *Relay, result chan Result) {
-	tx := in.tx
-	f := &fork{sh: sh, tx: tx, relay: r, result: result, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg)}
+// start begins to relay the request.
+func (f *fork) start() {
+	tx := f.tx
 	if tx.state != txProceeding || tx.m == nil || tx.fork != nil && !tx.fork.done {
 		f.finish(Result{Cancelled: true})
 		return
@@ -82,8 +68,8 @@ func (sh *shard) startFork(in *Inbound, r *Relay, result chan Result) {
 		return
 	}
 	f.limitBreadth()
-	if r.Timeout > 0 {
-		f.until = sh.now().Add(r.Timeout)
+	if d := f.relay.Timeout; d > 0 {
+		f.until = f.sh.now().Add(d)
 	}
 	if err := f.rewriteOffer(); err != nil {
 		f.refuseMedia(err)
@@ -101,6 +87,9 @@ func breadthOf(m *message.Message) int {
 
 // limitBreadth serialises what may not go out at once (RFC 5393 §5.3.3.1).
 func (f *fork) limitBreadth() {
+	if !slices.ContainsFunc(f.groups, func(g []Target) bool { return len(g) > f.breadth }) {
+		return
+	}
 	var groups [][]Target
 	for _, g := range f.groups {
 		for len(g) > f.breadth {
@@ -170,8 +159,11 @@ func (f *fork) nextGroup() {
 }
 
 func (f *fork) begin(t Target, breadth int) {
-	b := newBranch(f, t)
-	b.breadth = breadth
+	b := &f.first
+	if len(f.all) > 0 {
+		b = new(branch)
+	}
+	*b = branch{sh: f.sh, fork: f, method: f.tx.m.Method, target: t, breadth: breadth}
 	f.live++
 	f.all = append(f.all, b)
 	b.start()
@@ -255,8 +247,8 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 	if d == nil && f.tx.invite && m.ToTag() != "" {
 		d = f.sh.earlyDialog(f, b, m)
 	}
-	if d != nil && f.result != nil {
-		d.fromCallee(m, p)
+	if d != nil && f.in != nil {
+		d.fromCallee(m)
 	}
 	if f.relay.Events != nil {
 		f.relay.Events.Ringing(m.Status, b.target)
@@ -264,26 +256,27 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 	f.up(b, m, p)
 }
 
-// success passes a 2xx up at once, each one (step 5), and ends the other branches (step 10).
-func (f *fork) success(b *branch, m *message.Message, p transport.Packet) {
+// success passes a 2xx up at once, each one (step 5), and ends the other branches (step 10). It tells whether that was done:
+// what comes too late is acknowledged and ended.
+func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted {
 		if f.tx.invite {
 			b.ackAndBye(m)
 		}
-		return
+		return false
 	}
 	first := !f.answered
 	f.answered = true
 	f.groups = nil
-	if f.tx.invite && f.result != nil {
+	if f.tx.invite && f.in != nil {
 		d := f.sh.earlyDialog(f, b, m)
 		if d == nil { // the table is full: better no call than one that nobody can end
 			b.ackAndBye(m)
 			f.abandon()
 			f.tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
-			return
+			return false
 		}
-		d.fromCallee(m, p)
+		d.fromCallee(m)
 		d.confirm(m, b.target, f.late)
 	} else if f.dialog != nil {
 		f.dialog.agreed(f, m, p)
@@ -295,6 +288,28 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) {
 		f.sh.timers.stop(&f.timer)
 		f.finish(Result{Status: m.Status, Answered: true})
 	}
+	return true
+}
+
+// successAgain passes a further 2xx of a branch up: a retransmission, or the answer of another phone behind the same next hop,
+// whose call the caller will end (RFC 3261 §13.2.2.4).
+func (sh *shard) successAgain(r *remains, m *message.Message, p transport.Packet) {
+	first := true
+	if d, _ := sh.findDialog(m); d == nil {
+		if second := sh.secondDialog(m, p.Flow, nil); second != nil {
+			first = false
+			second.fromCallee(m)
+			second.confirm(m, Target{}, false)
+		}
+	}
+	e := &sh.edit
+	e.Reset()
+	e.PopValue(m, message.ViaID)
+	if first && len(r.last) > 0 {
+		e.SetBody, e.Body = true, string(r.last)
+	}
+	sh.buf = m.Append(sh.buf[:0], e)
+	_ = sh.send(r.flow, sh.buf)
 }
 
 // up sends a response to the caller without our Via and with the session description as the caller is to see it.
@@ -343,7 +358,7 @@ func (f *fork) failed(b *branch, m *message.Message) {
 	if m != nil {
 		switch {
 		case m.Status == 487 && b.cancelled: // the echo of our own CANCEL says nothing about the callee
-		case m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.result != nil && !f.cancelling && f.recurse(m): // step 4
+		case m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.in != nil && !f.cancelling && f.recurse(m): // step 4
 		default:
 			f.judge(m)
 		}
@@ -455,7 +470,7 @@ func (f *fork) conclude() {
 	switch {
 	case f.byCaller:
 		f.tx.respond(&message.Response{Status: 487})
-	case f.result == nil:
+	case f.in == nil:
 		f.tx.refuseBest(res.Status)
 	}
 }
@@ -472,15 +487,16 @@ func (f *fork) byeFailed() {
 	f.dialog.ended("BYE", f.fromCaller)
 }
 
-// finish tells the handler.
+// finish tells the handler, once the message in hand is dealt with.
 func (f *fork) finish(r Result) {
 	if f.done {
 		return
 	}
 	f.done = true
-	if f.result == nil {
+	if f.in == nil {
 		return
 	}
+	f.outcome = r
 	if !r.Answered {
 		f.sh.dropEarly(f)
 		if f.relay.Media != nil {
@@ -488,7 +504,7 @@ func (f *fork) finish(r Result) {
 			f.relay.Media = nil
 		}
 	}
-	f.result <- r
+	f.sh.finished = append(f.sh.finished, f)
 }
 
 // refuseBest sends the best response of the transaction's fork up.

@@ -89,15 +89,17 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 	tx.routed, tx.creds = r, creds
 	in := newInbound(tx, p.Flow, uri, tenant, user)
 	tx.in = in
-	serve := srv.cfg.Handler.ServeRequest
+	sh.count.pending.Add(1)
 	if tx.invite {
 		tx.respond(&message.Response{Status: 100})
-		serve = srv.cfg.Handler.ServeInvite
 	}
-	if !srv.serve(in, serve) {
-		sh.count.shed.Add(1)
-		tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
-	}
+	sh.serve(in, func() {
+		if tx.invite {
+			srv.cfg.Handler.ServeInvite(in)
+		} else {
+			srv.cfg.Handler.ServeRequest(in)
+		}
+	})
 }
 
 // authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,

@@ -172,9 +172,11 @@ func TestAnswerIsNotLostWhileTheShardIsBusy(t *testing.T) {
 		alice := s.registered("alice")
 		called, full := make(chan struct{}), make(chan struct{})
 		s.onInvite = func(in *Inbound) {
-			close(called)
-			<-full
-			in.Refuse(486, "busy")
+			in.Go(func() func() {
+				close(called)
+				<-full
+				return func() { in.Refuse(486, "busy") }
+			})
 		}
 		call := alice.Call("bob", sdpOf("alice"))
 		<-called

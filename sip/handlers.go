@@ -3,76 +3,73 @@ package sip
 import (
 	"sync"
 	"sync/atomic"
+
+	"tandem/sip/message"
 )
 
-const (
-	maxHandlers = 50_000 // requests being handled at once; beyond it new ones get 503
-	idleWorkers = 256    // goroutines kept for the next request; their stacks have grown already
-)
+// maxHandlers is how many requests may have a goroutine at once; one more gets 503.
+const maxHandlers = 50_000
 
-// handlers runs the Handler: one goroutine a request, and a few that wait for the next one. Growing the stack of a new
-// goroutine for every call cost 4 % of a loaded node.
+// handlers are the goroutines that handlers asked for.
 type handlers struct {
 	running atomic.Int64
-	idle    atomic.Int64
-	panics  atomic.Uint64
-	next    chan job // taken by an idle worker
 	wg      sync.WaitGroup
 }
 
-type job struct {
-	in *Inbound
-	fn func(*Inbound)
-}
-
-// serve runs fn in a goroutine of its own unless there are too many.
-func (s *Server) serve(in *Inbound, fn func(*Inbound)) bool {
-	h := &s.handlers
+// Go runs fn in a goroutine of its own, for what waits or takes long; most requests need none. What fn returns runs on the
+// shard when fn has come back. A caller who hangs up meanwhile is answered at once. From the shard.
+func (in *Inbound) Go(fn func() (then func())) {
+	h := &in.sh.srv.handlers
 	if h.running.Add(1) > maxHandlers {
 		h.running.Add(-1)
-		return false
+		in.sh.count.shed.Add(1)
+		in.tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
+		return
 	}
-	j := job{in, fn}
-	select {
-	case h.next <- j:
-	default:
-		h.wg.Go(func() { s.work(j) })
-	}
-	return true
+	in.away = true
+	h.wg.Go(func() {
+		defer h.running.Add(-1)
+		then := in.think(fn)
+		in.Post(func() {
+			in.away = false
+			in.sh.serve(in, then)
+		})
+	})
 }
 
-// work is one worker: it handles j, then what comes, as long as there are not enough idle ones.
-func (s *Server) work(j job) {
-	h := &s.handlers
-	for {
-		s.handle(j)
-		if h.idle.Add(1) > idleWorkers {
-			h.idle.Add(-1)
-			return
-		}
-		select {
-		case j = <-h.next:
-			h.idle.Add(-1)
-		case <-s.stopped:
-			return
-		}
-	}
-}
-
-// handle runs the handler of one request and sees to it that the request is answered.
-func (s *Server) handle(j job) {
-	defer s.handlers.running.Add(-1)
+// think runs fn; a fault in it comes to 500.
+func (in *Inbound) think(fn func() func()) (then func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.handlers.panics.Add(1)
-			s.cfg.Log.Error("a call's handler panicked; the call is ended, others go on", "call", j.in.Msg.CallID(), "panic", r, "stack", stack())
-			j.in.Respond(500, "", nil)
+			in.failed(r)
+			then = nil
 		}
 	}()
-	j.fn(j.in)
-	select {
-	case <-j.in.gone:
-	default: // an answer on its way comes first, then this one is dropped
-		j.in.Respond(500, "", nil)
+	return fn()
+}
+
+// serve lets the handler think about a request, and sees to it that the request is answered: one that nothing is under way
+// for when the handler has returned gets 500.
+func (sh *shard) serve(in *Inbound, fn func()) {
+	defer in.rescue()
+	if fn != nil {
+		fn()
 	}
+	tx := in.tx
+	if tx.state == txProceeding && tx.m != nil && !in.away && (tx.fork == nil || tx.fork.told) {
+		tx.respond(&message.Response{Status: 500})
+	}
+}
+
+// rescue ends the request whose handler panicked, and no other.
+func (in *Inbound) rescue() {
+	if r := recover(); r != nil {
+		in.failed(r)
+		in.Respond(500, "", nil)
+	}
+}
+
+func (in *Inbound) failed(r any) {
+	in.sh.count.panics.Add(1)
+	in.sh.srv.cfg.Log.Error("a call's handler panicked; the call is ended, others go on", "call", in.callID, "panic", r, "stack", stack())
 }

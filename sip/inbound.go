@@ -1,15 +1,15 @@
 package sip
 
 import (
-	"sync"
 	"time"
 
 	"tandem/sip/message"
 	"tandem/sip/transport"
 )
 
-// Inbound is a request that began something, as the Handler sees it. Its methods may be called from the goroutine the
-// Handler was given; Msg is never written to again and may be read anywhere.
+// Inbound is a request that began something, as the Handler sees it. Its methods may be called on its shard only: in the
+// Handler's methods, in what Start and Go call back; any other goroutine goes through Post. Msg is never written to again and
+// may be read anywhere.
 type Inbound struct {
 	Msg    *message.Message
 	Flow   transport.Flow
@@ -18,41 +18,39 @@ type Inbound struct {
 	User   string // canonical user who sent it, authenticated
 	At     time.Time
 
-	sh   *shard
-	tx   *transaction // shard's
-	once sync.Once
-	gone chan struct{}
+	sh     *shard
+	tx     *transaction
+	callID string
+	away   bool // a goroutine thinks about it
 }
 
 func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user string) *Inbound {
-	return &Inbound{Msg: tx.m, Flow: f, URI: uri, Tenant: tenant, User: user, At: tx.sh.now(), sh: tx.sh, tx: tx, gone: make(chan struct{})}
+	return &Inbound{Msg: tx.m, Flow: f, URI: uri, Tenant: tenant, User: user, At: tx.sh.now(), sh: tx.sh, tx: tx, callID: tx.m.CallID()}
 }
-
-// Done is closed once nobody waits for an answer any more: the caller has cancelled or a final response went out.
-func (in *Inbound) Done() <-chan struct{} { return in.gone }
-
-func (in *Inbound) finished() { in.once.Do(func() { close(in.gone) }) }
 
 // Respond sends a response of the node's own: a provisional one, or a final one, which ends the transaction. A response
 // behind a final one is dropped. extra are whole header lines with CRLF.
 func (in *Inbound) Respond(status int, reason string, extra []byte) {
-	in.tell(func() {
-		if in.tx.fork != nil && status >= 200 {
-			in.tx.fork.abandon()
-		}
-		in.tx.respond(&message.Response{Status: status, Reason: reason, Extra: extra})
-	})
+	if f := in.tx.fork; f != nil && status >= 200 {
+		f.abandon()
+	}
+	in.tx.respond(&message.Response{Status: status, Reason: reason, Extra: extra})
 }
 
-// An answer asks a full shard again after busyPause, busyTries times.
+// Refuse is Respond with a final status and a Warning that says why.
+func (in *Inbound) Refuse(status int, why string) {
+	in.Respond(status, "", in.sh.srv.warning(nil, 399, why))
+}
+
+// A post asks a full shard again after busyPause, busyTries times.
 const (
 	busyPause = 10 * time.Millisecond
 	busyTries = 1000
 )
 
-// tell runs fn on the shard. A final answer must not get lost because the shard has too much to do: nothing else would end
-// the transaction.
-func (in *Inbound) tell(fn func()) {
+// Post runs fn on the request's shard. Any goroutine. It waits while the shard has too much to do: what it brings may be the
+// only thing that ends the request.
+func (in *Inbound) Post(fn func()) {
 	for range busyTries {
 		if in.sh.do(fn) != transport.ErrBusy {
 			return
@@ -63,11 +61,6 @@ func (in *Inbound) tell(fn func()) {
 		case <-time.After(busyPause):
 		}
 	}
-}
-
-// Refuse is Respond with a final status and a Warning that says why.
-func (in *Inbound) Refuse(status int, why string) {
-	in.Respond(status, "", in.sh.srv.warning(nil, 399, why))
 }
 
 // Relay says how a request is sent on (RFC 3261 §16.5, §16.6).
@@ -109,26 +102,16 @@ type Result struct {
 	TimedOut  bool // Timeout or Pause ran out
 }
 
-// Relay sends the request on and waits for how it ends. When nobody answers, nothing final has been sent to the caller
-// yet: the handler tries something else or calls RefuseBest.
-func (in *Inbound) Relay(r Relay) Result {
-	result := make(chan Result, 1)
-	if err := in.sh.do(func() { in.sh.beginFork(in, &r, result) }); err != nil {
-		if r.Media != nil {
-			r.Media.Close()
-		}
-		return Result{Status: 503}
-	}
-	select {
-	case res := <-result:
-		return res
-	case <-in.sh.srv.stopped:
-		return Result{Status: 503}
-	}
+// Gone tells whether nobody waits for an answer any more: the caller has hung up, or a final response went out.
+func (in *Inbound) Gone() bool { return in.tx.state != txProceeding }
+
+// Start sends the request on; then is told how that ended. When nobody answered, nothing final has been sent to the caller
+// yet: then tries something else or calls RefuseBest.
+func (in *Inbound) Start(r Relay, then func(Result)) {
+	f := &fork{sh: in.sh, tx: in.tx, in: in, relay: r, then: then, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg)}
+	f.start()
 }
 
 // RefuseBest passes the best response of the last relay on to the caller (RFC 3261 §16.7 step 6), or status when there
 // was none.
-func (in *Inbound) RefuseBest(status int) {
-	in.tell(func() { in.tx.refuseBest(status) })
-}
+func (in *Inbound) RefuseBest(status int) { in.tx.refuseBest(status) }

@@ -56,25 +56,9 @@ type Answer struct {
 // supportedByLegs are the option tags a leg understands (RFC 3261 §8.2.2.3).
 var supportedByLegs = []string{"timer", "100rel", "replaces", "outbound", "path", "gruu"}
 
-// Answer takes the call: 200 OK with the session description, sent again until the ACK comes.
+// Answer takes the call: 200 OK with the session description, sent again until the ACK comes. From the shard.
 func (in *Inbound) Answer(a Answer) (*Leg, error) {
-	type outcome struct {
-		leg *Leg
-		err error
-	}
-	done := make(chan outcome, 1)
-	if err := in.sh.do(func() {
-		leg, err := in.sh.answer(in, a)
-		done <- outcome{leg, err}
-	}); err != nil {
-		return nil, err
-	}
-	o := <-done
-	return o.leg, o.err
-}
-
-func (sh *shard) answer(in *Inbound, a Answer) (*Leg, error) {
-	tx := in.tx
+	sh, tx := in.sh, in.tx
 	if tx.state != txProceeding || tx.m == nil || !tx.invite {
 		return nil, ErrGone
 	}

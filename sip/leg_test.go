@@ -219,19 +219,24 @@ func TestSessionTimerEndsALeg(t *testing.T) {
 
 func TestCallerThatIsGoneIsNotAnswered(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
-		l := &echoLeg{}
+		l, gone := &echoLeg{}, make(chan struct{})
 		s.onInvite = func(in *Inbound) {
 			in.Respond(180, "", nil)
-			<-in.Done()
-			if _, err := in.Answer(Answer{SDP: sdpOf("tandem"), Events: l}); !errors.Is(err, ErrGone) {
-				t.Errorf("Answer: %v", err)
-			}
+			in.Go(func() func() {
+				<-gone
+				return func() {
+					if _, err := in.Answer(Answer{SDP: sdpOf("tandem"), Events: l}); !errors.Is(err, ErrGone) {
+						t.Errorf("Answer: %v", err)
+					}
+				}
+			})
 		}
 		alice := s.registered("alice")
 		call := alice.Call("*43", sdpOf("alice"))
 		call.AwaitStatus(180)
 		call.Cancel()
 		expect(t, "INVITE", call.Final().Status(), 487)
+		close(gone)
 	})
 }
 

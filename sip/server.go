@@ -25,8 +25,8 @@ import (
 	"tandem/sip/transport"
 )
 
-// Handler decides what becomes of requests that begin something. Each call comes in a goroutine of its own; a panic in it
-// ends that one request with 500 and is counted.
+// Handler decides what becomes of requests that begin something. Both methods run on the request's shard and must not block:
+// they answer, start a relay, or ask for a goroutine (Inbound.Go). A panic in one ends that one request with 500 and is counted.
 type Handler interface {
 	ServeInvite(in *Inbound)  // INVITE outside a dialog
 	ServeRequest(in *Inbound) // any other request outside a dialog that is addressed to a user
@@ -105,7 +105,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{}), handlers: handlers{next: make(chan job)}}
+	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{})}
 	if _, err := rand.Read(s.flowKey[:]); err != nil {
 		return nil, err
 	}
@@ -149,14 +149,14 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Drain refuses what begins something with 503 and lets the rest go on. It returns when no dialog and no handler is left
+// Drain refuses what begins something with 503 and lets the rest go on. It returns when no dialog and no unanswered request is left
 // or ctx ends.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if st := s.Stats(); st.Dialogs == 0 && st.Handlers == 0 {
+		if st := s.Stats(); st.Dialogs == 0 && st.Pending == 0 {
 			return nil
 		}
 		select {
@@ -186,13 +186,15 @@ type Stats struct {
 	Panics              uint64
 	TraceDropped        uint64
 
-	Transactions, Branches, Dialogs, Handlers int64
+	Transactions, Branches, Dialogs int64
+	Pending                         int64 // requests of the Handler without a final answer
+	Handlers                        int64 // goroutines of theirs
 }
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
 	shed, sendErrors, timerC, sessionsExpired, panics atomic.Uint64
-	transactions, branches, dialogs atomic.Int64
+	transactions, branches, dialogs, pending atomic.Int64
 }
 
 // Digest and Registrar are the parts the server was given, for their counters.
@@ -203,7 +205,7 @@ func (s *Server) Registrar() *Registrar { return s.cfg.Registrar }
 
 // Stats adds up the shards.
 func (s *Server) Stats() Stats {
-	st := Stats{Handlers: s.handlers.running.Load(), Panics: s.handlers.panics.Load()}
+	st := Stats{Handlers: s.handlers.running.Load()}
 	for _, sh := range s.shards {
 		c := &sh.count
 		st.Requests += c.requests.Load()
@@ -225,6 +227,7 @@ func (s *Server) Stats() Stats {
 		st.Transactions += c.transactions.Load()
 		st.Branches += c.branches.Load()
 		st.Dialogs += c.dialogs.Load()
+		st.Pending += c.pending.Load()
 	}
 	return st
 }

@@ -21,23 +21,27 @@ type shard struct {
 	wake   time.Time // what SetWake was last told
 
 	txs      map[uint64]*transaction // server transactions by transactionKey
+	answered afterlife               // what is left of them, by the same key
 	branches map[uint64]*branch      // client transactions by the number in their branch
+	settled  afterlife               // what is left of those of INVITE, by the same number
+	heard    afterlife               // and of the others
 	dialogs  map[uint64][]dialog     // by hash of the Call-ID; more than one when a call forked
 	byConn   map[uint64][]*branch    // branches that wait for an answer on a stream connection
 	serial   uint64                  // number of the last branch
 
-	msg   *message.Message // the message in hand; whoever keeps it puts a new one here
-	edit  message.Edit
-	buf   []byte
-	trace *traceRing
-	count counters
+	finished []*fork          // whose handlers are to be told
+	msg      *message.Message // the message in hand; whoever keeps it puts a new one here
+	edit     message.Edit
+	buf      []byte
+	trace    *traceRing
+	count    counters
 }
 
 func newShard(s *Server, io *transport.Shard) *shard {
 	sh := &shard{
 		srv: s, io: io, msg: new(message.Message),
 		txs: make(map[uint64]*transaction), branches: make(map[uint64]*branch), dialogs: make(map[uint64][]dialog), byConn: make(map[uint64][]*branch),
-		serial: uint64(io.Now().UnixNano()) << 8,
+		answered: newAfterlife(timerB), settled: newAfterlife(timerB), heard: newAfterlife(timerT4), serial: uint64(io.Now().UnixNano()) << 8,
 	}
 	if s.cfg.TraceBytes > 0 {
 		sh.trace = &traceRing{buf: make([]byte, s.cfg.TraceBytes)}
@@ -63,7 +67,7 @@ func (sh *shard) Receive(p transport.Packet) {
 		sh.count.responses.Add(1)
 		sh.response(m, p)
 	}
-	sh.setWake()
+	sh.rest()
 }
 
 // Wake runs the timers that are due (transport.Handler).
@@ -71,7 +75,11 @@ func (sh *shard) Wake(now time.Time) {
 	defer sh.contain("")
 	sh.wake = time.Time{}
 	sh.timers.due(now)
-	sh.setWake()
+	sh.answered.due(now)
+	sh.settled.due(now)
+	sh.heard.due(now)
+	sh.count.transactions.Store(int64(sh.transactions()))
+	sh.rest()
 }
 
 // FlowClosed fails the branches that wait for an answer on a connection that is gone (RFC 3261 §18.4).
@@ -83,7 +91,7 @@ func (sh *shard) FlowClosed(f transport.Flow, _ error) {
 		b.conn = 0
 		b.unreachable(503)
 	}
-	sh.setWake()
+	sh.rest()
 }
 
 // post runs fn on the shard, with the same safety net as a packet.
@@ -95,7 +103,7 @@ func (sh *shard) do(fn func()) error { return sh.io.Do(func() { sh.safely(fn) })
 func (sh *shard) safely(fn func()) {
 	defer sh.contain("")
 	fn()
-	sh.setWake()
+	sh.rest()
 }
 
 // contain keeps a fault in one message to that message.
@@ -105,7 +113,7 @@ func (sh *shard) contain(text string) {
 		sh.msg = new(message.Message)
 		sh.srv.cfg.Log.Error("a message could not be handled; its call is ended, others go on", "panic", r, "message", strconv.QuoteToASCII(text), "stack", stack())
 		sh.condemn(text)
-		sh.setWake()
+		sh.rest()
 	}
 }
 
@@ -122,7 +130,7 @@ func (sh *shard) condemn(text string) {
 		if tx.m == nil || tx.m.CallID() != id {
 			continue
 		}
-		if tx.fork != nil && tx.fork.result != nil {
+		if tx.fork != nil && tx.fork.in != nil {
 			tx.fork.abandon()
 		}
 		tx.respond(&message.Response{Status: 500})
@@ -137,8 +145,21 @@ func (sh *shard) condemn(text string) {
 	}
 }
 
-func (sh *shard) setWake() {
-	if next := sh.timers.next(); !next.Equal(sh.wake) {
+// rest is what each piece of work ends with: handlers hear how their relays ended, and the next wake-up is set.
+func (sh *shard) rest() {
+	for len(sh.finished) > 0 {
+		f := sh.finished[0]
+		sh.finished = sh.finished[:copy(sh.finished, sh.finished[1:])]
+		f.told = true
+		sh.serve(f.in, func() { f.then(f.outcome) })
+	}
+	next := sh.timers.next()
+	for _, t := range [...]time.Time{sh.answered.next(), sh.settled.next(), sh.heard.next()} {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if !next.Equal(sh.wake) {
 		sh.wake = next
 		sh.io.SetWake(next)
 	}
@@ -173,6 +194,10 @@ func (sh *shard) request(m *message.Message, p transport.Packet) {
 	key := sh.transactionKey(m, &via)
 	if tx := sh.txs[key]; tx != nil {
 		tx.again(m)
+		return
+	}
+	if r, ok := sh.answered.get(key); ok {
+		sh.again(r, m, p)
 		return
 	}
 	switch {
@@ -281,7 +306,7 @@ func (s *Server) warnAgent() string {
 	return "tandem"
 }
 
-// response gives a response to the branch that waits for it (RFC 3261 §16.7 step 1, §17.1.3).
+// response gives a response to the branch that waits for it (RFC 3261 §16.7 step 1, §17.1.3), or to what is left of it.
 func (sh *shard) response(m *message.Message, p transport.Packet) {
 	via, _ := m.TopVia()
 	id, loop, ok := branchNumber(via.Branch)
@@ -294,6 +319,13 @@ func (sh *shard) response(m *message.Message, p transport.Packet) {
 			b.cancelHeard()
 			return
 		}
+	}
+	if r, ok := sh.settled.get(id); ok && r.loop == loop {
+		sh.responseAgain(r, m, p)
+		return
+	}
+	if _, ok := sh.heard.get(id); ok {
+		return
 	}
 	sh.count.strayResponses.Add(1)
 }

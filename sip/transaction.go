@@ -12,12 +12,11 @@ type txState uint8
 const (
 	txProceeding txState = iota // no final response yet (for non-INVITE: Trying and Proceeding)
 	txCompleted                 // final response sent; INVITE: until the ACK
-	txConfirmed                 // INVITE: ACK seen, absorbs further ones
 	txAccepted                  // INVITE: 2xx sent, absorbs retransmissions (RFC 6026 §7.1)
 )
 
-// A transaction is the server side of one request (RFC 3261 §17.2). Once it has answered for good it keeps the last
-// response as bytes and nothing else.
+// A transaction is the server side of one request (RFC 3261 §17.2). Once nothing more can come of it but retransmissions, its
+// remains take its place.
 type transaction struct {
 	sh    *shard
 	key   uint64
@@ -39,15 +38,18 @@ type transaction struct {
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.
 func (sh *shard) newTransaction(m *message.Message, p transport.Packet, key uint64) *transaction {
-	if len(sh.txs) >= sh.srv.cfg.MaxTransactions {
+	if sh.transactions() >= sh.srv.cfg.MaxTransactions {
 		sh.shed(m, p.Flow)
 		return nil
 	}
 	tx := &transaction{sh: sh, key: key, flow: replyFlow(m, p.Flow), invite: m.Method == "INVITE", m: sh.keep(m), creds: -1}
 	sh.txs[key] = tx
-	sh.count.transactions.Store(int64(len(sh.txs)))
+	sh.count.transactions.Store(int64(sh.transactions()))
 	return tx
 }
+
+// transactions counts the server transactions, those that have answered included.
+func (sh *shard) transactions() int { return len(sh.txs) + sh.answered.len() }
 
 // shed refuses a request because there is too much to do.
 func (sh *shard) shed(m *message.Message, f transport.Flow) {
@@ -78,12 +80,7 @@ func (tx *transaction) again(m *message.Message) {
 func (tx *transaction) ack(m *message.Message) {
 	switch tx.state {
 	case txCompleted:
-		tx.state = txConfirmed
-		if tx.flow.Net.Reliable() {
-			tx.end()
-			return
-		}
-		tx.sh.arm(&tx.timer, tx, timerT4)
+		tx.leave(silence)
 	case txAccepted:
 		tx.sh.ack(m, transport.Packet{Flow: tx.flow})
 	}
@@ -98,9 +95,6 @@ func (tx *transaction) cancel(m *message.Message) {
 	tx.sh.reply(m, tx.flow, &message.Response{Status: 200, ToTag: tag})
 	if !tx.invite || tx.state != txProceeding {
 		return
-	}
-	if tx.in != nil {
-		tx.in.finished()
 	}
 	if tx.fork != nil {
 		tx.fork.cancel("")
@@ -131,49 +125,84 @@ func (tx *transaction) sendResponse(status int, b []byte) {
 		tx.accept()
 		return
 	}
-	tx.last = append(tx.last[:0], b...)
 	if status < 200 {
+		tx.last = append(tx.last[:0], b...)
 		return
 	}
+	last := append(make([]byte, 0, len(b)), b...)
+	if !tx.invite { // timer J
+		tx.leave(&remains{flow: tx.flow, last: last})
+		return
+	}
+	tx.last = last
 	tx.finish()
 	tx.state = txCompleted
-	switch {
-	case tx.invite:
-		tx.every = timerT1
-		tx.until = tx.sh.now().Add(timerB)
-		d := timerB
-		if !tx.flow.Net.Reliable() {
-			d = timerT1
-		}
-		tx.sh.arm(&tx.timer, tx, d)
-	case tx.flow.Net.Reliable():
-		tx.end()
-	default:
-		tx.sh.arm(&tx.timer, tx, timerB) // timer J
+	tx.every = timerT1
+	tx.until = tx.sh.now().Add(timerB)
+	d := timerB
+	if !tx.flow.Net.Reliable() {
+		d = timerT1
 	}
+	tx.sh.arm(&tx.timer, tx, d)
 }
 
-// accept is the INVITE's way to Accepted. Further 2xx pass through sendResponse again.
+// accept is the INVITE's way to Accepted. As long as other branches may bring a further 2xx, it passes through sendResponse.
 func (tx *transaction) accept() {
 	if tx.state == txAccepted {
 		return
 	}
 	tx.state = txAccepted
 	tx.last = nil
+	if tx.fork == nil || tx.fork.live == 0 {
+		tx.leave(nil)
+		return
+	}
 	tx.finish()
 	tx.sh.arm(&tx.timer, tx, timerB) // timer L
 }
 
-// finish lets go of what is not needed behind a final response.
-func (tx *transaction) finish() {
-	tx.m = nil
-	if tx.in != nil {
-		tx.in.finished()
-		tx.in = nil
+// silence absorbs retransmissions, those of the ACK to a refused INVITE too. nil remains leave the ACK to the dialog.
+var silence = new(remains)
+
+// leave puts the remains in the transaction's place. A stream brings no retransmissions, but may bring a CANCEL.
+func (tx *transaction) leave(r *remains) {
+	sh := tx.sh
+	if tx.invite || !tx.flow.Net.Reliable() {
+		sh.answered.put(tx.key, r, sh.now())
+	}
+	if tx.state == txProceeding {
+		tx.state = txCompleted
+	}
+	tx.end()
+}
+
+// again handles a request whose transaction has answered.
+func (sh *shard) again(r *remains, m *message.Message, p transport.Packet) {
+	switch {
+	case m.Method == "ACK":
+		if r == nil { // behind a 2xx it has the INVITE's branch when it comes from an old peer
+			sh.ack(m, p)
+		}
+	case m.Method == "CANCEL": // too late (RFC 3261 §9.2)
+		sh.reply(m, p.Flow, &message.Response{Status: 200, ToTag: sh.statelessTag(m)})
+	default:
+		sh.count.retransmitted.Add(1)
+		if r != nil && r.last != nil {
+			_ = sh.send(r.flow, r.last)
+		}
 	}
 }
 
-// expire is timer G, H, I, J or L.
+// finish lets go of what is not needed behind a final response.
+func (tx *transaction) finish() {
+	tx.m, tx.fork = nil, nil
+	if tx.in != nil {
+		tx.in = nil
+		tx.sh.count.pending.Add(-1)
+	}
+}
+
+// expire is timer G, H or L.
 func (tx *transaction) expire(now time.Time) {
 	if tx.state != txCompleted || !tx.invite || !now.Before(tx.until) || tx.flow.Net.Reliable() {
 		tx.end()
@@ -192,5 +221,5 @@ func (tx *transaction) end() {
 	tx.sh.timers.stop(&tx.timer)
 	tx.finish()
 	delete(tx.sh.txs, tx.key)
-	tx.sh.count.transactions.Store(int64(len(tx.sh.txs)))
+	tx.sh.count.transactions.Store(int64(tx.sh.transactions()))
 }
