@@ -49,6 +49,7 @@ type PBX struct {
 	mu     sync.Mutex
 	calls  map[string]*Call
 	byUser map[string]int // calls begun by a user, "tenant\x00user"
+	peak   int            // most calls since the tables were made
 
 	started, answered, failed, limited, silent atomic.Uint64
 }
@@ -163,6 +164,9 @@ func (p *PBX) add(c *Call) (status int, why string) {
 	return 0, ""
 }
 
+// shrinkAbove is how many calls make the tables worth their replacement once they are empty.
+const shrinkAbove = 256
+
 func (p *PBX) remove(c *Call) {
 	key := c.tenant + "\x00" + c.from
 	p.mu.Lock()
@@ -171,6 +175,11 @@ func (p *PBX) remove(c *Call) {
 		return
 	}
 	delete(p.calls, c.id)
+	p.peak = max(p.peak, len(p.calls)+1)
+	if len(p.calls) == 0 && p.peak >= shrinkAbove { // a map never gets smaller by itself
+		p.peak, p.calls, p.byUser = 0, make(map[string]*Call), make(map[string]int)
+		return
+	}
 	if p.byUser[key]--; p.byUser[key] <= 0 {
 		delete(p.byUser, key)
 	}

@@ -63,8 +63,10 @@ func (a *afterlife) due(now time.Time) {
 		a.head++
 	}
 	switch {
+	case a.head == len(a.queue) && a.head > shrinkAbove: // what a load has left goes back
+		a.queue, a.head, a.byKey = nil, 0, make(map[uint64]*remains)
 	case a.head == len(a.queue):
-		a.queue, a.head = nil, 0 // memory of a load that is over goes back
+		a.queue, a.head = a.queue[:0], 0
 	case a.head > 1024 && a.head > len(a.queue)/2:
 		a.queue = a.queue[:copy(a.queue, a.queue[a.head:])]
 		a.head = 0

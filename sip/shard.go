@@ -28,6 +28,7 @@ type shard struct {
 	dialogs  map[uint64][]dialog     // by hash of the Call-ID; more than one when a call forked
 	byConn   map[uint64][]*branch    // branches that wait for an answer on a stream connection
 	serial   uint64                  // number of the last branch
+	peak     int                     // most entries of a table since it was last replaced
 
 	finished []*fork          // whose handlers are to be told
 	msg      *message.Message // the message in hand; whoever keeps it puts a new one here
@@ -79,8 +80,25 @@ func (sh *shard) Wake(now time.Time) {
 	sh.settled.due(now)
 	sh.heard.due(now)
 	sh.count.transactions.Store(int64(sh.transactions()))
+	sh.shrink()
 	sh.rest()
 }
+
+// shrink gives the memory of tables back that a load has left empty: a map never gets smaller by itself.
+func (sh *shard) shrink() {
+	sh.peak = max(sh.peak, len(sh.txs), len(sh.branches), len(sh.dialogs))
+	if sh.peak < shrinkAbove || len(sh.txs)+len(sh.branches)+len(sh.dialogs) > 0 {
+		return
+	}
+	sh.peak = 0
+	sh.txs, sh.branches, sh.dialogs = make(map[uint64]*transaction), make(map[uint64]*branch), make(map[uint64][]dialog)
+	if len(sh.timers.heap) == 0 {
+		sh.timers.heap = nil
+	}
+}
+
+// shrinkAbove is how many entries make a table worth its replacement.
+const shrinkAbove = 256
 
 // FlowClosed fails the branches that wait for an answer on a connection that is gone (RFC 3261 §18.4).
 func (sh *shard) FlowClosed(f transport.Flow, _ error) {
