@@ -38,7 +38,9 @@ func (n *Node) Run(ctx context.Context) error {
 
 	err := n.start(outer)
 	if err == nil {
-		out.run("media", func() error { return n.media.Run(outer) })
+		if n.media != nil {
+			out.run("media", func() error { return n.media.Run(outer) })
+		}
 		out.run("sip", func() error { return n.sip.Run(outer) })
 		out.run("admin", func() error { return n.admin.Run(outer) })
 		out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,12 +48,15 @@ type Node struct {
 	web      []webListener
 	ready    chan struct{}
 	draining atomic.Bool
+
+	reloading sync.Mutex
+	running   configs.Config // cfg with what Reload has exchanged since
 }
 
 // New checks cfg and builds every part. Nothing listens and nothing runs before Run; the data directory and the keys in it
 // are made.
 func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, log: log, ready: make(chan struct{})}
+	n := &Node{cfg: cfg, running: cfg, log: log, ready: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
@@ -69,7 +73,7 @@ func (n *Node) buildStores() (err error) {
 	if n.certs, err = certs.New(certs.Config{Dir: c.CertsDir(), CertFile: c.Certs.CertFile, KeyFile: c.Certs.KeyFile, Hosts: certHosts(c), Log: n.log}); err != nil {
 		return err
 	}
-	if n.events, err = events.New(events.Config{Dir: c.EventsDir(), Node: c.Node.Name, Ring: c.Events.Ring, MaxOpen: c.Limits.Calls + 1024, Log: n.log}); err != nil {
+	if n.events, err = events.New(events.Config{Dir: c.EventsDir(), Node: c.Node.Name, Ring: c.Events.Ring, MaxOpen: maxOpen(c), Log: n.log}); err != nil {
 		return err
 	}
 	if n.auth, err = auth.New(auth.Config{KeyFile: c.AuthKeyFile(), Log: n.log}); err != nil {
@@ -115,8 +119,14 @@ func (n *Node) bindingChanged(kind events.Kind, tenant, user string, b sip.Bindi
 	n.events.Publish(events.Event{Kind: kind, Tenant: tenant, AOR: user, To: b.Contact, Peer: b.Flow.Remote.String()})
 }
 
+// buildMedia makes the media engine of a node that has the role. One without relays session descriptions as they are, opens no media port,
+// and refuses what it would have to answer itself (echo, music, tones).
 func (n *Node) buildMedia() error {
 	c := n.cfg
+	if !c.Node.Has("media") {
+		n.log.Info("this node has no role media: session descriptions pass as they are, and nodes of the dialplan that play or echo are refused")
+		return nil
+	}
 	mc := rtpengine.Config{
 		PortMin: c.Media.Ports.Min, PortMax: c.Media.Ports.Max, Shards: c.Media.Shards, Silence: c.Limits.MediaSilence,
 		MaxSessions: c.Limits.Calls, Log: n.log,
@@ -184,7 +194,7 @@ func (n *Node) buildSIP() (err error) {
 			Shards: c.SIP.Shards, Queue: c.Limits.ShardQueue, WebSocketOrigins: c.Web.Origins, Log: n.log,
 			Limits: transport.Limits{
 				MessageBytes: c.Limits.MessageBytes, Connections: c.Limits.TCPConnections, PerIP: c.Limits.TCPConnectionsPerIP,
-				ReadTimeout: c.SIP.ReadTimeout, WriteTimeout: c.SIP.WriteTimeout, IdleTimeout: max(c.SIP.IdleTimeout, c.Limits.RegisterMax+10*time.Minute),
+				ReadTimeout: c.SIP.ReadTimeout, WriteTimeout: c.SIP.WriteTimeout, IdleTimeout: streamIdle(c),
 			},
 		},
 		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard,
@@ -206,7 +216,7 @@ func (n *Node) plan() *dialplan.Plan {
 
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
-		Node: n.cfg.Node.Name, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
+		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
 		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
 	})
@@ -247,6 +257,14 @@ func (n *Node) Accounts() *auth.Store { return n.auth }
 
 // SIP is the signalling side.
 func (n *Node) SIP() *sip.Server { return n.sip }
+
+// Activity are the SIP requests and RTP packets received since the start.
+func (n *Node) Activity() (requests, packets uint64) {
+	if n.media != nil {
+		packets = n.media.Stats().Packets
+	}
+	return n.sip.Stats().Requests, packets
+}
 
 // Admin is the operators' window.
 func (n *Node) Admin() *admin.Server { return n.admin }

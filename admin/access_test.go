@@ -261,6 +261,10 @@ func TestReadinessSaysWhy(t *testing.T) {
 	if st, err := n.unix.Status(t.Context()); err != nil || st.Ready || st.Reason != "draining" {
 		t.Errorf("status: %+v, %v", st, err)
 	}
+	want := `{"ready":false,"reason":"draining","node":"n1","region":"eu-1","roles":["signaling","media"]}` + "\n"
+	if code, body, _ := fetch(t, "GET", n.url()+"/readyz", func(r *http.Request) { r.Header.Set("Accept", "application/json") }); code != 503 || body != want {
+		t.Errorf("draining, as JSON: %d %q", code, body)
+	}
 	if code, _, _ := fetch(t, "GET", n.url()+"/healthz"); code != 200 {
 		t.Errorf("healthz: %d", code)
 	}

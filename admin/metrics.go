@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -45,6 +46,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.gauge("tandem_ready", "1 when the node serves.", ready)
 	m.gauge("tandem_build_info", "1, the labels tell which program this is.", 1, "version", cfg.Version, "node", cfg.Node)
+	m.gauge("tandem_node_info", "1, the labels tell where the node stands and what it does.", 1, "node", cfg.Node, "region", cfg.Region, "roles", strings.Join(cfg.Roles, ","))
 	m.sip(cfg.SIP.Stats())
 	m.transport(cfg.SIP.Transport().Stats())
 	m.location(cfg.Location.Stats())
@@ -120,6 +122,8 @@ func (m meter) sip(st sip.Stats) {
 	m.counter("tandem_sip_send_errors_total", "Messages that could not be sent.", st.SendErrors)
 	m.counter("tandem_sip_timer_c_total", "Branches that rang too long.", st.TimerC)
 	m.counter("tandem_sip_sessions_expired_total", "Calls ended because nobody refreshed the session.", st.SessionsExpired)
+	m.counter("tandem_sip_callers_lost_total", "Calls cancelled because the caller's connection broke while phones rang.", st.CallersLost)
+	m.counter("tandem_sip_callers_back_total", "Callers who came back over another connection while phones rang.", st.CallersBack)
 	m.counter("tandem_sip_panics_total", "Panics caught; each ended one call.", st.Panics)
 	m.counter("tandem_sip_trace_dropped_total", "Messages that did not fit into the trace.", st.TraceDropped)
 	m.gauge("tandem_sip_transactions", "Server transactions.", st.Transactions)
@@ -138,8 +142,10 @@ func (m meter) transport(st transport.Stats) {
 	m.counter("tandem_transport_stun_total", "STUN binding requests answered.", st.STUN)
 	m.counter("tandem_transport_garbage_total", "Datagrams that are not SIP.", st.Garbage)
 	m.counter("tandem_transport_oversized_total", "Messages over the size limit.", st.Oversized)
-	m.counter("tandem_transport_shed_total", "Requests answered with 503 because a queue was nearly full.", st.Shed)
-	m.counter("tandem_transport_dropped_total", "Datagrams dropped because a queue was full.", st.Dropped)
+	m.counter("tandem_transport_shed_total", "Requests answered with 503 because a shard had too much to do.", st.Shed)
+	m.counter("tandem_transport_shed_late_total", "Those of them that were shed because messages waited too long, not for want of room.", st.ShedLate)
+	m.counter("tandem_transport_reserved_total", "Datagrams that only the reserve for calls under way had room for.", st.Reserved)
+	m.counter("tandem_transport_dropped_total", "Datagrams dropped because a queue and its reserve were full.", st.Dropped)
 	m.counter("tandem_transport_back_pressure_total", "Stream messages that waited for room in a queue.", st.BackPressure)
 	m.counter("tandem_transport_busy_total", "Posts refused because a queue was full.", st.Busy)
 	m.counter("tandem_transport_read_errors_total", "Passing errors of UDP sockets.", st.ReadErrors)

@@ -14,6 +14,8 @@ import (
 // Status is the state of a node at a glance.
 type Status struct {
 	Node          string         `json:"node"`
+	Region        string         `json:"region,omitempty" doc:"Where the node stands (node.region of its configuration)."`
+	Roles         []string       `json:"roles" nullable:"false" doc:"What the node does: signaling, media."`
 	Version       string         `json:"version"`
 	Started       time.Time      `json:"started"`
 	Uptime        time.Duration  `json:"uptime_ns"`
@@ -53,6 +55,7 @@ type Build struct {
 type Member struct {
 	Name    string `json:"name"`
 	State   string `json:"state" doc:"starting, follower, candidate, leader or stopped."`
+	Region  string `json:"region,omitempty"`
 	Leader  bool   `json:"leader"`
 	Ready   bool   `json:"ready"`
 	Version string `json:"version"`
@@ -80,7 +83,7 @@ func (s *Server) nodeRoutes(api huma.API) {
 func (s *Server) getStatus(context.Context, *struct{}) (*answer[Status], error) {
 	_, v := s.cfg.Dialplan.Current()
 	st := Status{
-		Node: s.cfg.Node, Version: s.cfg.Version, Started: s.started, Uptime: time.Since(s.started), Ready: true,
+		Node: s.cfg.Node, Region: s.cfg.Region, Roles: append([]string{}, s.cfg.Roles...), Version: s.cfg.Version, Started: s.started, Uptime: time.Since(s.started), Ready: true,
 		Calls: s.cfg.PBX.Stats().Calls, Registrations: s.cfg.Location.Stats().Bindings, Accounts: s.cfg.Auth.Stats().Accounts,
 		Dialplan: v.Number, Listeners: []Listener{}, Cluster: s.cfg.Cluster.Status(),
 	}
@@ -111,7 +114,7 @@ func (s *Server) getCluster(context.Context, *struct{}) (*answer[cluster.Status]
 // listNodes knows this node only: a cluster is one node in this version.
 func (s *Server) listNodes(context.Context, *struct{}) (*answer[List[Member]], error) {
 	st := s.cfg.Cluster.Status()
-	m := Member{Name: s.cfg.Node, State: st.State, Leader: st.Leader == st.Node && st.Leader != "", Ready: s.cfg.Ready() == nil, Version: s.cfg.Version, Calls: s.cfg.PBX.Stats().Calls}
+	m := Member{Name: s.cfg.Node, Region: s.cfg.Region, State: st.State, Leader: st.Leader == st.Node && st.Leader != "", Ready: s.cfg.Ready() == nil, Version: s.cfg.Version, Calls: s.cfg.PBX.Stats().Calls}
 	return &answer[List[Member]]{List[Member]{Items: []Member{m}, Total: 1}}, nil
 }
 

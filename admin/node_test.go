@@ -81,7 +81,7 @@ func (s secrets) HA1(tenant, name string, sha bool) ([64]byte, int, string, bool
 func newNode(t *testing.T, change ...func(*Config)) *node {
 	t.Helper()
 	n := &node{net: simnet.ForTest(t, 1), ended: make(chan struct{})}
-	n.Config = Config{Node: "n1", Version: "1.2.3", Listen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "admin.sock"), Ready: func() error {
+	n.Config = Config{Node: "n1", Region: "eu-1", Roles: []string{"signaling", "media"}, Version: "1.2.3", Listen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "admin.sock"), Ready: func() error {
 		if err := n.ready.Load(); err != nil {
 			return *err
 		}

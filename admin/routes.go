@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
@@ -195,14 +196,32 @@ func plain(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
-// readyz says whether the node takes calls, and if not why.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+// readiness is /readyz for those who ask for JSON.
+type readiness struct {
+	Ready  bool     `json:"ready"`
+	Reason string   `json:"reason,omitempty"`
+	Node   string   `json:"node"`
+	Region string   `json:"region"`
+	Roles  []string `json:"roles"`
+}
+
+// readyz says whether the node takes calls, and if not why: one line of text, or JSON for those who ask for it.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	answer := readiness{Ready: true, Node: s.cfg.Node, Region: s.cfg.Region, Roles: append([]string{}, s.cfg.Roles...)}
+	status, text := http.StatusOK, "ready"
 	if err := s.cfg.Ready(); err != nil {
 		w.Header().Set("Retry-After", "1")
-		plain(w, http.StatusServiceUnavailable, err.Error())
+		status, text = http.StatusServiceUnavailable, err.Error()
+		answer.Ready, answer.Reason = false, text
+	}
+	if !strings.Contains(r.Header.Get("Accept"), "application/json") {
+		plain(w, status, text)
 		return
 	}
-	plain(w, http.StatusOK, "ready")
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 // around bounds every request and counts its answer.

@@ -26,8 +26,10 @@ import (
 // is nil besides is left out.
 type Config struct {
 	Node, Version string
-	Listen        string // host:port of the TCP listener, "" opens none
-	Socket        string // path of the unix socket, "" opens none
+	Region        string   // of the node, "" when it has none
+	Roles         []string // of the node
+	Listen        string   // host:port of the TCP listener, "" opens none
+	Socket        string   // path of the unix socket, "" opens none
 	Log           *slog.Logger
 
 	Auth      *auth.Store

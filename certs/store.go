@@ -33,6 +33,14 @@ type Config struct {
 	Every time.Duration // how often Run looks at the files and the expiry; 0 is a minute
 }
 
+var (
+	errHalf    = errors.New("certs: a certificate file and a key file belong together; only one is given")
+	errNeither = errors.New("certs: neither certificate files nor a directory for a self-signed certificate is given")
+)
+
+// files are where the operator's certificate lies, "" when there is none.
+type files struct{ cert, key string }
+
 // Store owns the current certificate. All methods may be called from any goroutine.
 type Store struct {
 	c       Config
@@ -40,8 +48,10 @@ type Store struct {
 
 	counters struct{ reloads, failures, renewals, handshakes atomic.Uint64 }
 
-	mu    sync.Mutex // one reload at a time
-	files [2]stamp   // the files as of the last reload
+	files atomic.Pointer[files] // Config's at first, then those of Use; written under mu
+
+	mu     sync.Mutex // one reload at a time
+	stamps [2]stamp   // the files as of the last reload
 }
 
 // stamp tells whether a file has changed since it was read.
@@ -53,10 +63,10 @@ type stamp struct {
 // New loads the certificate, and makes one first if that is its task. It starts nothing.
 func New(c Config) (*Store, error) {
 	if (c.CertFile == "") != (c.KeyFile == "") {
-		return nil, errors.New("certs: a certificate file and a key file belong together; only one is given")
+		return nil, errHalf
 	}
 	if c.CertFile == "" && c.Dir == "" {
-		return nil, errors.New("certs: neither certificate files nor a directory for a self-signed certificate is given")
+		return nil, errNeither
 	}
 	if len(c.Hosts) == 0 {
 		c.Hosts = []string{"localhost", "127.0.0.1", "::1"}
@@ -73,6 +83,7 @@ func New(c Config) (*Store, error) {
 		c.Every = time.Minute
 	}
 	s := &Store{c: c}
+	s.files.Store(&files{c.CertFile, c.KeyFile})
 	if err := s.Reload(); err != nil {
 		return nil, err
 	}
@@ -90,7 +101,28 @@ func checkHost(h string) error {
 }
 
 // given says whether the operator gave files, rather than leaving it to us.
-func (s *Store) given() bool { return s.c.CertFile != "" }
+func (s *Store) given() bool { return s.files.Load().cert != "" }
+
+// Use exchanges the files that the certificate is read from, "" for a self-signed one, and reads it again even when the names are the same.
+// On an error the former files and the former certificate stay.
+func (s *Store) Use(certFile, keyFile string) error {
+	former := s.files.Load()
+	next := &files{certFile, keyFile}
+	switch {
+	case (certFile == "") != (keyFile == ""):
+		return errHalf
+	case certFile == "" && s.c.Dir == "":
+		return errNeither
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files.Store(next)
+	if err := s.reload(); err != nil {
+		s.files.Store(former)
+		return err
+	}
+	return nil
+}
 
 // TLS returns a server configuration for TLS 1.2 and later (RFC 8996 forbids the older ones) that always serves the current
 // certificate. Callers may change their copy, NextProtos for example.
@@ -112,6 +144,11 @@ func (s *Store) Certificate() *x509.Certificate { return s.current.Load().Leaf }
 func (s *Store) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.reload()
+}
+
+// reload is Reload with mu held.
+func (s *Store) reload() error {
 	cert, err := s.load()
 	if err != nil {
 		s.counters.failures.Add(1)
@@ -130,22 +167,23 @@ func (s *Store) load() (*tls.Certificate, error) {
 	if !s.given() {
 		return s.loadSelfSigned()
 	}
-	stamps := s.stamps()
+	stamps := s.stampsNow()
 	cert, err := s.loadGiven()
-	s.files = stamps // also after a failure: complain once about one state of the files
+	s.stamps = stamps // also after a failure: complain once about one state of the files
 	return cert, err
 }
 
 func (s *Store) loadGiven() (*tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(s.c.CertFile, s.c.KeyFile)
+	f := s.files.Load()
+	cert, err := tls.LoadX509KeyPair(f.cert, f.key)
 	if err != nil {
-		return nil, fmt.Errorf("certs: certificate %s with key %s: %w", s.c.CertFile, s.c.KeyFile, err)
+		return nil, fmt.Errorf("certs: certificate %s with key %s: %w", f.cert, f.key, err)
 	}
 	switch now := time.Now(); {
 	case now.After(cert.Leaf.NotAfter):
-		s.c.Log.Warn("the certificate has expired; phones that check it will refuse it", "file", s.c.CertFile, "until", cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		s.c.Log.Warn("the certificate has expired; phones that check it will refuse it", "file", f.cert, "until", cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(cert.Leaf.NotBefore):
-		s.c.Log.Warn("the certificate is not valid yet; phones that check it will refuse it", "file", s.c.CertFile, "from", cert.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		s.c.Log.Warn("the certificate is not valid yet; phones that check it will refuse it", "file", f.cert, "from", cert.Leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return &cert, nil
 }
@@ -176,11 +214,12 @@ func (s *Store) stale() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stamps() != s.files
+	return s.stampsNow() != s.stamps
 }
 
-func (s *Store) stamps() (out [2]stamp) {
-	for i, path := range []string{s.c.CertFile, s.c.KeyFile} {
+func (s *Store) stampsNow() (out [2]stamp) {
+	f := s.files.Load()
+	for i, path := range []string{f.cert, f.key} {
 		if st, err := os.Stat(path); err == nil {
 			out[i] = stamp{modified: st.ModTime(), size: st.Size()}
 		}

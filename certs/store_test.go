@@ -238,3 +238,29 @@ func TestBadConfigurationIsSaidClearly(t *testing.T) {
 		})
 	}
 }
+
+func TestOtherFilesAreUsedWhileHandshakesGoOnOrNotAtAll(t *testing.T) {
+	s := newStore(t, Config{Dir: t.TempDir(), Hosts: []string{"self.example"}})
+	served := func() string {
+		cert, err := s.TLS().GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.DNSNames[0]
+	}
+	given := give(t, t.TempDir(), "given.example")
+	for _, step := range []struct{ cert, key, want, says string }{
+		{given.CertFile, given.KeyFile, "given.example", ""},
+		{given.CertFile, "", "given.example", "belong together"},
+		{given.CertFile + ".missing", given.KeyFile, "given.example", "missing"},
+		{"", "", "self.example", ""},
+	} {
+		err := s.Use(step.cert, step.key)
+		if (err == nil) != (step.says == "") || err != nil && !strings.Contains(err.Error(), step.says) {
+			t.Errorf("Use(%q, %q): %v, want %q", step.cert, step.key, err, step.says)
+		}
+		if got := served(); got != step.want {
+			t.Errorf("after Use(%q, %q) the certificate is for %s, want %s", step.cert, step.key, got, step.want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // checkWhole finds what single values cannot show: two listeners on one address, limits that contradict each other.
@@ -33,9 +34,22 @@ func (l *loader) checkRoles(c *Config) {
 		}
 		seen[role] = true
 	}
-	if len(c.Node.Roles) == 0 {
+	switch {
+	case len(c.Node.Roles) == 0:
 		l.at("node.roles", "a node without a role has nothing to do", `give it "signaling", "media" or both`)
+		return
+	case !seen["signaling"]:
+		l.warn("node.roles", "a node without the role signaling is a media engine for other nodes, which comes with a later version", "this one serves signalling nevertheless")
 	}
+	if i := slices.Index(c.Node.Roles, "edge"); i >= 0 {
+		l.warn(itemName("node.roles", i), "the role edge has no effect in this version", "a node alone is its own edge; the role comes with clusters of several nodes")
+	}
+}
+
+// warn reports what is allowed and probably not what was meant, where at would.
+func (l *loader) warn(key, summary, detail string) {
+	l.at(key, summary, detail)
+	l.diags[len(l.diags)-1].Severity = Warning
 }
 
 // socket is one address that this node will open.

@@ -8,6 +8,7 @@ package configs
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -115,7 +116,7 @@ type Limits struct {
 	RegisterMin         time.Duration // shorter Expires get 423
 	RegisterDefault     time.Duration // given when a phone names no Expires
 	RegisterMax         time.Duration // longer Expires are shortened to this
-	ShardQueue          int           // packets waiting in one signalling shard; beyond it new INVITE and REGISTER get 503
+	ShardQueue          int           // messages waiting in one signalling shard; above three quarters new INVITE and REGISTER get 503
 	Transactions        int           // transactions open at once; beyond it new requests get 503
 	Calls               int           // calls at once; beyond it new INVITE get 503
 	CallsPerUser        int           // calls of one user at once; beyond it new INVITE get 486
@@ -127,7 +128,8 @@ type Limits struct {
 	Sources             int           // source addresses remembered by the guard; the oldest is forgotten
 	MediaSilence        time.Duration // an answered call without any packet for this long is ended
 	CallDuration        time.Duration // no call lives longer
-	TraceBytes          int           // and their bytes altogether
+	MemoryBytes         int           // memory at which the collector works harder, 0 = three quarters of what there is
+	TraceBytes          int           // memory for the trace of recent messages, 0 keeps none
 }
 
 // FailureLimit is "Count failures within Window are followed by a ban of Ban", written "10/min ban 5m".
@@ -181,6 +183,9 @@ func defaultLimits() Limits {
 		TraceBytes: 32 << 20,
 	}
 }
+
+// Has tells whether the node has a role.
+func (n Node) Has(role string) bool { return slices.Contains(n.Roles, role) }
 
 // AdminSocket is the path of the unix socket that local commands use.
 func (c Config) AdminSocket() string { return filepath.Join(c.Node.DataDir, "admin.sock") }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ type section struct {
 type key struct {
 	name string
 	kind kind
+	live bool // a running node can exchange it, see live.go
 	get  func() value
 	set  func(value) []flaw
 }
@@ -56,6 +58,10 @@ type value struct {
 	list   []string
 }
 
+func (v value) equal(w value) bool {
+	return v.text == w.text && v.number == w.number && v.flag == w.flag && slices.Equal(v.list, w.list)
+}
+
 // flaw is what is wrong with a value; item is the index in a list, or -1 for the value as a whole.
 type flaw struct {
 	item    int
@@ -84,11 +90,11 @@ func schema(c *Config) []section {
 			text("advertise", &c.SIP.Advertise, optional(hostOrAddress)),
 			text("server_name", &c.SIP.ServerName, headerText),
 			number("shards", &c.SIP.Shards, 0, 256),
-			duration("read_timeout", &c.SIP.ReadTimeout, 100*time.Millisecond, time.Hour),
-			duration("write_timeout", &c.SIP.WriteTimeout, 100*time.Millisecond, time.Hour),
-			duration("idle_timeout", &c.SIP.IdleTimeout, time.Second, 24*time.Hour),
-			duration("timer_c", &c.SIP.TimerC, 3*time.Minute+time.Second, time.Hour),
-			yesNo("follow_redirects", &c.SIP.FollowRedirects),
+			live(duration("read_timeout", &c.SIP.ReadTimeout, 100*time.Millisecond, time.Hour)),
+			live(duration("write_timeout", &c.SIP.WriteTimeout, 100*time.Millisecond, time.Hour)),
+			live(duration("idle_timeout", &c.SIP.IdleTimeout, time.Second, 24*time.Hour)),
+			live(duration("timer_c", &c.SIP.TimerC, 3*time.Minute+time.Second, time.Hour)),
+			live(yesNo("follow_redirects", &c.SIP.FollowRedirects)),
 		}},
 		{"media", []key{
 			textOrList("address", &c.Media.Address, address),
@@ -117,13 +123,13 @@ func schema(c *Config) []section {
 		}},
 		{"certs", []key{
 			text("dir", &c.Certs.Dir),
-			text("cert_file", &c.Certs.CertFile),
-			text("key_file", &c.Certs.KeyFile),
+			live(text("cert_file", &c.Certs.CertFile)),
+			live(text("key_file", &c.Certs.KeyFile)),
 			list("hosts", &c.Certs.Hosts, hostOrAddress),
 		}},
 		{"auth", []key{
 			text("key_file", &c.Auth.KeyFile),
-			duration("nonce_lifetime", &c.Auth.NonceLifetime, 10*time.Second, 24*time.Hour),
+			live(duration("nonce_lifetime", &c.Auth.NonceLifetime, 10*time.Second, 24*time.Hour)),
 		}},
 		{"events", []key{
 			text("dir", &c.Events.Dir),
@@ -131,7 +137,7 @@ func schema(c *Config) []section {
 		}},
 		{"limits", limitKeys(&c.Limits)},
 		{"log", []key{
-			text("level", &c.Log.Level, oneOf("debug", "info", "warn", "error")),
+			live(text("level", &c.Log.Level, oneOf("debug", "info", "warn", "error"))),
 			text("format", &c.Log.Format, oneOf("text", "json")),
 		}},
 	}
@@ -140,29 +146,30 @@ func schema(c *Config) []section {
 func limitKeys(l *Limits) []key {
 	return []key{
 		number("message_bytes", &l.MessageBytes, 1500, 65535),
-		number("bindings_per_aor", &l.BindingsPerAOR, 1, 1000),
-		duration("register_min", &l.RegisterMin, time.Second, time.Hour),
-		duration("register_default", &l.RegisterDefault, time.Second, 30*24*time.Hour),
-		duration("register_max", &l.RegisterMax, time.Second, 30*24*time.Hour),
+		live(number("bindings_per_aor", &l.BindingsPerAOR, 1, 100)),
+		live(duration("register_min", &l.RegisterMin, time.Second, time.Hour)),
+		live(duration("register_default", &l.RegisterDefault, time.Second, 30*24*time.Hour)),
+		live(duration("register_max", &l.RegisterMax, time.Second, 30*24*time.Hour)),
 		number("shard_queue", &l.ShardQueue, 16, 1<<20),
-		number("transactions", &l.Transactions, 16, 100_000_000),
-		number("calls", &l.Calls, 1, 10_000_000),
-		number("calls_per_user", &l.CallsPerUser, 1, 10_000_000),
-		number("branches_per_call", &l.BranchesPerCall, 1, 1000),
-		number("tcp_connections", &l.TCPConnections, 1, 10_000_000),
-		number("tcp_connections_per_ip", &l.TCPConnectionsPerIP, 1, 10_000_000),
-		number("requests_per_ip", &l.RequestsPerIP, 1, 10_000_000),
-		failures("auth_failures", &l.AuthFailures),
+		live(number("transactions", &l.Transactions, 16, 100_000_000)),
+		live(number("calls", &l.Calls, 1, 10_000_000)),
+		live(number("calls_per_user", &l.CallsPerUser, 1, 10_000_000)),
+		live(number("branches_per_call", &l.BranchesPerCall, 1, 1000)),
+		live(number("tcp_connections", &l.TCPConnections, 1, 10_000_000)),
+		live(number("tcp_connections_per_ip", &l.TCPConnectionsPerIP, 1, 10_000_000)),
+		live(number("requests_per_ip", &l.RequestsPerIP, 1, 10_000_000)),
+		live(failures("auth_failures", &l.AuthFailures)),
 		number("sources", &l.Sources, 16, 100_000_000),
-		duration("media_silence", &l.MediaSilence, time.Second, 24*time.Hour),
-		duration("call_duration", &l.CallDuration, time.Minute, 30*24*time.Hour),
+		live(duration("media_silence", &l.MediaSilence, time.Second, 24*time.Hour)),
+		live(duration("call_duration", &l.CallDuration, time.Minute, 30*24*time.Hour)),
+		live(orZero("memory_bytes", &l.MemoryBytes, 64<<20, 1<<50)),
 		number("trace_bytes", &l.TraceBytes, 0, 4<<30),
 	}
 }
 
 func text(name string, field *string, rules ...rule) key {
 	return key{
-		name, kindText,
+		name, kindText, false,
 		func() value { return value{text: *field} },
 		func(v value) []flaw {
 			if flaws := broken(-1, v.text, rules); flaws != nil {
@@ -176,7 +183,7 @@ func text(name string, field *string, rules ...rule) key {
 
 func list(name string, field *[]string, rules ...rule) key {
 	return key{
-		name, kindList,
+		name, kindList, false,
 		func() value { return value{list: *field} },
 		func(v value) (flaws []flaw) {
 			for i, item := range v.list {
@@ -198,7 +205,7 @@ func textOrList(name string, field *[]string, rules ...rule) key {
 
 func number(name string, field *int, low, high int64) key {
 	return key{
-		name, kindNumber,
+		name, kindNumber, false,
 		func() value { return value{number: int64(*field)} },
 		func(v value) []flaw {
 			if v.number < low || v.number > high {
@@ -210,9 +217,26 @@ func number(name string, field *int, low, high int64) key {
 	}
 }
 
+// orZero is number for a key whose 0 means something of its own.
+func orZero(name string, field *int, low, high int64) key {
+	k := number(name, field, low, high)
+	set := k.set
+	k.set = func(v value) []flaw {
+		if v.number == 0 {
+			*field = 0
+			return nil
+		}
+		if flaws := set(v); flaws != nil {
+			return whole(flaws[0].summary, flaws[0].detail+", or 0")
+		}
+		return nil
+	}
+	return k
+}
+
 func yesNo(name string, field *bool) key {
 	return key{
-		name, kindFlag,
+		name, kindFlag, false,
 		func() value { return value{flag: *field} },
 		func(v value) []flaw { *field = v.flag; return nil },
 	}
@@ -220,7 +244,7 @@ func yesNo(name string, field *bool) key {
 
 func duration(name string, field *time.Duration, low, high time.Duration) key {
 	return key{
-		name, kindText,
+		name, kindText, false,
 		func() value { return value{text: short(*field)} },
 		func(v value) []flaw {
 			d, err := time.ParseDuration(v.text)
@@ -240,7 +264,7 @@ const durationWords = `write a number and a unit (ms, s, m, h), like "30s" or "5
 
 func ports(name string, field *PortRange) key {
 	return key{
-		name, kindText,
+		name, kindText, false,
 		func() value { return value{text: fmt.Sprintf("%d-%d", field.Min, field.Max)} },
 		func(v value) []flaw {
 			r, wrong, instead := parsePorts(v.text)
@@ -255,7 +279,7 @@ func ports(name string, field *PortRange) key {
 
 func failures(name string, field *FailureLimit) key {
 	return key{
-		name, kindText,
+		name, kindText, false,
 		func() value { return value{text: field.String()} },
 		func(v value) []flaw {
 			f, ok := parseFailures(v.text)

@@ -4,12 +4,15 @@
 # `tandem check --config tandem.hcl` finds every mistake with file, line and column; `tandem serve --config tandem.hcl`
 # runs the node. The environment variable TANDEM_SECTION_KEY overrides a key: TANDEM_SIP_ADVERTISE=203.0.113.10; lists
 # take commas: TANDEM_SIP_UDP=0.0.0.0:5060,[::]:5060. Durations carry their unit: "500ms", "30s", "5m", "1h".
+#
+# SIGHUP reads the file again. Keys whose sentence begins with * are exchanged while the node runs, for what begins from then on;
+# the others take effect with the next start, and the log names those that have changed. A file with a mistake changes nothing.
 
 node {
   name     = "n1"                   # who this node is; unique in the cluster
   data_dir = "/var/lib/tandem"      # everything that must survive a restart lies here
-  roles    = ["signaling", "media"] # what this node does; also "edge"
-  region   = ""                     # free word for where it stands, like "eu-1"
+  roles    = ["signaling", "media"] # what this node does; without "media" session descriptions pass as they are and no media flows through it
+  region   = ""                     # free word for where it stands, like "eu-1"; shown by `tandem status`, /readyz and metrics
 }
 
 sip {
@@ -22,11 +25,11 @@ sip {
   advertise        = ""       # address or name the world sees when it differs, behind NAT for example; "" = as it is
   server_name      = "Tandem" # Server header of answers; "" = none
   shards           = 0        # signalling shards; 0 = by the number of processors
-  read_timeout     = "10s"    # half a message on a stream may take this long
-  write_timeout    = "10s"    # a peer that does not read is cut off after this long
-  idle_timeout     = "10m"    # a silent stream without registration or call is closed after this long
-  timer_c          = "3m5s"   # a phone may ring this long; more than 3 minutes (RFC 3261 section 16.6)
-  follow_redirects = true     # a 3xx answer that points to a domain of ours is followed
+  read_timeout     = "10s"    # * half a message on a stream may take this long
+  write_timeout    = "10s"    # * a peer that does not read is cut off after this long
+  idle_timeout     = "10m"    # * a silent stream without registration or call is closed after this long
+  timer_c          = "3m5s"   # * a phone may ring this long; more than 3 minutes (RFC 3261 section 16.6)
+  follow_redirects = true     # * a 3xx answer that points to a domain of ours is followed
 }
 
 media {
@@ -61,14 +64,14 @@ dialplan {
 
 certs {
   dir       = "" # where a self-made certificate is kept; "" = <data_dir>/certs
-  cert_file = "" # PEM chain of your own certificate; together with key_file
-  key_file  = "" # its PEM key
+  cert_file = "" # * PEM chain of your own certificate; together with key_file
+  key_file  = "" # * its PEM key
   hosts     = [] # names and addresses in the self-made certificate; empty = host name and local addresses
 }
 
 auth {
   key_file       = ""   # key that seals the stored secrets, made when absent; "" = <data_dir>/auth.key
-  nonce_lifetime = "5m" # a digest challenge is good this long; a later answer is asked again (stale)
+  nonce_lifetime = "5m" # * a digest challenge is good this long; a later answer is asked again (stale)
 }
 
 events {
@@ -78,26 +81,27 @@ events {
 
 limits {
   message_bytes          = 65535           # longest SIP message; longer ones get 513
-  bindings_per_aor       = 10              # phones of one user; more get 403
-  register_min           = "1m"            # shorter registrations get 423
-  register_default       = "1h"            # given to phones that name no time
-  register_max           = "1h"            # longer registrations are shortened to this
-  shard_queue            = 4096            # packets waiting in one signalling shard; beyond it new calls and registrations get 503
-  transactions           = 200000          # SIP transactions at once; beyond it new requests get 503
-  calls                  = 20000           # calls at once; beyond it new ones get 503
-  calls_per_user         = 50              # calls of one user at once; beyond it new ones get 486
-  branches_per_call      = 50              # phones that one call rings at once
-  tcp_connections        = 10000           # streams at once (TCP, TLS, WebSocket); further ones are closed
-  tcp_connections_per_ip = 2000            # streams at once from one address
-  requests_per_ip        = 20000           # requests a second from one address; beyond it they are dropped
-  auth_failures          = "10/min ban 5m" # so many failed authentications of one source, and it is not listened to for a while
+  bindings_per_aor       = 10              # * phones of one user; more get 403
+  register_min           = "1m"            # * shorter registrations get 423
+  register_default       = "1h"            # * given to phones that name no time
+  register_max           = "1h"            # * longer registrations are shortened to this
+  shard_queue            = 4096            # messages waiting in one signalling shard; from three quarters on new calls and registrations get 503, at twice the number all are dropped
+  transactions           = 200000          # * SIP transactions at once; beyond it new requests get 503
+  calls                  = 20000           # * calls at once; beyond it new ones get 503
+  calls_per_user         = 50              # * calls of one user at once; beyond it new ones get 486
+  branches_per_call      = 50              # * phones that one call rings at once
+  tcp_connections        = 10000           # * streams at once (TCP, TLS, WebSocket); further ones are closed
+  tcp_connections_per_ip = 2000            # * streams at once from one address
+  requests_per_ip        = 20000           # * requests a second from one address; beyond it they are dropped
+  auth_failures          = "10/min ban 5m" # * so many failed authentications of one source, and it is not listened to for a while
   sources                = 65536           # source addresses that the guard remembers; the oldest is forgotten
-  media_silence          = "1m"            # an answered call without any packet for this long is ended
-  call_duration          = "12h"           # no call lives longer
-  trace_bytes            = 33554432        # and their bytes altogether
+  media_silence          = "1m"            # * an answered call without any packet for this long is ended
+  call_duration          = "12h"           # * no call lives longer
+  memory_bytes           = 0               # * memory at which the collector works harder; 0 = three quarters of what the machine or the container has
+  trace_bytes            = 33554432        # memory for the trace of recent messages; 0 keeps none
 }
 
 log {
-  level  = "info" # debug, info, warn, error
+  level  = "info" # * debug, info, warn, error
   format = "text" # text, json
 }

@@ -49,6 +49,14 @@ type Log struct {
 	stats   Stats
 }
 
+// RaiseMaxOpen raises Config.MaxOpen while the log runs. It is never lowered: calls that are open would lose their records. Any
+// goroutine.
+func (l *Log) RaiseMaxOpen(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg.MaxOpen = max(n, l.cfg.MaxOpen)
+}
+
 // Stats counts since the start of the process; the lower fields are levels.
 type Stats struct {
 	Published   uint64 `json:"published"`

@@ -175,6 +175,9 @@ func (c *Call) isOver() bool {
 func (c *Call) whyEnded() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.refusal == "" && c.in != nil && c.in.Lost() {
+		return "caller's connection lost"
+	}
 	return c.refusal
 }
 
@@ -200,7 +203,7 @@ func (c *Call) targets(step dialplan.Step) [][]sip.Target {
 		}
 	}
 	for i, g := range groups {
-		groups[i] = g[:min(len(g), c.pbx.cfg.MaxBranches)]
+		groups[i] = g[:min(len(g), c.pbx.limits.Load().MaxBranches)]
 	}
 	return groups
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/events"
 	"tandem/internal/fakephone"
 )
 
@@ -47,6 +48,20 @@ func TestGroupRingsEverybodyButTheCaller(t *testing.T) {
 		v, _ := o.pbx.Call(call.CallID)
 		expect(t, "answerer", v.Answerer, "carol")
 		call.Bye()
+	})
+}
+
+func TestRecordOfALostCallerSaysWhatWasLost(t *testing.T) {
+	work(t, nil, func(t *testing.T, o *office) {
+		alice, bob := o.phone("alice", rings, func(c *fakephone.Config) { c.Net = "tcp" }), o.phone("bob", rings)
+		alice.Call("bob", description("alice")).AwaitStatus(180)
+		alice.Disconnect()
+		bob.AwaitRequest("CANCEL")
+		time.Sleep(time.Second)
+		r := o.awaitRecord()
+		expect(t, "result", r.Result, events.ResultCancelled)
+		expect(t, "status", r.Status, 487)
+		expect(t, "reason", r.Reason, "caller's connection lost")
 	})
 }
 

@@ -41,10 +41,11 @@ type Config struct {
 
 // A PBX routes calls and keeps track of them.
 type PBX struct {
-	cfg   Config
-	sig   Signalling
-	epoch string // prefix of call ids, different after each start
-	last  atomic.Uint64
+	cfg    Config
+	limits atomic.Pointer[Limits]
+	sig    Signalling
+	epoch  string // prefix of call ids, different after each start
+	last   atomic.Uint64
 
 	mu     sync.Mutex
 	calls  map[string]*Call
@@ -62,10 +63,20 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
-	cfg.CallsPerUser = cmp.Or(cfg.CallsPerUser, 50)
-	cfg.MaxBranches = cmp.Or(cfg.MaxBranches, 50)
-	return &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int)}, nil
+	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int)}
+	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
+	return p, nil
+}
+
+// Limits are the settings that can be exchanged while a PBX runs; 0 is the default of Config.
+type Limits struct{ MaxCalls, CallsPerUser, MaxBranches int }
+
+// SetLimits exchanges the limits. Calls that are there stay, even when there are more of them now than may be. Any goroutine.
+func (p *PBX) SetLimits(l Limits) {
+	l.MaxCalls = cmp.Or(l.MaxCalls, 20_000)
+	l.CallsPerUser = cmp.Or(l.CallsPerUser, 50)
+	l.MaxBranches = cmp.Or(l.MaxBranches, 50)
+	p.limits.Store(&l)
 }
 
 // Attach gives the PBX its signalling side, before that runs.
@@ -150,13 +161,13 @@ func (p *PBX) ServeRequest(in *sip.Inbound) {
 
 // add takes a call into the table, or says how it is refused.
 func (p *PBX) add(c *Call) (status int, why string) {
-	key := c.tenant + "\x00" + c.from
+	key, lim := c.tenant+"\x00"+c.from, p.limits.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case len(p.calls) >= p.cfg.MaxCalls:
+	case len(p.calls) >= lim.MaxCalls:
 		return 503, "too many calls"
-	case p.byUser[key] >= p.cfg.CallsPerUser:
+	case p.byUser[key] >= lim.CallsPerUser:
 		return 486, "too many calls of this user"
 	}
 	p.calls[c.id] = c

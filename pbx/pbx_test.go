@@ -179,12 +179,16 @@ func (l ledger) ProposeAsync(_ string, cmd []byte, done func(any, error)) error 
 }
 
 // phone is a registered phone of a user, behaving as told.
-func (o *office) phone(user string, behave func(*fakephone.Call)) *fakephone.Phone {
+func (o *office) phone(user string, behave func(*fakephone.Call), set ...func(*fakephone.Config)) *fakephone.Phone {
 	o.t.Helper()
 	o.hosts++
-	p := fakephone.New(o.t, fakephone.Config{
+	cfg := fakephone.Config{
 		Host: o.net.Host(fmt.Sprintf("198.51.100.%d", o.hosts)), Server: netip.MustParseAddrPort(officeServer + ":5060"), User: user, Domain: "acme.example", Password: "secret",
-	})
+	}
+	for _, fn := range set {
+		fn(&cfg)
+	}
+	p := fakephone.New(o.t, cfg)
 	p.OnInvite(behave)
 	return p.MustRegister()
 }

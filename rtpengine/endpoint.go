@@ -368,7 +368,7 @@ func (p *Endpoint) silent(now int64) {
 			last = max(last, g.tally.lastSeen.Load())
 		}
 	}
-	d, news := p.watch.check(last, now, p.engine.cfg.Silence)
+	d, news := p.watch.check(last, now, p.engine.patience())
 	news = news && !p.closed
 	p.mu.Unlock()
 	if news {

@@ -111,6 +111,9 @@ type Engine struct {
 	shards []*shard
 	sounds sounds
 
+	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
+	maxSessions atomic.Int64
+
 	playing atomic.Int64
 	beat    chan struct{} // wakes the pacer; buffered by one
 
@@ -141,6 +144,7 @@ func New(c Config) (*Engine, error) {
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
 		beat: make(chan struct{}, 1), members: make(map[member]struct{}),
 	}
+	e.SetLimits(c.Silence, c.MaxSessions)
 	for _, addr := range c.Bind {
 		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
 	}
@@ -149,6 +153,15 @@ func New(c Config) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// SetLimits exchanges Config.Silence and Config.MaxSessions while the engine runs. Sessions that are there stay. Any goroutine.
+func (e *Engine) SetLimits(silence time.Duration, maxSessions int) {
+	e.silence.Store(int64(silence))
+	e.maxSessions.Store(int64(maxSessions))
+}
+
+// patience is how long a side may be silent now.
+func (e *Engine) patience() time.Duration { return time.Duration(e.silence.Load()) }
 
 // now is ns since New, monotonic.
 func (e *Engine) now() int64 { return int64(time.Since(e.began)) }
@@ -269,7 +282,7 @@ func (e *Engine) join(m member) error {
 	switch {
 	case e.closed:
 		return ErrClosed
-	case len(e.members) >= e.cfg.MaxSessions:
+	case len(e.members) >= int(e.maxSessions.Load()):
 		e.refused.Add(1)
 		return ErrBusy
 	}

@@ -37,7 +37,7 @@ func (s *Session) silent(now int64) {
 				last = max(last, g.tally.lastSeen.Load())
 			}
 		}
-		if d, news := s.watch[side].check(last, now, s.engine.cfg.Silence); news && !s.closed {
+		if d, news := s.watch[side].check(last, now, s.engine.patience()); news && !s.closed {
 			quiet[side] = d
 		}
 	}

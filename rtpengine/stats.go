@@ -44,7 +44,7 @@ type ShardStats struct {
 // Stats may be called at any time.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
-	st := Stats{Sessions: len(e.members), MaxSessions: e.cfg.MaxSessions}
+	st := Stats{Sessions: len(e.members), MaxSessions: int(e.maxSessions.Load())}
 	e.mu.Unlock()
 	st.Playing = int(e.playing.Load())
 	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()

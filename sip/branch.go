@@ -267,7 +267,7 @@ func (sh *shard) appendVia(dst []byte, f transport.Flow, id uint64, loop uint32)
 func (b *branch) expire(now time.Time) {
 	switch {
 	case b.viaTCP && b.state == branchCalling:
-		b.fallBack()
+		b.tcpWaited()
 	case b.state == branchAccepted || b.state == branchEnded:
 		b.end()
 	case !now.Before(b.until):
@@ -313,10 +313,11 @@ func (b *branch) timedOut() {
 		b.fail(487)
 		return
 	}
+	b.distrustTCP()
 	b.fail(408)
 }
 
-// fallBack gives a large request to UDP because TCP did not work.
+// fallBack gives a large request to UDP because no connection could be had.
 func (b *branch) fallBack() {
 	b.sh.srv.noTCP.add(b.udp.Remote, b.sh.now())
 	b.viaTCP = false
@@ -420,7 +421,7 @@ func (b *branch) provisional(m *message.Message, p transport.Packet) {
 		if first || m.Status > 100 { // timer C starts with the first, every one but 100 starts it anew (§16.7 step 2)
 			b.every = 0
 			if !b.cancelled {
-				b.until = b.sh.now().Add(b.sh.srv.cfg.TimerC)
+				b.until = b.sh.now().Add(b.sh.srv.limits().TimerC)
 				b.sh.timers.arm(&b.timer, b.until)
 			}
 		}

@@ -78,9 +78,9 @@ func TestTortureMessagesGetTheReactionTheRFCAsksFor(t *testing.T) {
 func TestTortureMessagesOverAStreamGetTheSameReaction(t *testing.T) {
 	texts := tortureMessages(t)
 	other := map[string]string{
-		"rfc4475/clerr":   "dropped",         // the stream waits for the rest of the body
-		"rfc4475/dblreq":  "dropped",         // challenged, but what is left behind the INVITE ends the connection before the answer
-		"rfc4475/ncl":     "400 Bad Request", // and the connection ends
+		"rfc4475/clerr":   "dropped",                                   // the stream waits for the rest of the body
+		"rfc4475/dblreq":  "401 Unauthorized, and the connection ends", // for what is left behind the INVITE
+		"rfc4475/ncl":     "400 Bad Request",                           // and the connection ends
 		"rfc4475/mcl01":   "400 Bad Request",
 		"rfc4475/inv2543": "400 Bad Request", // no Content-Length, RFC 3261 §18.3
 	}
@@ -174,7 +174,10 @@ func tortureReaction(t *testing.T, text string, tcp bool) (r tortured) {
 		rig.torment(text)
 		if challenge := rig.final(); tortureStatus(challenge) == 401 || tortureStatus(challenge) == 407 {
 			r = tortured{tortureLine(challenge), challenge}
-			if !strings.Contains(text, "\r\nAuthorization:") {
+			switch {
+			case rig.hungUp():
+				r.text += ", and the connection ends"
+			case !strings.Contains(text, "\r\nAuthorization:"):
 				rig.forget()
 				rig.torment(rig.answerChallenge(text, challenge))
 				r = rig.reaction(text)

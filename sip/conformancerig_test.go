@@ -32,6 +32,7 @@ type tortureRig struct {
 	mu      sync.Mutex
 	replies []string // what the phone heard
 	relayed []string // what the callee heard
+	ended   bool     // the server has ended the phone's stream
 }
 
 // tortureEnd is the phone's side: a datagram socket or a stream.
@@ -136,6 +137,9 @@ func (rig *tortureRig) hearStream() {
 			text = text[i+4:]
 		}
 		if err != nil {
+			rig.mu.Lock()
+			rig.ended = true
+			rig.mu.Unlock()
 			return
 		}
 	}
@@ -172,15 +176,21 @@ func (rig *tortureRig) beBusy() {
 // torment gives a message to the server and lets everything happen that needs no timer of a second or more.
 func (rig *tortureRig) torment(text string) {
 	rig.t.Helper()
-	var err error
 	if rig.phone.stream != nil {
-		_, err = rig.phone.stream.Write([]byte(text))
+		_, _ = rig.phone.stream.Write([]byte(text)) // the server may end the stream before it has read everything
 	} else {
-		_, err = rig.phone.packet.WriteTo([]byte(text), rig.phone.to)
+		_, err := rig.phone.packet.WriteTo([]byte(text), rig.phone.to)
+		rig.must(err)
 	}
-	rig.must(err)
 	time.Sleep(300 * time.Millisecond)
 	synctest.Wait()
+}
+
+// hungUp tells whether the server has ended the phone's stream.
+func (rig *tortureRig) hungUp() bool {
+	rig.mu.Lock()
+	defer rig.mu.Unlock()
+	return rig.ended
 }
 
 func (rig *tortureRig) forget() {

@@ -200,17 +200,17 @@ func (r *Registrar) expiresOf(a *message.Address, m *message.Message) (time.Dura
 		text = m.Get(message.Expires)
 	}
 	if text == "" {
-		return r.cfg.DefaultExpires, nil
+		return r.limits().DefaultExpires, nil
 	}
 	n, ok := message.ParseUint(text)
 	if !ok {
 		n = 1<<32 - 1 // a number too large to mean anything but "long"
 	}
 	asked := time.Duration(n) * time.Second
-	if asked > 0 && asked < r.cfg.MinExpires {
-		return 0, &registerRefusal{status: 423, why: "registrations shorter than Min-Expires are not kept", extra: "Min-Expires: " + deltaSeconds(r.cfg.MinExpires) + "\r\n"}
+	if asked > 0 && asked < r.limits().MinExpires {
+		return 0, &registerRefusal{status: 423, why: "registrations shorter than Min-Expires are not kept", extra: "Min-Expires: " + deltaSeconds(r.limits().MinExpires) + "\r\n"}
 	}
-	return min(asked, r.cfg.MaxExpires), nil
+	return min(asked, r.limits().MaxExpires), nil
 }
 
 // checkOutbound is RFC 5626 §6: one flow a request, and a first hop that knows about flows.

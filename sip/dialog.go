@@ -31,7 +31,7 @@ func (sh *shard) findDialog(m *message.Message) (d dialog, fromCaller bool) {
 }
 
 func (sh *shard) addDialog(callID string, d dialog) bool {
-	if int(sh.count.dialogs.Load()) >= sh.srv.cfg.MaxDialogs {
+	if int(sh.count.dialogs.Load()) >= sh.srv.limits().MaxDialogs {
 		sh.count.shed.Add(1)
 		return false
 	}
@@ -248,7 +248,7 @@ func (d *Dialog) confirm(m *message.Message, t Target, late bool) {
 	}
 	f := d.fork
 	d.state, d.fork, d.late = dialogConfirmed, nil, late
-	d.limit = d.sh.now().Add(d.sh.srv.cfg.MaxCallTime)
+	d.limit = d.sh.now().Add(d.sh.srv.limits().MaxCallTime)
 	d.sh.dropOtherEarly(f, d)
 	d.refreshed(m)
 	if d.events != nil {

@@ -295,7 +295,14 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 // whose call the caller will end (RFC 3261 §13.2.2.4).
 func (sh *shard) successAgain(r *remains, m *message.Message, p transport.Packet) {
 	first := true
-	if d, _ := sh.findDialog(m); d == nil {
+	d, _ := sh.findDialog(m)
+	if d, ok := d.(*Dialog); ok && !sh.srv.net.Alive(r.flow) { // the caller lost his connection
+		if d.relocate(&d.caller); sh.srv.net.Alive(d.caller.flow) {
+			r.flow = d.caller.flow
+			sh.count.callersBack.Add(1)
+		}
+	}
+	if d == nil {
 		if second := sh.secondDialog(m, p.Flow, nil); second != nil {
 			first = false
 			second.fromCallee(m)
@@ -358,7 +365,7 @@ func (f *fork) failed(b *branch, m *message.Message) {
 	if m != nil {
 		switch {
 		case m.Status == 487 && b.cancelled: // the echo of our own CANCEL says nothing about the callee
-		case m.Status/100 == 3 && f.sh.srv.cfg.Recurse && f.in != nil && !f.cancelling && f.recurse(m): // step 4
+		case m.Status/100 == 3 && f.sh.srv.limits().Recurse && f.in != nil && !f.cancelling && f.recurse(m): // step 4
 		default:
 			f.judge(m)
 		}

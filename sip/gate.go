@@ -19,6 +19,14 @@ func (sh *shard) outside(m *message.Message, p transport.Packet, key uint64) {
 		sh.refuse(m, p, 400, "Request-URI: "+err.Error())
 		return
 	}
+	if m.Has(message.Route) {
+		if r := sh.srv.route(m); r.last { // before anything looks at the Request-URI (RFC 3261 §16.4)
+			if uri, err = message.ParseURI(r.uri); err != nil {
+				sh.refuse(m, p, 400, "Route: "+err.Error())
+				return
+			}
+		}
+	}
 	switch {
 	case uri.Scheme != "sip" && uri.Scheme != "sips" && uri.Scheme != "tel":
 		sh.refuse(m, p, 416, "only sip, sips and tel are known here")

@@ -10,6 +10,7 @@ import (
 
 	"tandem/internal/fakephone"
 	"tandem/sip/message"
+	"tandem/sip/transport"
 )
 
 func TestPhoneRegistersAndFetchesItsBindings(t *testing.T) {
@@ -226,6 +227,43 @@ func TestPanicOnAShardIsContained(t *testing.T) {
 		call.Bye()
 	})
 }
+
+func TestPanicInATimerEndsItsCallAndTheOtherTimersRun(t *testing.T) {
+	play(t, func(c *Config) { c.Transport.Shards = 1 }, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		for _, user := range []string{"bob", "carol", "dave"} {
+			s.registered(user).OnInvite(func(*fakephone.Call) {}) // not even a 100
+		}
+		s.onInvite = func(in *Inbound) {
+			r := s.template()
+			r.Timeout = 10 * time.Second
+			if in.URI.User == "carol" {
+				r.Media = mediaThatCannotClose{}
+			}
+			s.ring(in, r)
+		}
+		began := time.Now()
+		var calls []*fakephone.Call
+		for _, user := range []string{"bob", "carol", "dave"} {
+			calls = append(calls, alice.Call(user, sdpOf("alice")))
+		}
+		for i, want := range []int{408, 500, 408} {
+			expect(t, fmt.Sprint("call ", i), calls[i].Final().Status(), want)
+			if took := time.Since(began); took > 10*time.Second+cancelGrace+time.Second {
+				t.Errorf("call %d ended after %v", i, took)
+			}
+		}
+		expect(t, "panics", s.srv.Stats().Panics, 1)
+	})
+}
+
+type mediaThatCannotClose struct{ Media }
+
+func (mediaThatCannotClose) Offer(_ bool, sdp string, _, _ transport.Flow) (string, error) {
+	return sdp, nil
+}
+
+func (mediaThatCannotClose) Close() { panic("a fault of the media engine") }
 
 type faultyMedia struct{ Media }
 

@@ -22,6 +22,7 @@ type Inbound struct {
 	tx     *transaction
 	callID string
 	away   bool // a goroutine thinks about it
+	lost   bool // see Lost
 }
 
 func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user string) *Inbound {

@@ -72,7 +72,7 @@ func (in *Inbound) Answer(a Answer) (*Leg, error) {
 	}
 	contact, _ := message.ParseAddress(m.Get(message.Contact))
 	n, _, _ := m.CSeq()
-	l := &Leg{sh: sh, callID: m.CallID(), tag: tx.toTag, local: m.Get(message.To) + ";tag=" + tx.toTag, events: a.Events, limit: sh.now().Add(sh.srv.cfg.MaxCallTime)}
+	l := &Leg{sh: sh, callID: m.CallID(), tag: tx.toTag, local: m.Get(message.To) + ";tag=" + tx.toTag, events: a.Events, limit: sh.now().Add(sh.srv.limits().MaxCallTime)}
 	l.remote = party{
 		tag: m.FromTag(), value: m.Get(message.From), contact: contact.URI, routes: m.List(message.RecordRoute), cseq: n, tenant: in.Tenant, user: in.User,
 	}

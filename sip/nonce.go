@@ -31,7 +31,7 @@ const (
 // Memory is bounded: when a shard is full it forgets the nonce used first and from then on treats unknown nonces as old
 // as that one as stale. So nothing that was forgotten can be replayed, and the phone only pays a round trip. Any goroutine.
 type nonces struct {
-	life    time.Duration
+	life    atomic.Int64 // a time.Duration
 	macs    sync.Pool
 	serial  atomic.Uint64
 	evicted atomic.Uint64
@@ -62,7 +62,8 @@ func newNonces(key [32]byte, life time.Duration, room int) (*nonces, error) {
 	if _, err := rand.Read(start[:]); err != nil {
 		return nil, err
 	}
-	n := &nonces{life: life}
+	n := &nonces{}
+	n.life.Store(int64(life))
 	n.serial.Store(binary.BigEndian.Uint64(start[:]))
 	n.macs.New = func() any { return &nonceSigner{hmac.New(sha256.New, key[:]), nil} }
 	for i := range n.shards {
@@ -116,8 +117,8 @@ func (n *nonces) open(nonce, realm string) (serial uint64, issued uint32, ours b
 
 // expired tells whether a nonce is too old, or from a future that no clock difference between nodes explains.
 func (n *nonces) expired(issued uint32, now time.Time) bool {
-	age := now.Sub(time.Unix(int64(issued), 0))
-	return age >= n.life || age < -n.life
+	age, life := now.Sub(time.Unix(int64(issued), 0)), time.Duration(n.life.Load())
+	return age >= life || age < -life
 }
 
 type nonceVerdict uint8

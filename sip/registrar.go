@@ -68,6 +68,7 @@ func (c *RegistrarConfig) defaults() error {
 type Registrar struct {
 	cfg      RegistrarConfig
 	seed     maphash.Seed
+	bounds   atomic.Pointer[RegistrarConfig] // see SetLimits
 	inFlight atomic.Int64
 	count    struct{ requests, fetched, refreshed, committed, absorbed, refused, busy, failed atomic.Uint64 }
 }
@@ -90,7 +91,9 @@ func NewRegistrar(cfg RegistrarConfig) (*Registrar, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	return &Registrar{cfg: cfg, seed: maphash.MakeSeed()}, nil
+	r := &Registrar{cfg: cfg, seed: maphash.MakeSeed()}
+	r.bounds.Store(&cfg)
+	return r, nil
 }
 
 // Stats reads the counters.
@@ -205,12 +208,12 @@ func userAgent(m *message.Message) string {
 // lease is how long a binding is committed for: long enough for several refreshes to stay inside, short enough that a phone
 // that went away while its node was down is forgotten the same day.
 func (r *Registrar) lease(now time.Time, expires time.Duration) time.Time {
-	return now.Add(max(expires, min(max(3*expires, expires+time.Hour), r.cfg.MaxLease)))
+	return now.Add(max(expires, min(max(3*expires, expires+time.Hour), r.limits().MaxLease)))
 }
 
 // command writes the command for the log.
 func (j *registerJob) command() []byte {
-	cmd := appendRegister(make([]byte, 0, 512), j.req.Tenant, j.req.User, j.req.Now, j.r.cfg.MaxBindings)
+	cmd := appendRegister(make([]byte, 0, 512), j.req.Tenant, j.req.User, j.req.Now, j.r.limits().MaxBindings)
 	cmd = j.r.cfg.Location.appendLapsed(cmd, j.aor, j.req.Now.UnixMilli())
 	callID := j.req.Msg.CallID()
 	if j.w.clear {

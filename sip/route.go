@@ -26,7 +26,7 @@ type routed struct {
 func (s *Server) route(m *message.Message) routed {
 	r := routed{uri: m.URI}
 	routes := m.List(message.Route)
-	if len(routes) > 0 && s.isOurRoute(m.URI) {
+	if len(routes) > 0 && (s.isOurRoute(m.URI) || s.isStrict(m.URI, routes[len(routes)-1])) {
 		r.last = true
 		r.token = routeUser(m.URI)
 		if a, err := message.ParseAddress(routes[len(routes)-1]); err == nil {
@@ -56,6 +56,17 @@ func (s *Server) isOurRoute(uri string) bool {
 	}
 	_, lr := u.Param("lr")
 	return lr && s.net.IsLocal(u.Host, u.Port)
+}
+
+// isStrict tells a Request-URI that is our Record-Route value without its lr, as old strict routers leave it: it names this node and no user,
+// while the end of Route names somebody else.
+func (s *Server) isStrict(uri, last string) bool {
+	u, err := message.ParseURI(uri)
+	if err != nil || u.User != "" || !s.net.IsLocal(u.Host, u.Port) {
+		return false
+	}
+	a, err := message.ParseAddress(last)
+	return err == nil && a.URI != "" && !s.isLocalURI(a.URI)
 }
 
 // isLoose tells whether a Route value names a loose router. What cannot be read is taken for one.

@@ -70,6 +70,24 @@ func TestStrictRouterIsUnderstood(t *testing.T) {
 	})
 }
 
+// A strict router on the way puts our Record-Route value into the Request-URI, with or without its lr, and what was there at the end of
+// Route (RFC 3261 §16.4).
+func TestStrictRouterIsUnderstoodOutsideADialog(t *testing.T) {
+	for _, uri := range []string{"sip:" + stageServer + ":5060;lr", "sip:" + stageServer + ":5060"} {
+		t.Run(uri, func(t *testing.T) {
+			play(t, nil, func(t *testing.T, s *stage) {
+				alice, bob := s.pair()
+				m := alice.Do("MESSAGE", uri, []string{"Route: <sip:bob@example.com>"}, "hello")
+				expect(t, "MESSAGE", m.Status(), 200)
+				got := only(t, "MESSAGE", bob.Requests("MESSAGE"))
+				expect(t, "Request-URI", got.URI(), bob.Contact())
+				expect(t, "Routes left", len(got.Headers("Route")), 0)
+				expect(t, "MESSAGE to the node itself", alice.Do("MESSAGE", uri, nil, "").Status(), 405)
+			})
+		})
+	}
+}
+
 func TestPhoneThatIgnoresTheRemoteTargetIsUnderstood(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
 		call, _, bob := s.established()

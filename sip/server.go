@@ -98,6 +98,7 @@ type Server struct {
 	stopped  chan struct{} // closed when the shards have ended
 	faults   throttle
 	noTCP    tcpRefusals
+	bounds   atomic.Pointer[Limits]
 }
 
 // New validates cfg and builds the server; nothing listens before Listen, nothing runs before Run.
@@ -106,6 +107,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{})}
+	s.SetLimits(Limits{cfg.MaxTransactions, cfg.MaxDialogs, cfg.MaxCallTime, cfg.TimerC, cfg.Recurse})
 	if _, err := rand.Read(s.flowKey[:]); err != nil {
 		return nil, err
 	}
@@ -183,6 +185,8 @@ type Stats struct {
 	SendErrors          uint64
 	TimerC              uint64
 	SessionsExpired     uint64 // calls ended because nobody refreshed the session (RFC 4028)
+	CallersLost         uint64 // calls cancelled because the caller's connection broke while phones rang
+	CallersBack         uint64 // callers who came back over another connection in time
 	Panics              uint64
 	TraceDropped        uint64
 
@@ -193,7 +197,7 @@ type Stats struct {
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
-	shed, sendErrors, timerC, sessionsExpired, panics atomic.Uint64
+	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, panics atomic.Uint64
 	transactions, branches, dialogs, pending atomic.Int64
 }
 
@@ -223,6 +227,8 @@ func (s *Server) Stats() Stats {
 		st.SendErrors += c.sendErrors.Load()
 		st.TimerC += c.timerC.Load()
 		st.SessionsExpired += c.sessionsExpired.Load()
+		st.CallersLost += c.callersLost.Load()
+		st.CallersBack += c.callersBack.Load()
 		st.Panics += c.panics.Load()
 		st.Transactions += c.transactions.Load()
 		st.Branches += c.branches.Load()

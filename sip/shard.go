@@ -20,15 +20,16 @@ type shard struct {
 	timers timers
 	wake   time.Time // what SetWake was last told
 
-	txs      map[uint64]*transaction // server transactions by transactionKey
-	answered afterlife               // what is left of them, by the same key
-	branches map[uint64]*branch      // client transactions by the number in their branch
-	settled  afterlife               // what is left of those of INVITE, by the same number
-	heard    afterlife               // and of the others
-	dialogs  map[uint64][]dialog     // by hash of the Call-ID; more than one when a call forked
-	byConn   map[uint64][]*branch    // branches that wait for an answer on a stream connection
-	serial   uint64                  // number of the last branch
-	peak     int                     // most entries of a table since it was last replaced
+	txs      map[uint64]*transaction   // server transactions by transactionKey
+	answered afterlife                 // what is left of them, by the same key
+	branches map[uint64]*branch        // client transactions by the number in their branch
+	settled  afterlife                 // what is left of those of INVITE, by the same number
+	heard    afterlife                 // and of the others
+	dialogs  map[uint64][]dialog       // by hash of the Call-ID; more than one when a call forked
+	byConn   map[uint64][]*branch      // branches that wait for an answer on a stream connection
+	callers  map[uint64][]*transaction // INVITEs without a final answer, by the connection they came on
+	serial   uint64                    // number of the last branch
+	peak     int                       // most entries of a table since it was last replaced
 
 	finished []*fork          // whose handlers are to be told
 	msg      *message.Message // the message in hand; whoever keeps it puts a new one here
@@ -42,7 +43,8 @@ func newShard(s *Server, io *transport.Shard) *shard {
 	sh := &shard{
 		srv: s, io: io, msg: new(message.Message),
 		txs: make(map[uint64]*transaction), branches: make(map[uint64]*branch), dialogs: make(map[uint64][]dialog), byConn: make(map[uint64][]*branch),
-		answered: newAfterlife(timerB), settled: newAfterlife(timerB), heard: newAfterlife(timerT4), serial: uint64(io.Now().UnixNano()) << 8,
+		callers: make(map[uint64][]*transaction), answered: newAfterlife(timerB), settled: newAfterlife(timerB), heard: newAfterlife(timerT4),
+		serial: uint64(io.Now().UnixNano()) << 8,
 	}
 	if s.cfg.TraceBytes > 0 {
 		sh.trace = &traceRing{buf: make([]byte, s.cfg.TraceBytes)}
@@ -71,11 +73,11 @@ func (sh *shard) Receive(p transport.Packet) {
 	sh.rest()
 }
 
-// Wake runs the timers that are due (transport.Handler).
+// Wake runs the timers that are due (transport.Handler). A fault in one ends its call, and the others run.
 func (sh *shard) Wake(now time.Time) {
-	defer sh.contain("")
 	sh.wake = time.Time{}
-	sh.timers.due(now)
+	for faults := 0; !sh.runTimers(now) && faults < maxTimerFaults; faults++ {
+	}
 	sh.answered.due(now)
 	sh.settled.due(now)
 	sh.heard.due(now)
@@ -100,15 +102,17 @@ func (sh *shard) shrink() {
 // shrinkAbove is how many entries make a table worth its replacement.
 const shrinkAbove = 256
 
-// FlowClosed fails the branches that wait for an answer on a connection that is gone (RFC 3261 §18.4).
-func (sh *shard) FlowClosed(f transport.Flow, _ error) {
+// FlowClosed fails the branches that wait for an answer on a connection that is gone (RFC 3261 §18.4), and looks after those who called
+// over it.
+func (sh *shard) FlowClosed(f transport.Flow, err error) {
 	defer sh.contain("")
 	waiting := sh.byConn[f.Conn]
 	delete(sh.byConn, f.Conn)
 	for _, b := range waiting {
 		b.conn = 0
-		b.unreachable(503)
+		b.connectionLost(err)
 	}
+	sh.callersLost(f)
 	sh.rest()
 }
 
@@ -143,13 +147,16 @@ func (sh *shard) condemn(text string) {
 	if text == "" || m.Parse(text) != nil {
 		return
 	}
-	id := m.CallID()
+	sh.condemnCall(m.CallID())
+}
+
+func (sh *shard) condemnCall(id string) {
 	for _, tx := range sh.txs {
 		if tx.m == nil || tx.m.CallID() != id {
 			continue
 		}
-		if tx.fork != nil && tx.fork.in != nil {
-			tx.fork.abandon()
+		if f := tx.fork; f != nil && f.in != nil {
+			f.abandon()
 		}
 		tx.respond(&message.Response{Status: 500})
 	}
@@ -211,6 +218,7 @@ func (sh *shard) request(m *message.Message, p transport.Packet) {
 	via, _ := m.TopVia() // Validate has read it
 	key := sh.transactionKey(m, &via)
 	if tx := sh.txs[key]; tx != nil {
+		tx.follow(m, p)
 		tx.again(m)
 		return
 	}

@@ -25,7 +25,10 @@ type timer struct {
 }
 
 // timers is a 4-ary heap ordered by instant, owned by one shard.
-type timers struct{ heap []*timer }
+type timers struct {
+	heap    []*timer
+	ringing timed // whose timer runs now, or failed last
+}
 
 func (h *timers) next() time.Time {
 	if len(h.heap) == 0 {
@@ -73,8 +76,10 @@ func (h *timers) due(now time.Time) {
 	for len(h.heap) > 0 && !h.heap[0].at.After(now) {
 		t := h.heap[0]
 		h.stop(t)
+		h.ringing = t.owner
 		t.owner.expire(now)
 	}
+	h.ringing = nil
 }
 
 func (h *timers) up(i int) {

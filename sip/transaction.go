@@ -38,13 +38,14 @@ type transaction struct {
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.
 func (sh *shard) newTransaction(m *message.Message, p transport.Packet, key uint64) *transaction {
-	if sh.transactions() >= sh.srv.cfg.MaxTransactions {
+	if sh.transactions() >= sh.srv.limits().MaxTransactions {
 		sh.shed(m, p.Flow)
 		return nil
 	}
 	tx := &transaction{sh: sh, key: key, flow: replyFlow(m, p.Flow), invite: m.Method == "INVITE", m: sh.keep(m), creds: -1}
 	sh.txs[key] = tx
 	sh.count.transactions.Store(int64(sh.transactions()))
+	sh.watchCaller(tx)
 	return tx
 }
 
@@ -96,7 +97,7 @@ func (tx *transaction) cancel(m *message.Message) {
 	if !tx.invite || tx.state != txProceeding {
 		return
 	}
-	if tx.fork != nil {
+	if tx.fork != nil && !tx.fork.done { // else the handler is between two relays, or before the first
 		tx.fork.cancel("")
 		return
 	}
@@ -195,6 +196,7 @@ func (sh *shard) again(r *remains, m *message.Message, p transport.Packet) {
 
 // finish lets go of what is not needed behind a final response.
 func (tx *transaction) finish() {
+	tx.unwatchCaller()
 	tx.m, tx.fork = nil, nil
 	if tx.in != nil {
 		tx.in = nil

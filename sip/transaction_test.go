@@ -1,7 +1,10 @@
 package sip
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -292,6 +295,61 @@ func TestLargeRequestFallsBackToUDP(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A phone that takes the connection and thinks for longer than timer T1 must not get the request a second time.
+func TestLargeRequestStaysOnTCPOnceTheConnectionIsThere(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		bob := s.registered("bob", func(c *fakephone.Config) { c.Accepts = true })
+		bob.OnInvite(func(c *fakephone.Call) {
+			time.Sleep(3 * time.Second)
+			answerAfter(time.Second)(c)
+		})
+		call := alice.Call("bob", largeSDP)
+		call.MustAnswer()
+		expect(t, "transport", only(t, "INVITE", bob.Requests("INVITE")).Net, "tcp")
+		expect(t, "BYE", call.Bye().Status(), 200)
+	})
+}
+
+var largeSDP = sdpOf("alice") + strings.Repeat("a=x:0123456789\r\n", 100)
+
+// A connection that comes about behind the fall-back must not carry the request as well.
+func TestLargeRequestThatFellBackIsNotSentOverALateConnection(t *testing.T) {
+	play(t, func(c *Config) {
+		dial := c.Transport.Dial
+		c.Transport.Dial = func(_ context.Context, network string, laddr, raddr netip.AddrPort) (net.Conn, error) {
+			nc, err := dial(context.Background(), network, laddr, raddr)
+			time.Sleep(timerT1 + 100*time.Millisecond)
+			return nc, err
+		}
+	}, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		bob := s.registered("bob", func(c *fakephone.Config) { c.Accepts = true })
+		bob.OnInvite(answerAfter(3 * time.Second))
+		call := alice.Call("bob", largeSDP)
+		call.MustAnswer()
+		expect(t, "transport", only(t, "INVITE", bob.Requests("INVITE")).Net, "udp")
+		expect(t, "BYE", call.Bye().Status(), 200)
+	})
+}
+
+func TestLargeRequestIsNotRepeatedWhenItsConnectionBreaks(t *testing.T) {
+	var opened net.Conn
+	play(t, func(c *Config) {
+		dial := c.Transport.Dial
+		c.Transport.Dial = func(ctx context.Context, network string, laddr, raddr netip.AddrPort) (nc net.Conn, err error) {
+			opened, err = dial(ctx, network, laddr, raddr)
+			return opened, err
+		}
+	}, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		bob := s.registered("bob", func(c *fakephone.Config) { c.Accepts = true })
+		bob.OnInvite(func(*fakephone.Call) { _ = opened.Close() })
+		expect(t, "INVITE", alice.Call("bob", largeSDP).Final().Status(), 480)
+		only(t, "INVITE", bob.Requests("INVITE"))
+	})
 }
 
 func TestGuessedResponseIsNotBelieved(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -92,7 +93,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.Log = configs.Log{Level: "warn", Format: "text"}
-	log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+	log := newLogger(cmd.ErrOrStderr(), cfg.Log, new(slog.LevelVar))
 	n, err := tandem.New(cfg, log)
 	if err != nil {
 		return err
@@ -107,6 +108,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 			stop()
 		}
 	}()
+	limitMemory(log, cfg.Limits.MemoryBytes)
 	err = runNode(ctx, n, log, func() {})
 	select {
 	case populateErr := <-failed:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -40,6 +41,8 @@ func showStatus(out *output, st admin.Status) {
 	}
 	rows := []table.Row{
 		{"Node", st.Node},
+		{"Region", cmp.Or(st.Region, "none")},
+		{"Roles", strings.Join(st.Roles, ", ")},
 		{"Version", st.Version},
 		{"Running", span(st.Uptime)},
 		{"Ready", ready},
@@ -80,8 +83,8 @@ func newNodes(f *apiFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(out, l.Items, l.Total, table.Row{"Node", "State", "Ready", "Calls", "Version"}, func(m admin.Member) table.Row {
-				return table.Row{m.Name, m.State, yes(m.Ready), m.Calls, m.Version}
+			return list(out, l.Items, l.Total, table.Row{"Node", "Region", "State", "Ready", "Calls", "Version"}, func(m admin.Member) table.Row {
+				return table.Row{m.Name, m.Region, m.State, yes(m.Ready), m.Calls, m.Version}
 			})
 		}),
 	}, newWatch(f, "nodes", "node."))

@@ -14,13 +14,16 @@ import (
 
 // Errors that callers branch on.
 var (
-	ErrFlowGone  = errors.New("the connection of this flow is gone")
-	ErrBusy      = errors.New("the shard's queue is full")
-	ErrClosed    = errors.New("the transport is closed")
-	ErrPortTaken = errors.New("the port is taken")
-	ErrNoRoute   = errors.New("no listener can reach this address")
-	ErrTooLarge  = errors.New("the message does not fit into a datagram")
-	ErrLimit     = errors.New("too many connections")
+	ErrFlowGone = errors.New("the connection of this flow is gone")
+	ErrBusy     = errors.New("the shard's queue is full")
+	ErrClosed   = errors.New("the transport is closed")
+
+	// ErrNotConnected is the reason of FlowClosed for a connection that could not be opened: nothing was sent on it.
+	ErrNotConnected = errors.New("the connection could not be opened")
+	ErrPortTaken    = errors.New("the port is taken")
+	ErrNoRoute      = errors.New("no listener can reach this address")
+	ErrTooLarge     = errors.New("the message does not fit into a datagram")
+	ErrLimit        = errors.New("too many connections")
 )
 
 // Config is what a Transport needs. NewHandler is required; every zero value means its default.

@@ -56,7 +56,7 @@ func (c *conn) send(msg []byte) error {
 	case c.ended:
 		c.mu.Unlock()
 		return ErrFlowGone
-	case len(c.queue)+len(msg) > c.t.cfg.Limits.WriteQueue:
+	case len(c.queue)+len(msg) > c.t.limits().WriteQueue:
 		c.mu.Unlock()
 		if c.end(errSlowReader) {
 			c.t.count.slowReaders.Add(1)
@@ -166,6 +166,21 @@ func (c *conn) end(err error) bool {
 	return true
 }
 
+// abandon ends a connection that has no wire yet.
+func (c *conn) abandon() bool {
+	c.mu.Lock()
+	if c.wire != nil || c.cancel == nil {
+		c.mu.Unlock()
+		return false
+	}
+	if !c.ended {
+		c.ended, c.err = true, ErrNotConnected
+	}
+	c.mu.Unlock()
+	c.cancel()
+	return true
+}
+
 // part says farewell and ends the connection.
 func (c *conn) part(err error) {
 	c.mu.Lock()
@@ -200,8 +215,12 @@ func (c *conn) deliver(r *refusal, b []byte, now time.Time) error {
 		t.count.backPressure.Add(1)
 	}
 	switch v {
-	case shed:
-		t.count.shed.Add(1)
+	case shed, shedLate:
+		short := shortage{shed: 1}
+		if v == shedLate {
+			short.late = 1
+		}
+		t.overloaded(shard, short, now)
 		if answer := r.answer(it.Text, c.flow, 503); answer != nil {
 			_ = c.send(answer)
 		}

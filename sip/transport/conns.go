@@ -71,7 +71,7 @@ func (ct *connTable) enter(c *conn) error {
 }
 
 func (ct *connTable) enterLocked(c *conn) error {
-	lim := &ct.t.cfg.Limits
+	lim := ct.t.limits()
 	ip := c.flow.Remote.Addr()
 	switch {
 	case ct.closed:
@@ -100,7 +100,7 @@ func (ct *connTable) enterLocked(c *conn) error {
 func (ct *connTable) reserve(ip netip.Addr) bool {
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
-	lim := &ct.t.cfg.Limits
+	lim := ct.t.limits()
 	if ct.closed || ct.total >= lim.Connections || ct.perIP[ip] >= lim.PerIP {
 		return false
 	}

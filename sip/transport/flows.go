@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 )
@@ -57,6 +58,13 @@ func (t *Transport) FlowTo(n Net, remote netip.AddrPort) (Flow, error) {
 	return c.flow, nil
 }
 
+// Abandon gives a connection up that is still being opened: nothing that waits on it will be sent, and FlowClosed tells those who wait with
+// ErrNotConnected. false: it is open, or was, and what was sent on it may have arrived. Any goroutine.
+func (t *Transport) Abandon(f Flow) bool {
+	c := t.conns.get(f)
+	return c != nil && c.abandon()
+}
+
 // listenerTowards chooses the listener that messages to remote leave from or are answered at: of its family, loopback for
 // loopback, on the same network when there are several. When no listener of n fits, another one stands in for streams: its
 // host is right, and that is what Via is about.
@@ -110,17 +118,17 @@ func (t *Transport) sameNetwork(local, remote netip.Addr) bool {
 
 // dial is the goroutine of a connection opened from here.
 func (t *Transport) dial(ctx context.Context, c *conn) {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.limits().HandshakeTimeout)
 	nc, err := t.connect(ctx, c)
 	cancel()
 	if err != nil {
 		t.count.dialFailed.Add(1)
-		c.finish(err)
+		c.finish(fmt.Errorf("%w: %w", ErrNotConnected, err))
 		return
 	}
 	t.count.dialled.Add(1)
 	c.local, _ = addrPortOf(nc.LocalAddr())
-	w := newStreamWire(nc, t.cfg.Limits.WriteTimeout)
+	w := newStreamWire(nc, t.limits().WriteTimeout)
 	w.ready.Store(true)
 	if !c.connected(w) {
 		w.abort()

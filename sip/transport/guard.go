@@ -50,6 +50,7 @@ type GuardStats struct {
 type Guard struct {
 	cfg      GuardConfig
 	seed     maphash.Seed
+	limits   atomic.Pointer[GuardLimits]
 	rates    slotTable
 	failures slotTable
 
@@ -62,23 +63,41 @@ type Guard struct {
 
 // NewGuard makes a Guard. Unusable numbers are replaced by defaults.
 func NewGuard(cfg GuardConfig) *Guard {
-	if cfg.Burst < 1 {
-		cfg.Burst = max(2*cfg.Rate, 1)
-	}
 	orDefault(&cfg.Slots, 65_536)
-	orDefault(&cfg.Failures, 10)
-	orDefault(&cfg.Window, time.Minute)
-	orDefault(&cfg.BanFor, 5*time.Minute)
 	orDefault(&cfg.MaxBans, 4096)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	g := &Guard{cfg: cfg, seed: maphash.MakeSeed(), bans: make(map[netip.Prefix]Ban)}
+	g.SetLimits(GuardLimits{cfg.Rate, cfg.Burst, cfg.Failures, cfg.Window, cfg.BanFor})
 	if cfg.Rate > 0 {
 		g.rates.init(cfg.Slots)
 	}
 	g.failures.init(max(cfg.Slots/16, ways))
 	return g
+}
+
+// GuardLimits are the limits of a Guard that can be exchanged while it runs; they mean what they mean in GuardConfig.
+type GuardLimits struct {
+	Rate, Burst float64
+	Failures    int
+	Window      time.Duration
+	BanFor      time.Duration
+}
+
+// SetLimits exchanges the limits. Bans in force and what was counted stay. A Guard made without a Rate has no table for it and stays
+// without.
+func (g *Guard) SetLimits(l GuardLimits) {
+	if l.Burst < 1 {
+		l.Burst = max(2*l.Rate, 1)
+	}
+	orDefault(&l.Failures, 10)
+	orDefault(&l.Window, time.Minute)
+	orDefault(&l.BanFor, 5*time.Minute)
+	if g.cfg.Rate <= 0 {
+		l.Rate = 0
+	}
+	g.limits.Store(&l)
 }
 
 // sourceOf is what counts as one source.
@@ -100,24 +119,25 @@ func (g *Guard) AllowAt(ip netip.Addr, now time.Time) bool {
 		g.refused.Add(1)
 		return false
 	}
-	if g.cfg.Rate <= 0 || !g.cfg.LimitLoopback && ip.Unmap().IsLoopback() {
+	lim := g.limits.Load()
+	if lim.Rate <= 0 || !g.cfg.LimitLoopback && ip.Unmap().IsLoopback() {
 		return true
 	}
-	if !g.takeToken(sourceOf(ip), now.UnixNano()) {
+	if !g.takeToken(lim, sourceOf(ip), now.UnixNano()) {
 		g.limited.Add(1)
 		return false
 	}
 	return true
 }
 
-func (g *Guard) takeToken(src netip.Prefix, now int64) bool {
+func (g *Guard) takeToken(lim *GuardLimits, src netip.Prefix, now int64) bool {
 	s, b := g.rates.lock(g.hash(src), now, &g.evicted)
 	defer b.Unlock()
 	if s.since == 0 {
-		s.since, s.level = now, g.cfg.Burst
+		s.since, s.level = now, lim.Burst
 	}
 	if now > s.since {
-		s.level = min(s.level+float64(now-s.since)*g.cfg.Rate/1e9, g.cfg.Burst)
+		s.level = min(s.level+float64(now-s.since)*lim.Rate/1e9, lim.Burst)
 		s.since = now
 	}
 	if s.level < 1 {
@@ -130,22 +150,23 @@ func (g *Guard) takeToken(src netip.Prefix, now int64) bool {
 // Failed counts a failed authentication and tells whether it got the source banned.
 func (g *Guard) Failed(ip netip.Addr) (banned bool) {
 	g.failed.Add(1)
-	if g.cfg.Failures < 0 {
+	lim := g.limits.Load()
+	if lim.Failures < 0 {
 		return false
 	}
 	src, now := sourceOf(ip), g.cfg.Now()
 	s, b := g.failures.lock(g.hash(src), now.UnixNano(), &g.evicted)
-	if s.since == 0 || now.UnixNano()-s.since >= int64(g.cfg.Window) {
+	if s.since == 0 || now.UnixNano()-s.since >= int64(lim.Window) {
 		s.since, s.level = now.UnixNano(), 0
 	}
 	s.level++
-	banned = s.level >= float64(g.cfg.Failures)
+	banned = s.level >= float64(lim.Failures)
 	if banned {
 		s.since, s.level = 0, 0
 	}
 	b.Unlock()
 	if banned {
-		g.ban(src, now, g.cfg.BanFor, "too many failed authentications")
+		g.ban(src, now, lim.BanFor, "too many failed authentications")
 	}
 	return banned
 }

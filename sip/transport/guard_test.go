@@ -213,3 +213,22 @@ func BenchmarkGuardAllow(b *testing.B) {
 		g.AllowAt(ips[i%len(ips)], now)
 	}
 }
+
+func TestNewLimitsCountForWhatComesNext(t *testing.T) {
+	g, c := newGuard(GuardConfig{Rate: 10, Burst: 30, Failures: 3})
+	if got := allowed(g, "198.51.100.1", 100); got != 30 {
+		t.Fatalf("%d let in, want 30", got)
+	}
+	g.Failed(addr("198.51.100.9"))
+	g.SetLimits(GuardLimits{Rate: 2, Failures: 2, BanFor: time.Hour})
+	c.now = c.now.Add(10 * time.Second)
+	if got := allowed(g, "198.51.100.1", 100); got != 4 {
+		t.Errorf("%d let in after a long rest, want the new burst of 4", got)
+	}
+	if !g.Failed(addr("198.51.100.9")) {
+		t.Error("the second failure did not ban although two are enough now")
+	}
+	if bans := g.Bans(); len(bans) != 1 || bans[0].Until.Sub(c.now) != time.Hour {
+		t.Errorf("bans: %v, want one of an hour", bans)
+	}
+}

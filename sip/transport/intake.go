@@ -82,16 +82,15 @@ func sheddable(k *message.Peeked) bool {
 func (in *intake) deliver(reply func(f Flow, b []byte), hasTime bool) {
 	for _, shard := range in.touched {
 		items := in.staged[shard]
-		shed, dropped := in.t.shards[shard].in.put(items)
-		for i := range items[:shed] {
+		at := items[len(items)-1].At
+		short := in.t.shards[shard].in.put(items, at)
+		for i := range items[:short.shed] {
 			if b := in.answer(items[i].Text, items[i].Flow, 503); b != nil {
 				reply(items[i].Flow, b)
 			}
 		}
-		if shed+dropped > 0 {
-			in.t.count.shed.Add(uint64(shed))
-			in.t.count.dropped.Add(uint64(dropped))
-			in.t.notices.overload.say(in.t.cfg.Log, items[len(items)-1].At, "shard", shard, "shed", shed, "dropped", dropped)
+		if short != (shortage{}) {
+			in.t.overloaded(shard, short, at)
 		}
 		clear(items)
 		in.staged[shard] = items[:0]
@@ -102,6 +101,15 @@ func (in *intake) deliver(reply func(f Flow, b []byte), hasTime bool) {
 		}
 	}
 	in.touched = in.touched[:0]
+}
+
+// overloaded counts what a shard had no room for, and says so.
+func (t *Transport) overloaded(shard int, s shortage, at time.Time) {
+	t.count.shed.Add(uint64(s.shed))
+	t.count.shedLate.Add(uint64(s.late))
+	t.count.reserved.Add(uint64(s.reserved))
+	t.count.dropped.Add(uint64(s.dropped))
+	t.notices.overload.say(t.cfg.Log, at, "shard", shard, "shed", s.shed, "late", s.late, "dropped", s.dropped)
 }
 
 type sniffed uint8

@@ -32,7 +32,7 @@ type notices struct {
 }
 
 func (n *notices) init() {
-	n.overload.text = "a shard's queue runs full: new requests are answered with 503, then datagrams are dropped"
+	n.overload.text = "a shard has too much to do: new requests are answered with 503, in the end datagrams are dropped"
 	n.slowReader.text = "a connection was ended because its peer does not read what it is sent"
 	n.refused.text = "a connection was refused: too many of them, in all or from its source"
 }

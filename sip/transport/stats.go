@@ -13,8 +13,10 @@ type Stats struct {
 	STUN           uint64 // Binding requests answered
 	Garbage        uint64 // datagrams that are not SIP
 	Oversized      uint64 // messages over the size limit
-	Shed           uint64 // requests answered with 503 because a shard's queue was over three quarters
-	Dropped        uint64 // datagrams dropped because a shard's queue was full
+	Shed           uint64 // requests answered with 503 because a shard had too much to do
+	ShedLate       uint64 // those of them for which there was room, but what waited had waited for too long
+	Reserved       uint64 // datagrams queued in the reserve that is kept for what goes on with a call or ends it
+	Dropped        uint64 // datagrams dropped because the reserve was full too
 	BackPressure   uint64 // stream messages that waited for room in a shard's queue
 	Busy           uint64 // posts refused because a shard's queue was full
 	KernelDrops    uint64 // datagrams the kernel dropped because a socket's buffer was full
@@ -35,7 +37,7 @@ type Stats struct {
 }
 
 type counters struct {
-	datagrams, streamMessages, keepAlives, stun, garbage, oversized, shed, dropped, backPressure, readErrors, acceptErrors,
+	datagrams, streamMessages, keepAlives, stun, garbage, oversized, shed, shedLate, reserved, dropped, backPressure, readErrors, acceptErrors,
 	accepted, refusedConns, dialled, dialFailed, handshakeFailed, timedOut, slowReaders, framing atomic.Uint64
 }
 
@@ -44,7 +46,7 @@ func (t *Transport) Stats() Stats {
 	c := &t.count
 	st := Stats{
 		Datagrams: c.datagrams.Load(), StreamMessages: c.streamMessages.Load(), KeepAlives: c.keepAlives.Load(), STUN: c.stun.Load(),
-		Garbage: c.garbage.Load(), Oversized: c.oversized.Load(), Shed: c.shed.Load(), Dropped: c.dropped.Load(),
+		Garbage: c.garbage.Load(), Oversized: c.oversized.Load(), Shed: c.shed.Load(), ShedLate: c.shedLate.Load(), Reserved: c.reserved.Load(), Dropped: c.dropped.Load(),
 		BackPressure: c.backPressure.Load(), ReadErrors: c.readErrors.Load(), AcceptErrors: c.acceptErrors.Load(),
 		Accepted: c.accepted.Load(), RefusedConns: c.refusedConns.Load(), Dialled: c.dialled.Load(), DialFailed: c.dialFailed.Load(),
 		HandshakeFailed: c.handshakeFailed.Load(), TimedOut: c.timedOut.Load(), SlowReaders: c.slowReaders.Load(), Framing: c.framing.Load(),

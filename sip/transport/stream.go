@@ -97,7 +97,7 @@ func (t *Transport) admit(l *listener, nc net.Conn) {
 	if l.net == TLS {
 		nc = tls.Server(nc, t.cfg.TLSConfig)
 	}
-	w := newStreamWire(nc, t.cfg.Limits.WriteTimeout)
+	w := newStreamWire(nc, t.limits().WriteTimeout)
 	w.raw = raw
 	c.wire = w
 	if err := t.conns.enter(c); err != nil {
@@ -120,7 +120,7 @@ func (t *Transport) handshake(nc net.Conn) error {
 	if !ok {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.Limits.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.limits().HandshakeTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		t.count.handshakeFailed.Add(1)
@@ -190,7 +190,7 @@ var (
 
 // read takes messages from a stream until it ends, and says why it ended. It is the connection's goroutine.
 func (c *conn) read(nc net.Conn) error {
-	t, lim := c.t, &c.t.cfg.Limits
+	t, lim := c.t, c.t.limits()
 	fr := framer{max: lim.MessageBytes}
 	r := refusal{t: t}
 	now := time.Now()
@@ -199,7 +199,7 @@ func (c *conn) read(nc net.Conn) error {
 		b, kind, err := fr.next()
 		switch {
 		case err != nil:
-			c.refuseStream(nc, &r, &fr, err)
+			c.refuseStream(nc, &r, &fr, err, clock.greeted)
 			return err
 		case kind == framePing:
 			t.count.keepAlives.Add(1)
@@ -223,6 +223,31 @@ func (c *conn) read(nc net.Conn) error {
 	}
 }
 
+// settleTime bounds how long a connection that is to end waits for the shards.
+const settleTime = time.Second
+
+// settle waits until the shards have handled what this connection delivered, so that their answers are in its write queue.
+func (c *conn) settle() {
+	handled := make(chan struct{}, len(c.t.shards))
+	waiting := 0
+	for _, s := range c.t.shards {
+		if s.Post(func() { handled <- struct{}{} }) == nil {
+			waiting++
+		}
+	}
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	for ; waiting > 0; waiting-- {
+		select {
+		case <-handled:
+		case <-timer.C:
+			return
+		case <-c.t.dead:
+			return
+		}
+	}
+}
+
 // readClock applies the time limits of one connection's reading side.
 type readClock struct {
 	conn    *conn
@@ -239,7 +264,7 @@ func (k *readClock) read(nc net.Conn, buf []byte, partial bool) (int, error) {
 	for {
 		deadline, why := k.deadline(partial)
 		pinging := k.conn.outbound && !partial
-		if next := time.Now().Add(k.conn.t.cfg.Limits.KeepAlive); pinging && next.Before(deadline) {
+		if next := time.Now().Add(k.conn.t.limits().KeepAlive); pinging && next.Before(deadline) {
 			deadline = next
 		} else {
 			pinging = false
@@ -270,7 +295,7 @@ func (k *readClock) read(nc net.Conn, buf []byte, partial bool) (int, error) {
 }
 
 func (k *readClock) deadline(partial bool) (time.Time, error) {
-	lim := &k.conn.t.cfg.Limits
+	lim := k.conn.t.limits()
 	if partial {
 		if k.begun.IsZero() {
 			k.begun = k.heard
@@ -284,18 +309,21 @@ func (k *readClock) deadline(partial bool) (time.Time, error) {
 }
 
 // refuseStream answers a message whose end cannot be found and lingers until the peer has the answer: closing a socket with
-// unread bytes in it would take the answer away again.
-func (c *conn) refuseStream(nc net.Conn, r *refusal, fr *framer, err error) {
+// unread bytes in it would take the answer away again. What came before that message is answered first.
+func (c *conn) refuseStream(nc net.Conn, r *refusal, fr *framer, err error, greeted bool) {
 	c.t.count.framing.Add(1)
 	var fe *frameError
 	if !errors.As(err, &fe) {
 		return
 	}
+	if greeted {
+		c.settle()
+	}
 	answer := r.answer(string(fr.head()), c.flow, fe.status)
-	if answer == nil || c.send(answer) != nil {
+	if answer != nil && c.send(answer) != nil || answer == nil && !greeted {
 		return
 	}
-	c.drain(c.t.cfg.Limits.WriteTimeout)
+	c.drain(c.t.limits().WriteTimeout)
 	if cw, ok := nc.(interface{ CloseWrite() error }); ok && cw.CloseWrite() == nil {
 		_ = nc.SetReadDeadline(time.Now().Add(time.Second))
 		_, _ = io.CopyN(io.Discard, nc, 256<<10)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,7 +17,8 @@ import (
 // A Transport is the sockets, connections and shards of one node.
 type Transport struct {
 	cfg       Config
-	seed      maphash.Seed // secret: nobody can aim many calls at one shard
+	bounds    atomic.Pointer[Limits] // see SetLimits
+	seed      maphash.Seed           // secret: nobody can aim many calls at one shard
 	shards    []*Shard
 	listeners []*listener // fixed by Listen; real ones first, then the two of the web server
 	addrs     addresses
@@ -67,6 +69,7 @@ func New(cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{cfg: cfg, seed: maphash.MakeSeed(), quit: make(chan struct{}), dead: make(chan struct{})}
+	t.bounds.Store(&t.cfg.Limits)
 	t.conns.init(t)
 	t.notices.init()
 	t.addrs.advertise = cfg.Advertise

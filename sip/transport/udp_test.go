@@ -288,7 +288,10 @@ func TestOverloadShedsNewRequestsFirstAndLetsCallsEnd(t *testing.T) {
 		write(t, c, request("ACK", "fits0", 0))
 		write(t, c, strings.Replace(request("UPDATE", "fits0", 0), "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=2", 1))
 		synctest.Wait()
-		write(t, c, request("BYE", "fits0", 0)) // full
+		for i := range 8 { // what the reserve holds
+			write(t, c, request("BYE", fmt.Sprint("fits", i), 0))
+		}
+		write(t, c, request("BYE", "dropped", 0))
 		synctest.Wait()
 		for _, method := range []string{"INVITE", "REGISTER"} {
 			b := make([]byte, 2000)
@@ -301,15 +304,62 @@ func TestOverloadShedsNewRequestsFirstAndLetsCallsEnd(t *testing.T) {
 			}
 		}
 		st := tr.Stats()
-		if st.Shed != 2 || st.Dropped != 1 || st.Queued[0] != 8 {
-			t.Errorf("shed %d, dropped %d, queued %d; want 2, 1, 8", st.Shed, st.Dropped, st.Queued[0])
+		if st.Shed != 2 || st.ShedLate != 0 || st.Reserved != 8 || st.Dropped != 1 || st.Queued[0] != 16 {
+			t.Errorf("shed %d, late %d, reserved %d, dropped %d, queued %d; want 2, 0, 8, 1, 16", st.Shed, st.ShedLate, st.Reserved, st.Dropped, st.Queued[0])
 		}
 		close(block)
 		synctest.Wait()
-		if r.count() != 9 {
-			t.Errorf("%d messages handled, want 9", r.count())
+		if r.count() != 17 {
+			t.Errorf("%d messages handled, want 17", r.count())
 		}
 	})
+}
+
+// A shard that is slow and not full answers what it could only answer too late: the phone would ask again and again.
+func TestNewRequestsAreShedWhenWhatWaitsIsOld(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *simnet.Network) {
+				block := make(chan struct{})
+				r := &recorder{onMsg: func(_ *Shard, p Packet) {
+					if strings.Contains(p.Text, "Call-ID: block") {
+						<-block
+					}
+				}}
+				cfg := simConfig(n)
+				cfg.Shards = 1
+				tr := start(t, cfg, r)
+				c := dialSim(t, n.Host("198.51.100.7"), network, serverIP+":5060")
+				write(t, c, request("OPTIONS", "block", 0))
+				synctest.Wait()
+				write(t, c, request("INVITE", "first", 0))
+				time.Sleep(tooLate)
+				write(t, c, request("INVITE", "intime", 0))
+				synctest.Wait()
+				time.Sleep(time.Millisecond)
+				write(t, c, request("INVITE", "late", 0))
+				write(t, c, request("BYE", "first", 0))
+				synctest.Wait()
+				st := tr.Stats()
+				if st.Shed != 1 || st.ShedLate != 1 || st.Queued[0] != 3 {
+					t.Errorf("shed %d, late %d, queued %d; want 1, 1, 3", st.Shed, st.ShedLate, st.Queued[0])
+				}
+				b := make([]byte, 2000)
+				_ = c.SetReadDeadline(time.Now().Add(time.Second))
+				k, err := c.Read(b)
+				if got := string(b[:k]); err != nil || !strings.HasPrefix(got, "SIP/2.0 503 ") || !strings.Contains(got, "Call-ID: late\r\n") || !strings.Contains(got, retryAfter) {
+					t.Errorf("got %q, %v; want a 503 for the late one", got, err)
+				}
+				close(block)
+				synctest.Wait()
+				write(t, c, request("INVITE", "again", 0))
+				synctest.Wait()
+				if r.count() != 5 || tr.Stats().Shed != 1 {
+					t.Errorf("%d messages handled, %d shed; want 5 and 1: once the shard has caught up everything is let in", r.count(), tr.Stats().Shed)
+				}
+			})
+		})
+	}
 }
 
 // faultyConn gives errors as some systems do when an ICMP message has come in.

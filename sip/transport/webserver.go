@@ -22,8 +22,8 @@ func (t *Transport) serveHTTP(l *listener) error {
 	gate := &gatedListener{Listener: l.stream, t: t}
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.serveWebSocket(l, w, r) }),
-		ReadHeaderTimeout: t.cfg.Limits.HandshakeTimeout,
-		IdleTimeout:       t.cfg.Limits.HandshakeTimeout,
+		ReadHeaderTimeout: t.limits().HandshakeTimeout,
+		IdleTimeout:       t.limits().HandshakeTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ConnState:         gate.state,
 		ConnContext:       withReservation,

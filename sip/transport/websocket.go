@@ -142,7 +142,7 @@ func (w *webWire) write(buf []byte, ends []int) error {
 
 // serveWeb reads a WebSocket until it ends and says why. It is the connection's goroutine.
 func (c *conn) serveWeb(ctx context.Context, ws *websocket.Conn) error {
-	lim := &c.t.cfg.Limits
+	lim := c.t.limits()
 	ws.SetReadLimit(int64(lim.MessageBytes))
 	if !c.connected(&webWire{ws: ws, cancel: c.cancel, timeout: lim.WriteTimeout}) {
 		return ErrClosed
@@ -207,7 +207,7 @@ var errNoPong = errors.New("the peer does not answer pings")
 // keepPinging sends pings as long as the connection lives and ends it when one is not answered (RFC 6455 §5.5.2). Between
 // pings there is a timer and no goroutine.
 func (c *conn) keepPinging(ws *websocket.Conn) (stop func()) {
-	lim := &c.t.cfg.Limits
+	lim := c.t.limits()
 	var timer *time.Timer
 	c.mu.Lock()
 	defer c.mu.Unlock()
