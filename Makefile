@@ -18,13 +18,13 @@ demo: build ## build and run the demo: four phones, nothing to configure (ARGS="
 	exec bin/tandem demo $(ARGS)
 
 test: ## install what the tests need (apt-get), then run all of them: make race, make interop
-	internal/tools/install-peers.sh compiler phones
+	internal/tools/install-peers.sh compiler phones browser
 	@$(MAKE) --no-print-directory race interop
 
 race: ## run the tests that need no other program, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 10m ./...
 
-interop: ## run the tests with real phones: sipp, baresip, linphone
+interop: ## run the tests with real phones: sipp, baresip, linphone, a browser
 	$(GO) test -count=1 -tags interop -timeout 10m ./internal/interop/...
 
 fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one package

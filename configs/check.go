@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"tandem/internal/hcltext"
 )
 
 // checkWhole finds what single values cannot show: two listeners on one address, limits that contradict each other.
@@ -169,11 +171,11 @@ func (l *loader) checkLimits(limits *Limits) {
 	l.followTheOthers(limits)
 	if limits.RegisterMin > limits.RegisterMax {
 		l.at(l.placed("limits.register_min", "limits.register_max", ""), "limits.register_min is above limits.register_max",
-			fmt.Sprintf("%s is more than %s", short(limits.RegisterMin), short(limits.RegisterMax)))
+			fmt.Sprintf("%s is more than %s", hcltext.Duration(limits.RegisterMin), hcltext.Duration(limits.RegisterMax)))
 	} else if limits.RegisterDefault < limits.RegisterMin || limits.RegisterDefault > limits.RegisterMax {
 		l.at(l.placed("limits.register_default", "limits.register_max", "limits.register_min"),
 			"limits.register_default lies outside of register_min and register_max",
-			fmt.Sprintf("%s is not between %s and %s", short(limits.RegisterDefault), short(limits.RegisterMin), short(limits.RegisterMax)))
+			fmt.Sprintf("%s is not between %s and %s", hcltext.Duration(limits.RegisterDefault), hcltext.Duration(limits.RegisterMin), hcltext.Duration(limits.RegisterMax)))
 	}
 	if limits.TCPConnectionsPerIP > limits.TCPConnections {
 		l.at(l.placed("limits.tcp_connections_per_ip", "limits.tcp_connections", ""),

@@ -3,75 +3,23 @@ package configs
 import (
 	"fmt"
 	"sort"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"tandem/internal/hcltext"
 )
 
-// Severity tells mistakes that stop a node from odd things that do not.
-type Severity uint8
+// Diagnostic is one mistake, said to the person who can mend it; its File is a path, or "environment variable X".
+type Diagnostic = hcltext.Diagnostic
 
+// A diagnostic that is an Error keeps its configuration from being used, a Warning does not.
 const (
-	Error   Severity = iota // the configuration cannot be used
-	Warning                 // it can, but probably does not say what was meant
+	Error   = hcltext.Error
+	Warning = hcltext.Warning
 )
-
-func (s Severity) String() string {
-	if s == Warning {
-		return "warning"
-	}
-	return "error"
-}
-
-// Diagnostic is one mistake, said to the person who can mend it.
-type Diagnostic struct {
-	Severity  Severity
-	File      string // path of the file, or "environment variable X"
-	Line, Col int    // from 1; 0 when the mistake has no place in a file
-	Summary   string // what is wrong, one clause
-	Detail    string // what to do instead; may be ""
-	Excerpt   string // the line with the place marked below it; may be ""
-}
-
-// Error is "file:line:col: summary: detail".
-func (d Diagnostic) Error() string {
-	var b strings.Builder
-	b.WriteString(d.File)
-	if d.Line > 0 {
-		fmt.Fprintf(&b, ":%d:%d", d.Line, d.Col)
-	}
-	if d.File != "" {
-		b.WriteString(": ")
-	}
-	if d.Severity == Warning {
-		b.WriteString("warning: ")
-	}
-	b.WriteString(d.Summary)
-	if d.Detail != "" {
-		b.WriteString(": ")
-		b.WriteString(d.Detail)
-	}
-	return b.String()
-}
-
-// String is Error with the excerpt below it, as a terminal shows it.
-func (d Diagnostic) String() string {
-	if d.Excerpt == "" {
-		return d.Error()
-	}
-	return d.Error() + "\n" + d.Excerpt
-}
 
 // Failed reports whether any of the diagnostics is an error.
-func Failed(diags []Diagnostic) bool {
-	for _, d := range diags {
-		if d.Severity == Error {
-			return true
-		}
-	}
-	return false
-}
+func Failed(diags []Diagnostic) bool { return hcltext.Failed(diags) }
 
 // place is where a value was set: a range of the file, or an environment variable.
 type place struct {
@@ -89,43 +37,8 @@ func (p place) String() string {
 func (p place) diagnostic(src []byte, summary, detail string) Diagnostic {
 	return Diagnostic{
 		File: p.file, Line: p.rng.Start.Line, Col: p.rng.Start.Column,
-		Summary: summary, Detail: detail, Excerpt: excerpt(src, p.rng),
+		Summary: summary, Detail: detail, Excerpt: hcltext.Excerpt(src, p.rng),
 	}
-}
-
-// excerpt shows the line of rng with a mark below it, shortened around the mark when the line is long.
-func excerpt(src []byte, rng hcl.Range) string {
-	const widest = 120
-	if rng.Start.Line == 0 || rng.Start.Byte > len(src) {
-		return ""
-	}
-	begin, end := rng.Start.Byte, rng.Start.Byte
-	for begin > 0 && src[begin-1] != '\n' && (rng.Start.Byte-begin < widest*3/4 || !utf8.RuneStart(src[begin])) {
-		begin--
-	}
-	for end < len(src) && src[end] != '\n' && src[end] != '\r' && (end-begin < widest || !utf8.RuneStart(src[end])) {
-		end++
-	}
-	before := printable(src[begin:rng.Start.Byte])
-	line := before + printable(src[rng.Start.Byte:end])
-	marked := min(max(rng.End.Byte, rng.Start.Byte+1), max(end, rng.Start.Byte+1), len(src))
-	width := max(1, utf8.RuneCountInString(printable(src[rng.Start.Byte:max(marked, rng.Start.Byte)])))
-	label := fmt.Sprintf("%5d", rng.Start.Line)
-	return fmt.Sprintf("%s | %s\n%s | %s%s", label, line,
-		strings.Repeat(" ", len(label)), strings.Repeat(" ", utf8.RuneCountInString(before)), strings.Repeat("^", width))
-}
-
-// printable replaces what a terminal must not be sent; a tab becomes one blank.
-func printable(b []byte) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t' || r == '\r' || r == '\n':
-			return ' '
-		case r < ' ' || r == 0x7f || r == utf8.RuneError || r >= 0x80 && r < 0xa0:
-			return '·'
-		}
-		return r
-	}, string(b))
 }
 
 func sorted(diags []Diagnostic) []Diagnostic {

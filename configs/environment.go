@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"tandem/internal/hcltext"
 )
 
 // readEnvironment lays TANDEM_SECTION_KEY over the file: texts as they are, lists with commas between the items
@@ -23,7 +25,7 @@ func (l *loader) readEnvironment(env []string) {
 		at := place{file: "environment variable " + name}
 		k := s.key(keyName)
 		if k == nil {
-			suggestion := didYouMean(keyName, s.keyNames())
+			suggestion := hcltext.DidYouMean(keyName, s.keyNames())
 			l.diags = append(l.diags, at.diagnostic(nil, fmt.Sprintf("%s has no key %q%s", s.name, keyName, suggestion), s.known(suggestion)))
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"tandem/internal/hcltext"
 )
 
 //go:embed tandem.hcl
@@ -113,20 +115,8 @@ func (l *loader) readText() {
 		l.diags = append(l.diags, Diagnostic{File: l.name, Summary: "the file is too large", Detail: fmt.Sprintf("a configuration has at most %d bytes", maxFileBytes)})
 		return
 	}
-	if rng, summary, detail := scan(l.name, l.src); summary != "" {
-		l.wrong(rng, summary, detail)
-		return
-	}
-	file, diags := hclsyntax.ParseConfig(l.src, l.name, hcl.InitialPos)
-	for _, d := range diags {
-		var rng hcl.Range
-		if d.Subject != nil {
-			rng = *d.Subject
-		}
-		l.wrong(rng, lowerFirst(d.Summary), strings.TrimSuffix(d.Detail, "."))
-	}
-	body, ok := file.Body.(*hclsyntax.Body)
-	if diags.HasErrors() || !ok {
+	body := hcltext.Parse(l.name, l.src, l.wrong)
+	if body == nil {
 		return
 	}
 	for _, a := range body.Attributes {
@@ -153,7 +143,7 @@ func (l *loader) strayAttribute(a *hclsyntax.Attribute) {
 func (l *loader) readBlock(b *hclsyntax.Block, first map[string]hcl.Range) {
 	s := l.section(b.Type)
 	if s == nil {
-		suggestion, detail := didYouMean(b.Type, l.sectionNames()), ""
+		suggestion, detail := hcltext.DidYouMean(b.Type, l.sectionNames()), ""
 		if suggestion == "" {
 			detail = "known blocks: " + strings.Join(l.sectionNames(), ", ")
 		}
@@ -183,7 +173,7 @@ func (l *loader) readBlock(b *hclsyntax.Block, first map[string]hcl.Range) {
 func (l *loader) readAttribute(s *section, a *hclsyntax.Attribute) {
 	k := s.key(a.Name)
 	if k == nil {
-		suggestion := didYouMean(a.Name, s.keyNames())
+		suggestion := hcltext.DidYouMean(a.Name, s.keyNames())
 		detail := s.known(suggestion)
 		if homes := l.sectionsWith(a.Name); suggestion == "" && homes != nil {
 			detail = fmt.Sprintf("a key of this name belongs into the %s block", strings.Join(homes, " or "))
@@ -373,11 +363,4 @@ func (s *section) keyNames() (names []string) {
 		names = append(names, k.name)
 	}
 	return names
-}
-
-func lowerFirst(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToLower(s[:1]) + s[1:]
 }

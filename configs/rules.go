@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"tandem/internal/hcltext"
 )
 
 func notEmpty(s string) (string, string) {
@@ -31,7 +33,7 @@ func oneOf(words ...string) rule {
 				return "", ""
 			}
 		}
-		return fmt.Sprintf("%q is not known here%s", s, didYouMean(s, words)), "choose from " + strings.Join(words, ", ")
+		return fmt.Sprintf("%q is not known here%s", s, hcltext.DidYouMean(s, words)), "choose from " + strings.Join(words, ", ")
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tandem/internal/hcltext"
 )
 
 // section is one block of the file; its keys point into the Config being filled.
@@ -245,14 +247,14 @@ func yesNo(name string, field *bool) key {
 func duration(name string, field *time.Duration, low, high time.Duration) key {
 	return key{
 		name, kindText, false,
-		func() value { return value{text: short(*field)} },
+		func() value { return value{text: hcltext.Duration(*field)} },
 		func(v value) []flaw {
 			d, err := time.ParseDuration(v.text)
 			if err != nil {
 				return whole(fmt.Sprintf("%q is not a duration", v.text), durationWords)
 			}
 			if d < low || d > high {
-				return whole(fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s takes %s to %s", name, short(low), short(high)))
+				return whole(fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s takes %s to %s", name, hcltext.Duration(low), hcltext.Duration(high)))
 			}
 			*field = d
 			return nil
@@ -318,7 +320,7 @@ func broken(item int, text string, rules []rule) []flaw {
 
 // String writes the limit as the file does.
 func (f FailureLimit) String() string {
-	window := short(f.Window)
+	window := hcltext.Duration(f.Window)
 	switch f.Window {
 	case time.Second:
 		window = "s"
@@ -327,7 +329,7 @@ func (f FailureLimit) String() string {
 	case time.Hour:
 		window = "h"
 	}
-	return fmt.Sprintf("%d/%s ban %s", f.Count, window, short(f.Ban))
+	return fmt.Sprintf("%d/%s ban %s", f.Count, window, hcltext.Duration(f.Ban))
 }
 
 func parseFailures(text string) (f FailureLimit, ok bool) {
@@ -351,16 +353,4 @@ func parseFailures(text string) (f FailureLimit, ok bool) {
 	day := 24 * time.Hour
 	ok = f.Count >= 1 && f.Count <= 1_000_000 && f.Window >= time.Second && f.Window <= day && f.Ban >= time.Second && f.Ban <= 30*day
 	return f, ok
-}
-
-// short writes a duration the way people do: "1h" and not "1h0m0s".
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -3,6 +3,8 @@ package dialplan
 import (
 	"fmt"
 	"strings"
+
+	"tandem/internal/hcltext"
 )
 
 // checker looks at a tenant as a whole: names that lead nowhere, loops, nodes that no call can reach.
@@ -60,7 +62,7 @@ func (c checker) suggest(r ref) string {
 			same = append(same, n.name)
 		}
 	}
-	best := ref{r.kind, closest(r.name, same)}
+	best := ref{r.kind, hcltext.Closest(r.name, same)}
 	if best.name == "" {
 		for _, kind := range nodeKinds() {
 			if c.byRef[ref{kind, r.name}] != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"tandem/internal/hcltext"
 )
 
 // MaxBytes bounds a plan, all sources together.
@@ -231,14 +233,14 @@ func (s Step) words() string {
 	switch s.Kind {
 	case StepRing:
 		if len(s.Users) == 1 && s.Node == "user."+s.Users[0] {
-			return fmt.Sprintf("ring %s for %s", s.Node, short(s.Timeout))
+			return fmt.Sprintf("ring %s for %s", s.Node, hcltext.Duration(s.Timeout))
 		}
 		order := map[Strategy]string{All: "all at once", InOrder: "one after the other", Random: "one after the other in random order"}[s.Strategy]
-		return fmt.Sprintf("%s rings %s, %s, for %s", s.Node, list(s.Users), order, short(s.Timeout))
+		return fmt.Sprintf("%s rings %s, %s, for %s", s.Node, list(s.Users), order, hcltext.Duration(s.Timeout))
 	case StepEcho:
-		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, short(s.Timeout))
+		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, hcltext.Duration(s.Timeout))
 	case StepMusic:
-		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, short(s.Timeout))
+		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, hcltext.Duration(s.Timeout))
 	}
 	return fmt.Sprintf("answer %d", s.Status)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"tandem/internal/hcltext"
 )
 
 const (
@@ -274,7 +276,7 @@ func (d *drafter) ring(n *node, b block) {
 		case "longest_idle":
 			d.wrong(v.rng, "longest_idle is not available in this version yet", "choose from all, in_order, random")
 		default:
-			d.wrong(v.rng, fmt.Sprintf("there is no strategy %q%s", v.text, didYouMean(v.text, []string{"all", "in_order", "random"})), "choose from all, in_order, random")
+			d.wrong(v.rng, fmt.Sprintf("there is no strategy %q%s", v.text, hcltext.DidYouMean(v.text, []string{"all", "in_order", "random"})), "choose from all, in_order, random")
 		}
 	}
 	n.otherwise = d.otherwise(b)
@@ -301,7 +303,7 @@ func (d *drafter) music(n *node, b block) {
 	n.play = "music"
 	if v, set := b.attrs["play"]; set {
 		if n.play = v.text; !contains(plays(), v.text) {
-			d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, didYouMean(v.text, plays())),
+			d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, hcltext.DidYouMean(v.text, plays())),
 				"choose from "+strings.Join(plays(), ", ")+"; recordings of your own are not available in this version yet")
 		}
 	}
@@ -322,7 +324,7 @@ func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration 
 	case err != nil:
 		d.wrong(v.rng, fmt.Sprintf("%q is not a duration", v.text), `write a number and a unit, like "20s" or "2m"`)
 	case t < time.Second || t > longest:
-		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("timeout of a %s takes 1s to %s", b.kind, short(longest)))
+		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("timeout of a %s takes 1s to %s", b.kind, hcltext.Duration(longest)))
 	default:
 		return t
 	}
@@ -359,16 +361,4 @@ func (d *drafter) claim(t *draft, n *node, number string, rng hcl.Range) {
 		where, what = first.rng, "the name of"
 	}
 	d.wrong(rng, fmt.Sprintf("%q is already %s %s", number, what, first.ref), "it stands at "+at(where)+"; choose another")
-}
-
-// short writes a duration the way people do: "1h" and not "1h0m0s".
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -4,8 +4,9 @@ import (
 	"bytes"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"tandem/internal/hcltext"
 )
 
 // Format gives the text its canonical layout: two blanks a level, aligned "=", one newline at the end, no carriage
@@ -14,10 +15,7 @@ func Format(src []byte) []byte {
 	if len(src) > MaxBytes {
 		return src
 	}
-	if _, summary, _ := scan("", src); summary != "" {
-		return src
-	}
-	if _, diags := hclsyntax.ParseConfig(src, "", hcl.InitialPos); diags.HasErrors() {
+	if hcltext.Parse("", src, func(hcl.Range, string, string) {}) == nil {
 		return src
 	}
 	text := bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))

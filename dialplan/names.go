@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"sort"
 	"strings"
+
+	"tandem/internal/hcltext"
 )
 
 // isNodeName is the rule for users, extensions and nodes, the same as for accounts.
@@ -69,7 +71,7 @@ func isZone(name string) bool {
 
 func suggestZone(name string) string {
 	all := zoneNames()
-	if s := didYouMean(name, all); s != "" {
+	if s := hcltext.DidYouMean(name, all); s != "" {
 		return s
 	}
 	for _, zone := range all { // "london" -> "Europe/London"

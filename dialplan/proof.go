@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"tandem/internal/hcltext"
 )
 
 // addTest reads a test block; its references are checked when it runs, all nodes are known then.
@@ -48,7 +50,7 @@ func (d *drafter) readCall(test *planTest, call value) bool {
 			d.wrong(f.value.rng, "to takes what is dialled, a text in quotes", `like "201"`)
 			ok = false
 		default:
-			d.wrong(f.rng, fmt.Sprintf("a call has no %q%s", f.name, didYouMean(f.name, []string{"from", "to"})), `write { from = user.bob, to = "201" }`)
+			d.wrong(f.rng, fmt.Sprintf("a call has no %q%s", f.name, hcltext.DidYouMean(f.name, []string{"from", "to"})), `write { from = user.bob, to = "201" }`)
 			ok = false
 		}
 	}

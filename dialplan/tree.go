@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"tandem/internal/hcltext"
 )
 
 // block is a checked block: it has only known attributes of the right shapes.
@@ -55,20 +57,8 @@ type reader struct {
 // read gives the blocks of a source; whole is false when the text could not be parsed to its end.
 func (r *reader) read(s Source) (blocks []block, whole bool) {
 	r.src = s.Text
-	if rng, summary, detail := scan(s.Name, s.Text); summary != "" {
-		r.wrong(rng, summary, detail)
-		return nil, false
-	}
-	file, diags := hclsyntax.ParseConfig(s.Text, s.Name, hcl.InitialPos)
-	for _, d := range diags {
-		rng := hcl.Range{Filename: s.Name}
-		if d.Subject != nil {
-			rng = *d.Subject
-		}
-		r.wrong(rng, lowerFirst(d.Summary), strings.TrimSuffix(d.Detail, "."))
-	}
-	body, ok := file.Body.(*hclsyntax.Body)
-	if diags.HasErrors() || !ok {
+	body := hcltext.Parse(s.Name, s.Text, r.wrong)
+	if body == nil {
 		return nil, false
 	}
 	for _, a := range inOrder(body.Attributes) {
@@ -100,7 +90,7 @@ func (r *reader) readBlock(b *hclsyntax.Block, rules map[string]*blockRule, wher
 	rule := rules[b.Type]
 	switch {
 	case rule == nil:
-		suggestion, detail := didYouMean(b.Type, names(rules)), ""
+		suggestion, detail := hcltext.DidYouMean(b.Type, names(rules)), ""
 		if suggestion == "" && len(rules) > 0 {
 			detail = "known: " + topChoice(rules)
 		}
@@ -165,7 +155,7 @@ func (r *reader) readLabels(b *hclsyntax.Block, rule *blockRule, read *block) bo
 func (r *reader) readAttribute(a *hclsyntax.Attribute, rule *blockRule, where string) (value, bool) {
 	attr, known := rule.attrs[a.Name]
 	if !known {
-		suggestion, detail := didYouMean(a.Name, names(rule.attrs)), ""
+		suggestion, detail := hcltext.DidYouMean(a.Name, names(rule.attrs)), ""
 		switch {
 		case rule.blocks[a.Name] != nil:
 			detail = "write it as a block: " + rule.blocks[a.Name].example
@@ -291,7 +281,7 @@ func (r *reader) readValue(expr hclsyntax.Expression) (value, bool) {
 			r.wrong(v.rng, e.Name+"() is not available in this version yet", "")
 			return v, false
 		}
-		r.wrong(e.NameRange, fmt.Sprintf("there is no function %q%s", e.Name, didYouMean(e.Name, laterFunctions())), "")
+		r.wrong(e.NameRange, fmt.Sprintf("there is no function %q%s", e.Name, hcltext.DidYouMean(e.Name, laterFunctions())), "")
 		return v, false
 	case *hclsyntax.ForExpr:
 		r.wrong(v.rng, "loops are not part of this language", "list the values")
@@ -392,15 +382,8 @@ func (r *reader) readReference(v value, t hcl.Traversal) (value, bool) {
 }
 
 func suggestNode(kind, name string) string {
-	if best := closest(kind, nodeKinds()); best != "" {
+	if best := hcltext.Closest(kind, nodeKinds()); best != "" {
 		return fmt.Sprintf(" (did you mean %s?)", ref{best, name})
 	}
 	return ""
-}
-
-func lowerFirst(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToLower(s[:1]) + s[1:]
 }

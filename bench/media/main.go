@@ -7,7 +7,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -145,19 +144,7 @@ func (p *plan) relay(t gauge.Target) (relay, error) {
 
 func (p *plan) record(r record) error {
 	fmt.Fprint(os.Stderr, r.line())
-	if p.out == "" {
-		return nil
-	}
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(p.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(text, '\n'))
-	return errors.Join(err, file.Close())
+	return gauge.Record(p.out, r)
 }
 
 func (r *record) line() string {

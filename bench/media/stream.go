@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"tandem/bench/internal/gauge"
 	"tandem/bench/internal/wire"
 )
@@ -258,16 +257,9 @@ func (s *streams) receive(socket *wire.Socket, packet []byte, _ *wire.Addr, stam
 }
 
 func (s *streams) sample(i int) {
-	if s.server != nil {
-		cpu, err := s.server.CPU()
-		if err != nil && s.problem == nil {
-			s.problem = err
-		}
-		s.cpu[i] = cpu
-	}
-	var own unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &own) == nil {
-		s.own[i] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	var err error
+	if s.cpu[i], s.own[i], err = gauge.Times(s.server); err != nil && s.problem == nil {
+		s.problem = err
 	}
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -274,19 +273,7 @@ func (t *seat) memory(when string, things int) memory {
 // record prints a measurement for people and appends it to the result file.
 func (p *plan) record(r record) error {
 	fmt.Fprint(os.Stderr, r.line())
-	if p.out == "" {
-		return nil
-	}
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(p.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(text, '\n'))
-	return errors.Join(err, file.Close())
+	return gauge.Record(p.out, r)
 }
 
 func (r *record) line() string {

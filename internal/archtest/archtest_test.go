@@ -22,6 +22,8 @@ func TestTheCheckerSeesEveryKindOfFault(t *testing.T) {
 	for _, test := range []struct{ name, file, text, want string }{
 		{"a leaf imports a leaf", "auth/x.go", `package auth; import _ "tandem/events"`, "auth/x.go:1: auth may not import tandem/events"},
 		{"a leaf imports the edge", "rtpengine/x.go", `package rtpengine; import _ "tandem/sip/message"`, "rtpengine may not import tandem/sip/message"},
+		{"a leaf of no operator's file reads HCL", "cluster/x.go", `package cluster; import _ "tandem/internal/hcltext"`, "cluster may not import tandem/internal/hcltext"},
+		{"operators' HCL text knows a leaf", "internal/hcltext/x.go", `package hcltext; import _ "tandem/configs"`, "internal/hcltext may not import tandem/configs"},
 		{"sip imports the conductor", "sip/x.go", `package sip; import _ "tandem/pbx"`, "sip may not import tandem/pbx"},
 		{"sip imports the root", "sip/x.go", `package sip; import _ "tandem"`, "sip may not import tandem"},
 		{"the conductor imports raft's leaf", "pbx/x.go", `package pbx; import _ "tandem/cluster"`, "pbx may not import tandem/cluster"},
@@ -74,6 +76,8 @@ func TestTheCheckerLetsGoodCodePass(t *testing.T) {
 		"sip/x.go":             `package sip; import (_ "tandem/events"; _ "tandem/sip/transport"; wire "github.com/emiago/sipgo/sip"; _ "net/netip")`,
 		"sip/transport/x.go":   `package transport; import (_ "tandem/sip/message"; _ "golang.org/x/sys/unix")`,
 		"sip/x_test.go":        `package sip_test; import (_ "tandem/sip"; _ "tandem/internal/simnet"; _ "github.com/google/go-cmp/cmp")`,
+		"dialplan/x.go":        `package dialplan; import (_ "tandem/internal/hcltext"; _ "github.com/hashicorp/hcl/v2")`,
+		"configs/x.go":         `package configs; import _ "tandem/internal/hcltext"`,
 		"rtpengine/x.go":       `package rtpengine; import _ "github.com/pion/rtp"`,
 		"auth/x_test.go":       "package auth\nfunc TestX(t T) { synctest.Test(t, func() { nap() }) }\nfunc nap() { time.Sleep(1) }\nfunc f() { panic(0) }",
 		"certs/x_test.go":      "package certs\nfunc TestX() { bubble(func() { nap() }) }\nfunc bubble(f F) { synctest.Test(f) }\nfunc nap() { time.Sleep(1) }",

@@ -55,7 +55,7 @@ func parse(tree fs.FS) (*checker, error) {
 			return err
 		case d.IsDir() && (slices.Contains(skipDirs, name) || slices.Contains(skipDirs, d.Name())):
 			return fs.SkipDir
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular() || d.Name() == ".git": // a file in a linked worktree
 			return nil
 		}
 		return c.read(tree, name)

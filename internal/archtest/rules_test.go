@@ -29,11 +29,14 @@ var rules = []rule{
 		dir:     "cluster",
 		outside: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/go-hclog", "github.com/hashicorp/memberlist", "go.etcd.io/bbolt", "golang.org/x/sys"},
 	},
-	{dir: "dialplan", outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
-	{dir: "configs", outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
+	{dir: "dialplan", own: []string{"internal/hcltext"}, outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
+	{dir: "configs", own: []string{"internal/hcltext"}, outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
 	{dir: "certs"},
 	{dir: "auth"},
 	{dir: "events"},
+
+	// What the leaves that read operators' files have in common: how such a text is read at all, and how its mistakes are told.
+	{dir: "internal/hcltext", outside: []string{"github.com/hashicorp/hcl"}},
 
 	// Peers for tests and measurements. They do not share our protocol code, so that a mistake in it cannot hide.
 	{dir: "internal/simnet"},

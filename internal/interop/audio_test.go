@@ -58,12 +58,18 @@ func TestPhonesOfDifferentTransportsHearEachOther(t *testing.T) {
 	alice.ends(t, 2)
 }
 
-func TestPhonesHearEachOtherOverIPv6(t *testing.T) {
+// needsIPv6 skips a test where there is no ::1.
+func needsIPv6(t testing.TB) {
+	t.Helper()
 	probe, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Skipf("this machine has no IPv6 loopback address: %v", err)
 	}
 	probe.Close()
+}
+
+func TestPhonesHearEachOtherOverIPv6(t *testing.T) {
+	needsIPv6(t)
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			n := startNodeAt(t, netip.IPv6Loopback())
@@ -75,6 +81,29 @@ func TestPhonesHearEachOtherOverIPv6(t *testing.T) {
 			bob.relayed(t, "audio")
 			bob.hangUp(t)
 			alice.ends(t, 1)
+		})
+	}
+}
+
+// TestAPhoneOnIPv4AndOneOnIPv6HearEachOther: the node is where the two address
+// families meet, for signalling and for media; neither phone has the other's.
+func TestAPhoneOnIPv4AndOneOnIPv6HearEachOther(t *testing.T) {
+	needsIPv6(t)
+	for _, transport := range []string{"udp", "tcp"} {
+		t.Run(transport, func(t *testing.T) {
+			n := serveNode(t, serveConfig{ipv6: true})
+			alice := startPhone(t, n, phoneConfig{user: "alice", transport: transport, tone: 440}).registered(t)
+			bob := startPhone(t, n.over6(), phoneConfig{user: "bob", transport: transport, tone: 1000}).registered(t)
+			for i, call := range []struct{ caller, called *phone }{{alice, bob}, {bob, alice}} {
+				call.caller.dial(t, call.called.user)
+				call.caller.talks(t, i+1)
+				call.called.talks(t, i+1)
+				hearEachOther(t, alice, bob)
+				alice.relayed(t, "audio") // to the node's IPv4 media address alone
+				bob.relayed(t, "audio")   // and to ::1 alone
+				call.called.hangUp(t)
+				call.caller.ends(t, i+1)
+			}
 		})
 	}
 }

@@ -81,6 +81,7 @@ type phoneConfig struct {
 	video     bool    // VP8 from a drawn picture
 	password  string  // the demo's when empty
 	extra     string  // more account parameters, each with its leading ;
+	contact   string  // user that it writes its texts to
 }
 
 // startPhone starts a baresip that registers at the node. It does not wait for
@@ -106,7 +107,13 @@ func startPhone(t testing.TB, n *node, c phoneConfig) *phone {
 	account := fmt.Sprintf("<sip:%s@%s;transport=%s>;auth_pass=%s;outbound=\"sip:%s;transport=%s\";regint=600;answermode=%s%s\n",
 		c.user, n.host(), c.transport, c.password, n.sip(c.transport), c.transport, c.answer, c.extra)
 	write(t, filepath.Join(p.dir, "accounts"), account)
-	write(t, filepath.Join(p.dir, "contacts"), "")
+	contacts := ""
+	if c.contact != "" {
+		uri := "sip:" + c.contact + "@" + n.host()
+		contacts = fmt.Sprintf("\"%s\" <%s>\n", c.contact, uri)
+		write(t, filepath.Join(p.dir, "current_contact"), uri)
+	}
+	write(t, filepath.Join(p.dir, "contacts"), contacts)
 	write(t, filepath.Join(p.dir, "config"), p.config(control, c.video))
 	family := "-4"
 	if n.ip.Is6() {
@@ -131,7 +138,7 @@ func (p *phone) config(control int, video bool) string {
 		"rtp_ports 16000-18999", "rtcp_mux no", "jitter_buffer_delay 2-10", "rtp_stats yes",
 		"statmode_default off", "snd_path " + p.dir, "module_path " + baresipModules,
 		"module g711.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
-		"module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
+		"module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app ctrl_tcp.so",
 	}
 	if video {
 		lines = append(lines, "module vp8.so", "module fakevideo.so", "video_source fakevideo,nil",

@@ -83,13 +83,22 @@ func TestHoldStopsTheOtherSideAndResumeBringsItBack(t *testing.T) {
 	bob.ends(t, 1)
 }
 
-// counted matches the packets received in baresip's audio report.
-var counted = regexp.MustCompile(`psent=\d+ rcvd=(\d+)`)
+// The packets received and sent in baresip's audio report.
+var (
+	counted = regexp.MustCompile(`psent=\d+ rcvd=(\d+)`)
+	sending = regexp.MustCompile(`TX: packets=(\d+)`)
+)
 
 // received is how many RTP packets of sound the phone's call has received.
 func (p *phone) received(t testing.TB) int {
 	t.Helper()
 	return number(t, counted, p.do(t, "audio_debug", ""))
+}
+
+// transmitted is how many RTP packets of sound the phone's call has sent.
+func (p *phone) transmitted(t testing.TB) int {
+	t.Helper()
+	return number(t, sending, p.do(t, "audio_debug", ""))
 }
 
 // number returns the number that a report shows, 0 when it shows none.
@@ -226,15 +235,51 @@ func TestUserWithoutAPhoneIsUnavailable(t *testing.T) {
 	}
 }
 
-// baresip answers every new challenge of a wrong password at once, so this one
-// soon meets the node's ban and has the node for itself.
-func TestWrongPasswordIsRefused(t *testing.T) {
+// baresip answers every new challenge of a wrong password at once, ten times in
+// a millisecond; a 403 stops it before its whole office is banned.
+func TestWrongPasswordIsRefusedAndTheRightOneOfTheSameAddressIsNot(t *testing.T) {
 	n := startNode(t)
 	mallory := startPhone(t, n, phoneConfig{user: "1000", tone: 440, password: "not-it"})
-	eventually(t, soon, "two refusals of the registration", func() bool { return len(mallory.got(`^SIP/2.0 40[13]`)) >= 2 })
+	eventually(t, soon, "the 403 to the registration", func() bool { return len(mallory.got(`^SIP/2.0 403`)) > 0 })
 	never(t, 500*time.Millisecond, "a wrong password is accepted", func() bool { return len(mallory.got(`^SIP/2.0 200`)) > 0 })
 	if n.registered(t, "1000") {
 		t.Errorf("1000 is registered")
+	}
+	tries := float64(len(mallory.got(`^SIP/2.0 403`)))
+	for name, want := range map[string]float64{"tandem_sip_auth_failures_total": tries, "tandem_guard_failures_total": tries, "tandem_guard_banned_total": 0} {
+		if got := n.metric(t, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+
+	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440}).registered(t)
+	alice.dial(t, "*43")
+	alice.talks(t, 1)
+	alice.hears(t, 440)
+	alice.hangUp(t)
+}
+
+// A phone whose battery is empty says no BYE: the other one must not be left in
+// a call with nobody.
+func TestSilenceEndsTheCallOfAPhoneThatDied(t *testing.T) {
+	n := serveNode(t, serveConfig{more: "limits { media_silence = \"2s\" }\n"})
+	alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440}).registered(t)
+	bob := startPhone(t, n, phoneConfig{user: "bob", tone: 1000}).registered(t)
+	alice.dial(t, "bob")
+	alice.talks(t, 1)
+	bob.talks(t, 1)
+	hearEachOther(t, alice, bob)
+	never(t, 3*time.Second, "a call that is not silent is ended", func() bool { return alice.happened("CALL_CLOSED") > 0 })
+
+	bob.signal(t, syscall.SIGKILL)
+	bob.waitEnd(t, soon)
+	alice.ends(t, 1)
+	if len(alice.got(`^BYE `)) == 0 {
+		t.Errorf("alice's call ended without a BYE")
+	}
+	n.carries(t, 0)
+	if got := n.metric(t, "tandem_media_silences_total"); got == 0 {
+		t.Error("the silence was not counted")
 	}
 }
 

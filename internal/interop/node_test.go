@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,13 +23,19 @@ import (
 const (
 	// password is every demo account's.
 	password = "Demo-5ecret"
-	// mediaFirst and mediaLast are the node's media ports. No phone of these
-	// tests uses one of them, so a port tells whose it is.
-	mediaFirst, mediaLast = 24000, 24399
 	// startWithin is how long a node may take from start to ready.
 	startWithin = 20 * time.Second
 	// soon is how long one step of signalling may take on a busy machine.
 	soon = 10 * time.Second
+)
+
+// mediaFirst and mediaLast are the node's media ports. No phone of these tests
+// uses one of them, so a port tells whose it is. All nodes of the machine share
+// ::1, so two runs of the tests take other ones. A call takes four, and keeps
+// them for some seconds more.
+var (
+	mediaFirst = 20000 + 1200*(os.Getpid()%10)
+	mediaLast  = mediaFirst + 1199
 )
 
 // node is a running Tandem node of a test.
@@ -58,6 +66,8 @@ type demoNode struct {
 		UDP string `json:"udp"`
 		TCP string `json:"tcp"`
 		TLS string `json:"tls"`
+		WS  string `json:"ws"`
+		WSS string `json:"wss"`
 	} `json:"sip"`
 	HTTP  string `json:"http"`
 	Admin string `json:"admin"`
@@ -149,6 +159,29 @@ func (n *node) crash(t testing.TB) {
 func (n *node) sip(transport string) string {
 	addresses := n.ready.Nodes[0].SIP
 	return map[string]string{"udp": addresses.UDP, "tcp": addresses.TCP, "tls": addresses.TLS}[transport]
+}
+
+// metric reads a counter or gauge of the node, by its name without labels.
+func (n *node) metric(t testing.TB, name string) float64 {
+	t.Helper()
+	resp, err := http.Get(n.ready.Nodes[0].Admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("the node has no metric %s", name)
+	}
+	value, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return value
 }
 
 // cli runs an operator's command against the node and returns what it printed.

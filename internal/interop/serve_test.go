@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,26 +37,42 @@ test "sales rings bob" {
 }
 `
 
+// serveConfig says how one served node differs from the others.
+type serveConfig struct {
+	ipv6 bool   // it listens on ::1 too; see over6
+	more string // more blocks of its configuration
+}
+
 // serveNode starts a node as an operator does: a configuration file, a
 // dialplan, accounts from a CSV file.
-func serveNode(t testing.TB) *node {
+func serveNode(t testing.TB, c serveConfig) *node {
 	t.Helper()
 	ip, dir := loopback(), t.TempDir()
 	n := &node{ip: ip}
 	at := func(port int) string { return net.JoinHostPort(ip.String(), strconv.Itoa(port)) }
 	sip, web, admin := freePort(t), freePort(t), freePort(t)
 	write(t, filepath.Join(dir, "acme.dialplan.hcl"), plan)
+	listeners := func(port int) string {
+		if c.ipv6 {
+			return fmt.Sprintf("[%q, %q]", at(port), net.JoinHostPort("::1", strconv.Itoa(port)))
+		}
+		return fmt.Sprintf("[%q]", at(port))
+	}
+	media := fmt.Sprintf("[%q]", ip)
+	if c.ipv6 {
+		media = fmt.Sprintf("[%q, %q]", ip, "::1")
+	}
 	write(t, filepath.Join(dir, "tandem.hcl"), fmt.Sprintf(`node {
   name     = "n1"
   data_dir = %q
 }
 sip {
-  udp = [%q]
-  tcp = [%q]
-  tls = [%q]
+  udp = %s
+  tcp = %s
+  tls = %s
 }
 media {
-  address = %q
+  address = %s
   ports   = "%d-%d"
 }
 admin { listen = %q }
@@ -63,7 +81,7 @@ web {
   https = [%q]
 }
 dialplan { files = [%q] }
-`, filepath.Join(dir, "data"), at(sip), at(sip), at(sip+1), ip, mediaFirst, mediaLast, at(admin), at(web), at(web+1), dir))
+%s`, filepath.Join(dir, "data"), listeners(sip), listeners(sip), listeners(sip+1), media, mediaFirst, mediaLast, at(admin), at(web), at(web+1), dir, c.more))
 	n.argv = []string{program, "serve", "--config", filepath.Join(dir, "tandem.hcl")}
 	n.process = launch(t, "tandem", dir, nil, n.argv...)
 	n.ready.Domain = "acme.test"
@@ -88,8 +106,21 @@ dialplan { files = [%q] }
 	return n
 }
 
+// over6 is the node as a phone sees it that comes over IPv6.
+func (n *node) over6() *node {
+	six := *n
+	six.ip = netip.IPv6Loopback()
+	six.ready.Nodes = slices.Clone(n.ready.Nodes)
+	at := &six.ready.Nodes[0].SIP
+	for _, address := range []*string{&at.UDP, &at.TCP, &at.TLS} {
+		_, port, _ := net.SplitHostPort(*address) // serveNode wrote it
+		*address = net.JoinHostPort("::1", port)
+	}
+	return &six
+}
+
 func TestServedNodeConnectsNamesAndExtensions(t *testing.T) {
-	n := serveNode(t)
+	n := serveNode(t, serveConfig{})
 	alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "202", tone: 1000}).registered(t) // the extension is a digest name too
 	for i, number := range []string{"202", "bob", "300"} {
@@ -125,7 +156,7 @@ func TestWrongConfigurationIsRefusedWithItsPlace(t *testing.T) {
 }
 
 func TestTakenPortIsNamed(t *testing.T) {
-	n := serveNode(t)
+	n := serveNode(t, serveConfig{})
 	config := n.argv[len(n.argv)-1]
 	text, err := os.ReadFile(config)
 	if err != nil {

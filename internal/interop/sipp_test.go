@@ -85,9 +85,15 @@ func succeeds(t testing.TB, p *process) {
 }
 
 // listensUDP reports whether some program of this machine has the IPv4 UDP port.
-func listensUDP(port int) bool {
-	table, err := os.ReadFile("/proc/net/udp")
-	return err == nil && strings.Contains(string(table), fmt.Sprintf(":%04X 00000000:0000", port))
+func listensUDP(port int) bool { return listens("/proc/net/udp", port) }
+
+// listensTCP reports whether some program of this machine listens on the IPv4
+// TCP port.
+func listensTCP(port int) bool { return listens("/proc/net/tcp", port) }
+
+func listens(table string, port int) bool {
+	raw, err := os.ReadFile(table)
+	return err == nil && strings.Contains(string(raw), fmt.Sprintf(":%04X 00000000:0000", port))
 }
 
 // bindPort registers user's phone at a free port and returns the port.
@@ -117,6 +123,21 @@ func TestSippRegistersAllUsersManyTimes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSippCallsOverTCP: caller and called have one connection each, on which all
+// their calls go.
+func TestSippCallsOverTCP(t *testing.T) {
+	n := startNode(t)
+	port := freePort(t)
+	contact := net.JoinHostPort(n.phoneIP(), strconv.Itoa(port))
+	playSipp(t, n, sippRun{scenario: "register", transport: "t1", port: port, uri: n.ready.Domain, lines: []string{line("1001", contact, "")}})
+	const calls = 200
+	called := startSipp(t, n, sippRun{scenario: "answer", transport: "t1", port: port, calls: calls})
+	eventually(t, soon, "sipp to listen", func() bool { return listensTCP(port) })
+	playSipp(t, n, sippRun{scenario: "call", transport: "t1", uri: "1001@" + n.ready.Domain, lines: []string{line("1000", "-", "1001")}, calls: calls, rate: 50})
+	succeeds(t, called)
+	n.carries(t, 0)
 }
 
 func TestSippCalls(t *testing.T) {

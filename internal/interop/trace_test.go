@@ -51,6 +51,12 @@ func (m sipMessage) header(name string) string {
 	return ""
 }
 
+// body is what comes behind the headers.
+func (m sipMessage) body() string {
+	_, body, _ := strings.Cut(m.text, "\n\n")
+	return body
+}
+
 // medium is where an SDP's m-line wants its packets.
 type medium struct {
 	kind, host string
@@ -66,10 +72,9 @@ var (
 
 // media reads the m-lines of the message's SDP.
 func (m sipMessage) media() []medium {
-	_, body, _ := strings.Cut(m.text, "\n\n")
 	var host string
 	var list []medium
-	for line := range strings.SplitSeq(body, "\n") {
+	for line := range strings.SplitSeq(m.body(), "\n") {
 		if c := connectionLine.FindStringSubmatch(line); c != nil && len(list) == 0 {
 			host = c[1]
 		} else if c != nil {

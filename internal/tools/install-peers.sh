@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and measurements need, those that are missing only.
+# Installs the Debian packages that tests and measurements need, those that are missing only, and JsSIP for the browser.
 #   install-peers.sh SET...   with SET one of
 #     compiler   a C compiler, which Go's race detector needs
 #     phones     sipp, baresip and linphone, for make interop
+#     browser    Chromium, and JsSIP below internal/interop, for make interop
 #     servers    Kamailio and rtpengine, for make bench
 set -euo pipefail
 
@@ -13,6 +14,8 @@ compiler /usr/include/stdlib.h libc6-dev
 phones   sipp sip-tester
 phones   baresip baresip-core
 phones   linphonec linphone-cli
+browser  chromium chromium
+browser  npm npm
 servers  kamailio kamailio
 servers  rtpengine rtpengine-daemon
 '
@@ -33,35 +36,52 @@ while read -r set command package; do
 	done
 done < <(grep . <<<"$packages")
 
-if [ ${#missing[@]} -eq 0 ]; then
-	exit 0
-fi
-
 root=()
-if [ "$(id -u)" -ne 0 ]; then
-	if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-		root=(sudo -n)
-	else
-		root=(none)
-	fi
-fi
-if [ "${root[*]-}" = none ] || ! command -v apt-get >/dev/null; then
-	cat >&2 <<-EOT
-	These packages are missing and cannot be installed from here: ${missing[*]}
-	On Debian 12, as root:  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}
-	Elsewhere, install the programs of the same names.  make race  runs the tests that need no phones.
-	EOT
-	exit 1
-fi
-
-# A freshly installed server would start at once and take port 5060: keep the package from starting it.
 policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
-	"${root[@]}" chmod 755 "$policy"
-	trap '"${root[@]}" rm -f "$policy"' EXIT
-fi
 
-echo "installing ${missing[*]}"
-"${root[@]}" apt-get update -qq </dev/null
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+# debian installs packages, or says how to.
+debian() {
+	if [ "$(id -u)" -ne 0 ]; then
+		if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+			root=(sudo -n)
+		else
+			root=(none)
+		fi
+	fi
+	if [ "${root[*]-}" = none ] || ! command -v apt-get >/dev/null; then
+		cat >&2 <<-EOT
+		These packages are missing and cannot be installed from here: $*
+		On Debian 12, as root:  apt-get update && apt-get install -y --no-install-recommends $*
+		Elsewhere, install the programs of the same names.  make race  runs the tests that need no phones.
+		EOT
+		exit 1
+	fi
+
+	# A freshly installed server would start at once and take port 5060: keep the package from starting it.
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+		"${root[@]}" chmod 755 "$policy"
+		trap '"${root[@]}" rm -f "$policy"' EXIT
+	fi
+
+	echo "installing $*"
+	"${root[@]}" apt-get update -qq </dev/null
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
+}
+
+# jssip fetches what package-lock.json pins, by hash, and runs no script of it. npm notes in a lock of its own what it has installed.
+jssip() {
+	local page
+	page=$(cd "$(dirname "$0")/../interop/testdata/browser" && pwd)
+	if [ ! "$page/node_modules/.package-lock.json" -nt "$page/package-lock.json" ]; then
+		echo 'installing JsSIP'
+		npm ci --prefix "$page" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null
+	fi
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+	debian "${missing[@]}"
+fi
+case " $* " in
+*' browser '*) jssip ;;
+esac

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tick is USER_HZ: the unit of utime and stime in /proc/PID/stat, fixed by the kernel's ABI.
@@ -93,4 +95,16 @@ func stat(pid int) ([][]byte, error) {
 		return nil, fmt.Errorf("/proc/%d/stat: unexpected form", pid)
 	}
 	return fields, nil
+}
+
+// Times reads how much processor time a server and this program have used so far. Without a server its time is 0.
+func Times(server *Process) (theirs, own time.Duration, err error) {
+	if server != nil {
+		theirs, err = server.CPU()
+	}
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &use) == nil {
+		own = time.Duration(use.Utime.Nano() + use.Stime.Nano())
+	}
+	return theirs, own, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"tandem/bench/internal/gauge"
 	"tandem/bench/internal/wire"
 )
@@ -170,16 +169,9 @@ func (g *generator) close(now int64) {
 }
 
 func (g *generator) sample(i int) {
-	if g.server != nil {
-		cpu, err := g.server.CPU()
-		if err != nil && g.problem == nil {
-			g.problem = err
-		}
-		g.cpu[i] = cpu
-	}
-	var own unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &own) == nil {
-		g.own[i] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	var err error
+	if g.cpu[i], g.own[i], err = gauge.Times(g.server); err != nil && g.problem == nil {
+		g.problem = err
 	}
 }
 

@@ -1,21 +1,20 @@
-package dialplan
+package hcltext
 
 import (
 	"fmt"
 	"sort"
 )
 
-// didYouMean is ` (did you mean "x"?)` for the closest known word, or "" when none is close.
-// The package configs has a copy of this file: neither imports the other.
-func didYouMean(word string, known []string) string {
-	if best := closest(word, known); best != "" {
+// DidYouMean is ` (did you mean "x"?)` for the closest known word, or "" when none is close.
+func DidYouMean(word string, known []string) string {
+	if best := Closest(word, known); best != "" {
 		return fmt.Sprintf(" (did you mean %q?)", best)
 	}
 	return ""
 }
 
-// closest finds the known word that most likely was meant; ties go to the first in the alphabet.
-func closest(word string, known []string) string {
+// Closest finds the known word that most likely was meant; ties go to the first in the alphabet.
+func Closest(word string, known []string) string {
 	words := append([]string(nil), known...)
 	sort.Strings(words)
 	best, bestDistance := "", 0

@@ -1,4 +1,4 @@
-package dialplan
+package hcltext
 
 import (
 	"bytes"
@@ -26,7 +26,6 @@ type bracket struct {
 // scanner looks over a text before the HCL parser does. The parser follows brackets and operators by recursion, 9 kB of
 // stack each, so a few hundred kilobytes of "[" would end the program; the scanner refuses such texts, and also texts
 // whose strings and brackets it could understand otherwise than the parser: templates, heredocs, unbalanced brackets.
-// The package configs has a copy: neither imports the other.
 type scanner struct {
 	src       []byte
 	pos       int
