@@ -172,6 +172,7 @@ func (n *Node) buildSIP() (err error) {
 		Epoch:    uint64(time.Now().UnixNano()), // connections of an earlier start are gone
 		Location: n.places, Log: n.cluster, MinExpires: c.Limits.RegisterMin, MaxExpires: c.Limits.RegisterMax,
 		DefaultExpires: c.Limits.RegisterDefault, MaxBindings: c.Limits.BindingsPerAOR, Node: c.Node.Name,
+		GRUUKey: derivedKey("tandem gruu", c.AuthKeyFile()),
 	})
 	if err != nil {
 		return err
@@ -184,7 +185,7 @@ func (n *Node) buildSIP() (err error) {
 			n.log.Warn("source banned", "peer", b.Source.String(), "until", b.Until, "reason", b.Reason)
 		},
 	})
-	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: secrets{n.auth}, Key: nonceKey(c.AuthKeyFile()), Lifetime: c.Auth.NonceLifetime})
+	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: secrets{n.auth}, Key: derivedKey("tandem nonce", c.AuthKeyFile()), Lifetime: c.Auth.NonceLifetime})
 	if err != nil {
 		return err
 	}
@@ -223,11 +224,11 @@ func (n *Node) buildAdmin() (err error) {
 	return err
 }
 
-// nonceKey is the key that signs digest nonces: made from the key file, so that a nonce outlives a restart and every node
-// with the same file takes it.
-func nonceKey(file string) [32]byte {
+// derivedKey is a key for one use, made from the key file: what it signs or seals outlives a restart, and every node with the same
+// file takes it.
+func derivedKey(use, file string) [32]byte {
 	text, _ := os.ReadFile(file) // auth.New has read it before
-	return sha256.Sum256(append([]byte("tandem nonce\x00"), text...))
+	return sha256.Sum256(append([]byte(use+"\x00"), text...))
 }
 
 // Ready is nil when the node serves, else it says what is missing.

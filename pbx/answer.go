@@ -86,8 +86,12 @@ func (l *leg) take(step dialplan.Step, sdp string) {
 // describe is the session description of the 200 OK: the answer to the INVITE's offer, or an offer (RFC 3264 §5).
 func (l *leg) describe() (string, error) {
 	in := l.call.in
-	if body := in.Msg.Body(); body != "" {
-		out, err := l.media.Answer([]byte(body), in.Flow.Remote.Addr().Unmap())
+	sdp, err := in.SDP()
+	if err != nil {
+		return "", err
+	}
+	if sdp != "" {
+		out, err := l.media.Answer([]byte(sdp), in.Flow.Remote.Addr().Unmap())
 		return string(out), err
 	}
 	out, err := l.media.Offer(in.Flow.Remote.Addr().Unmap())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ type Call struct {
 	tenant string
 	from   string
 	to     string
+	phone  []sip.Target // when the caller asked for one phone by its GRUU
+	gruu   bool
 	peer   netip.AddrPort
 	began  time.Time
 
@@ -70,10 +73,10 @@ type View struct {
 func newEpoch(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 36) }
 
 // newCall copies what it keeps of the request: records of calls outlive it, and a substring would keep all of it in memory.
-func newCall(p *PBX, in *sip.Inbound, dialled string) *Call {
+func newCall(p *PBX, in *sip.Inbound, to dialled) *Call {
 	return &Call{
 		pbx: p, in: in, id: p.epoch + "-" + strconv.FormatUint(p.last.Add(1), 36), callID: strings.Clone(in.Msg.CallID()), tenant: in.Tenant,
-		from: in.User, to: strings.Clone(dialled), peer: in.Flow.Remote, began: in.At, state: Routing,
+		from: in.User, to: strings.Clone(to.name), phone: to.phone, gruu: to.gruu, peer: in.Flow.Remote, began: in.At, state: Routing,
 	}
 }
 
@@ -95,7 +98,11 @@ func (c *Call) view() View {
 func (c *Call) run() {
 	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
 	c.steps = c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory).Steps
-	c.next(404)
+	status := 404
+	if c.gruu {
+		status = 480
+	}
+	c.next(status)
 }
 
 // next tries the steps that are left, in order, until one is under way or has ended the call. status is what the last one came to.
@@ -103,6 +110,9 @@ func (c *Call) next(status int) {
 	for len(c.steps) > 0 {
 		step := c.steps[0]
 		c.steps = c.steps[1:]
+		if !c.concerns(step) {
+			continue
+		}
 		c.enter(step)
 		switch step.Kind {
 		case dialplan.StepRing:
@@ -122,6 +132,12 @@ func (c *Call) next(status int) {
 	}
 	c.in.RefuseBest(status)
 	c.end(status, "")
+}
+
+// concerns tells whether a step is for this call. One to a GRUU is for a certain phone and nobody else: of the user's route it takes
+// what rings the user, or refuses the caller (RFC 5627 §6.1).
+func (c *Call) concerns(step dialplan.Step) bool {
+	return !c.gruu || step.Kind == dialplan.StepReject || step.Kind == dialplan.StepRing && slices.Contains(step.Users, c.to)
 }
 
 func (c *Call) enter(step dialplan.Step) {
@@ -183,6 +199,12 @@ func (c *Call) whyEnded() string {
 
 // targets are the phones a step rings, in the order and grouping of its strategy; the phone that calls is left out.
 func (c *Call) targets(step dialplan.Step) [][]sip.Target {
+	if c.gruu {
+		if phone := c.withoutCaller(c.phone); len(phone) > 0 {
+			return [][]sip.Target{phone}
+		}
+		return nil
+	}
 	users := step.Users
 	if step.Strategy == dialplan.Random {
 		users = append([]string(nil), users...)

@@ -20,11 +20,14 @@ import (
 	"tandem/events"
 	"tandem/rtpengine"
 	"tandem/sip"
+	"tandem/sip/message"
 )
 
 // Signalling is what pbx needs of the SIP side; *sip.Server satisfies it.
 type Signalling interface {
 	Targets(tenant, user string, now time.Time) [][]sip.Target
+	// GRUU finds the one phone of a user that a GRUU stands for: status 0, 404 or 480; user is "" when uri is no GRUU.
+	GRUU(tenant string, uri message.URI, now time.Time) (t sip.Target, user string, status int)
 }
 
 // Config is what a PBX needs. Plan, Directory and Events are required.
@@ -102,12 +105,12 @@ func (p *PBX) Stats() Stats {
 
 // ServeInvite carries one call until it is answered or refused (sip.Handler).
 func (p *PBX) ServeInvite(in *sip.Inbound) {
-	dialled, status, why := p.dialled(in)
+	to, status, why := p.dialled(in)
 	if status != 0 {
 		in.Refuse(status, why)
 		return
 	}
-	c := newCall(p, in, dialled)
+	c := newCall(p, in, to)
 	if status, why := p.add(c); status != 0 {
 		p.limited.Add(1)
 		in.Refuse(status, why)
@@ -118,38 +121,60 @@ func (p *PBX) ServeInvite(in *sip.Inbound) {
 	c.run()
 }
 
-// dialled is the number or name a request is for, or how it is refused.
-func (p *PBX) dialled(in *sip.Inbound) (dialled string, status int, why string) {
+// dialled is what a request asks for: a number or name, or by a GRUU one phone of a user.
+type dialled struct {
+	name  string
+	phone []sip.Target // of the GRUU, none when it is not registered
+	gruu  bool
+}
+
+const noPhone = "the user has no phone registered"
+
+// dialled is whom a request is for, or how it is refused.
+func (p *PBX) dialled(in *sip.Inbound) (to dialled, status int, why string) {
 	if in.URI.Scheme == "tel" {
-		return telNumber(in.URI.Opaque), 0, ""
+		return dialled{name: telNumber(in.URI.Opaque)}, 0, ""
 	}
 	tenant, ok := p.cfg.Directory.TenantOf(in.URI.Host)
 	switch {
 	case !ok:
-		return "", 403, "calls to other domains are not routed here"
+		return to, 403, "calls to other domains are not routed here"
 	case tenant != in.Tenant:
-		return "", 403, "calls to another tenant are not routed here"
+		return to, 403, "calls to another tenant are not routed here"
 	case in.URI.User == "":
-		return "", 484, "nobody is dialled"
+		return to, 484, "nobody is dialled"
 	}
-	return in.URI.UserDecoded(), 0, ""
+	phone, user, status := p.sig.GRUU(tenant, in.URI, in.At)
+	switch {
+	case user == "" && status != 0:
+		return to, status, "no such GRUU"
+	case user == "":
+		return dialled{name: in.URI.UserDecoded()}, 0, ""
+	case status == 0:
+		to.phone = []sip.Target{phone}
+	}
+	to.name, to.gruu = user, true
+	return to, 0, ""
 }
 
 // ServeRequest relays a request that is not a call to the phones of a user (sip.Handler).
 func (p *PBX) ServeRequest(in *sip.Inbound) {
-	dialled, status, why := p.dialled(in)
+	to, status, why := p.dialled(in)
 	if status != 0 {
 		in.Refuse(status, why)
 		return
 	}
-	user, ok := p.cfg.Directory.User(in.Tenant, dialled)
-	if !ok {
-		in.Refuse(404, "no such user")
-		return
+	groups := [][]sip.Target{to.phone}
+	if !to.gruu {
+		user, ok := p.cfg.Directory.User(in.Tenant, to.name)
+		if !ok {
+			in.Refuse(404, "no such user")
+			return
+		}
+		groups = p.sig.Targets(in.Tenant, user, in.At)
 	}
-	groups := p.sig.Targets(in.Tenant, user, in.At)
-	if len(groups) == 0 {
-		in.Refuse(480, "the user has no phone registered")
+	if len(groups) == 0 || len(groups[0]) == 0 {
+		in.Refuse(480, noPhone)
 		return
 	}
 	in.Start(sip.Relay{Groups: groups}, func(r sip.Result) {

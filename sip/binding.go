@@ -277,7 +277,7 @@ func (r bindingRecord) saysSame(o bindingRecord) bool {
 }
 
 // appendContact writes the Contact line of a 200 to REGISTER.
-func (r bindingRecord) appendContact(dst []byte, now int64, gruu string) []byte {
+func (r bindingRecord) appendContact(dst []byte, now int64, gruu *gruuMint) []byte {
 	v := r.view()
 	dst = append(append(append(dst, "Contact: <"...), v.contact...), ">;expires="...)
 	dst = strconv.AppendInt(dst, (r.until()-now)/1000, 10)
@@ -287,9 +287,8 @@ func (r bindingRecord) appendContact(dst []byte, now int64, gruu string) []byte 
 	}
 	if len(v.instance) > 0 {
 		dst = append(append(append(dst, `;+sip.instance="`...), v.instance...), '"')
-		if gruu != "" {
-			dst = append(append(dst, `;pub-gruu="`...), gruu...)
-			dst = append(append(dst, bytes.Trim(v.instance, "<>")...), '"')
+		if gruu != nil {
+			dst = gruu.append(dst, v.instance, v.callID)
 		}
 	}
 	if reg := r.regID(); reg != 0 {

@@ -58,6 +58,11 @@ func (b *branch) start() {
 		b.unreachable(480)
 		return
 	}
+	if b.fork.tooOpen(flow) {
+		b.number()
+		b.unreachable(480)
+		return
+	}
 	if flow != b.target.Flow && b.sh.srv.net.IsLocalAddr(flow.Remote) { // a contact that names this node
 		b.sh.count.loops.Add(1)
 		b.fork.unreached = 482
@@ -204,16 +209,17 @@ func (b *branch) build(dst []byte) []byte {
 	e.Reset()
 	e.URI = tx.routed.uri
 	if b.target.URI != "" {
-		e.URI = b.target.URI
+		e.URI = tx.in.plainURI(b.target.URI)
 	}
 	b.loop = b.sh.loopHash(m)
 	e.Top = b.sh.appendVia(e.Top, b.flow, b.id, b.loop)
 	if b.fork.dialog == nil {
+		sips := tx.in != nil && tx.in.URI.Scheme == "sips"
 		switch m.Method {
 		case "INVITE":
-			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, false)
+			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, false, sips)
 		case "SUBSCRIBE", "REFER", "NOTIFY", "PUBLISH":
-			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, true)
+			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, true, sips)
 		}
 	}
 	for _, p := range b.target.Path {
@@ -230,6 +236,9 @@ func (b *branch) build(dst []byte) []byte {
 	if tx.creds >= 0 {
 		e.Drop(tx.creds)
 	}
+	dropClaims(m, e)
+	e.Tail = tx.assertIdentity(e.Tail)
+	b.fork.session.apply(m, e)
 	e.SetBody, e.Body = b.fork.newBody, b.fork.body
 	return m.Append(dst, e)
 }
@@ -448,7 +457,7 @@ func (b *branch) success(m *message.Message, p transport.Packet) {
 	b.state = branchAccepted
 	f.live--
 	if f.success(b, m, p) {
-		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut)})
+		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut), session: f.session})
 		return
 	}
 	b.out = nil
@@ -536,8 +545,8 @@ func (b *branch) cancelHeard() {
 
 // ackAndBye ends a call that was answered when nobody wanted it any more.
 func (b *branch) ackAndBye(m *message.Message) {
-	contact, err := message.ParseAddress(m.Get(message.Contact))
-	if err != nil {
+	contact := remoteTarget(m)
+	if contact == "" {
 		return
 	}
 	n, _, _ := m.CSeq()
@@ -548,7 +557,7 @@ func (b *branch) ackAndBye(m *message.Message) {
 		}
 		routes = append([]string{v}, routes...)
 	}
-	p := party{contact: contact.URI, value: m.Get(message.To), routes: routes, flow: b.flow}
+	p := party{contact: contact, value: m.Get(message.To), routes: routes, flow: b.flow}
 	b.sh.ownRequest("ACK", p, m.Get(message.From), m.CallID(), n, nil)
 	b.sh.ownRequest("BYE", p, m.Get(message.From), m.CallID(), n+1, message.AppendHeader(nil, "Reason", `SIP;cause=487;text="answered too late"`))
 }
@@ -571,10 +580,15 @@ func (sh *shard) ownRequest(method string, to party, from, callID string, cseq u
 	}
 	b.number()
 	out := make([]byte, 0, 512)
-	uri, routes := to.contact, to.routes
+	target := Target{URI: to.contact, Flow: b.flow}
+	sh.dereference(&target, len(to.routes) > 0)
+	uri, routes := target.URI, to.routes
+	if len(routes) == 0 {
+		routes = target.Path
+	}
 	if len(routes) > 0 && !isLoose(routes[0]) { // RFC 3261 §12.2.1.1: the next hop is a strict router
 		a, _ := message.ParseAddress(routes[0])
-		uri, routes = a.URI, append(slices.Clone(routes[1:]), "<"+to.contact+">")
+		uri, routes = a.URI, append(slices.Clone(routes[1:]), "<"+target.URI+">")
 	}
 	out = append(append(append(append(out, method...), ' '), uri...), " SIP/2.0\r\n"...)
 	b.loop = uint32(maphash.Comparable(sh.srv.seed, b.id))

@@ -5,14 +5,16 @@ import (
 	"time"
 
 	"tandem/sip/message"
+	"tandem/sip/transport"
 )
 
 // registerOrder is what a REGISTER asks of the registrar, read and checked but for what only the location table knows.
 type registerOrder struct {
-	clear    bool // Contact: *
-	contacts []orderedContact
-	path     []string
-	outbound bool // a contact uses RFC 5626
+	clear     bool // Contact: *
+	contacts  []orderedContact
+	path      []string
+	outbound  bool // a contact uses RFC 5626
+	encrypted bool // the REGISTER came over TLS
 }
 
 type orderedContact struct {
@@ -41,13 +43,14 @@ const (
 )
 
 // readOrder reads Contact, Expires, Path and Supported of a REGISTER (RFC 3261 §10.3 steps 5 to 7).
-func (r *Registrar) readOrder(m *message.Message) (w registerOrder, no *registerRefusal) {
+func (r *Registrar) readOrder(m *message.Message, f transport.Flow) (w registerOrder, no *registerRefusal) {
 	if len(m.CallID()) > maxCallID {
 		return w, badRegister("Call-ID is too long")
 	}
 	if no = w.readPath(m); no != nil {
 		return w, no
 	}
+	w.encrypted = f.Net.Secure()
 	star, n := false, 0
 	m.Values(message.Contact, func(v string) bool {
 		n++
@@ -109,12 +112,12 @@ func (r *Registrar) readContact(w *registerOrder, m *message.Message, v string) 
 		return badRegister("Contact: " + err.Error())
 	case u.Scheme != "sip" && u.Scheme != "sips":
 		return badRegister("Contact: only sip and sips URIs can be reached from here")
-	case u.Headers != "":
-		return badRegister("Contact: a URI with headers cannot be called")
 	case len(a.URI) > maxContact:
 		return badRegister("Contact is longer than 1024 bytes")
+	case leadsBack(&u, m):
+		return &registerRefusal{status: 403, why: "a GRUU cannot be registered as a Contact: calls would go round in circles"} // RFC 5627 §5.1
 	case u.Scheme == "sips" && !w.secured(m):
-		return badRegister("a sips Contact needs a sips Request-URI and sips in Path") // RFC 5630 §5.3
+		return badRegister("a sips Contact needs TLS, a sips Request-URI and sips in Path") // RFC 5630 §5.2
 	}
 	c := orderedContact{id: bindingID{contact: a.URI}, q: 1000}
 	if no := c.readParams(&a, m); no != nil {
@@ -134,14 +137,34 @@ func (r *Registrar) readContact(w *registerOrder, m *message.Message, v string) 
 	return nil
 }
 
-// secured tells whether every URI on the way is sips (RFC 5630 §5.3).
+// remoteTarget is the URI a message's Contact names, as a request to it may carry it (RFC 3261 §12.1, §19.1.5); "" without one.
+func remoteTarget(m *message.Message) string {
+	a, err := message.ParseAddress(m.Get(message.Contact))
+	if err != nil {
+		return ""
+	}
+	return message.RequestURI(a.URI)
+}
+
+// leadsBack tells a contact that is a GRUU of the domain it registers with.
+func leadsBack(u *message.URI, m *message.Message) bool {
+	if _, ok := u.Param("gr"); !ok {
+		return false
+	}
+	a, _ := message.ParseAddress(m.Get(message.To))
+	to, _ := message.ParseURI(a.URI)
+	return u.Host == to.Host
+}
+
+// secured tells whether the REGISTER came over TLS and every URI on the way is sips (RFC 5630 §5.2): the phone promises that it can
+// be reached with nothing in the open.
 func (w *registerOrder) secured(m *message.Message) bool {
-	if len(m.URI) < 5 || !strings.EqualFold(m.URI[:5], "sips:") {
+	if !w.encrypted || !wantsSIPS(m) {
 		return false
 	}
 	for _, p := range w.path {
 		a, _ := message.ParseAddress(p)
-		if len(a.URI) < 5 || !strings.EqualFold(a.URI[:5], "sips:") {
+		if !isSIPS(a.URI) {
 			return false
 		}
 	}

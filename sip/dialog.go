@@ -2,7 +2,6 @@ package sip
 
 import (
 	"hash/maphash"
-	"strings"
 	"time"
 
 	"tandem/sip/message"
@@ -76,7 +75,11 @@ func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
 	}
 	r := sh.srv.route(m)
 	flow, ok := sh.srv.openFlow(r.token)
-	if !ok || !sh.srv.net.Alive(flow) {
+	target := Target{URI: r.uri, Flow: flow, Known: true}
+	if ok {
+		sh.dereference(&target, r.next != "")
+	}
+	if !ok || !sh.srv.net.Alive(target.Flow) {
 		sh.count.unknown481.Add(1)
 		sh.refuse(m, p, 481, "no such dialog here")
 		return
@@ -88,7 +91,7 @@ func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
 	tx.routed = r
 	f := &fork{sh: sh, tx: tx, fromCaller: true, breadth: defaultBreadth, dialog: new(Dialog)}
 	tx.fork = f
-	f.begin(Target{URI: r.uri, Flow: flow, Known: true}, defaultBreadth)
+	f.begin(target, defaultBreadth)
 }
 
 // ack sends an ACK to a 2xx on to its dialog. It has no transaction (RFC 3261 §13.2.2.4, §17.1.1.3).
@@ -167,10 +170,9 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 	}
 	inv := f.tx.m
 	d := &Dialog{sh: sh, callID: inv.CallID(), fork: f, media: f.relay.Media, events: f.relay.Events}
-	contact, _ := message.ParseAddress(inv.Get(message.Contact))
 	n, _, _ := inv.CSeq()
 	d.caller = party{
-		tag: from, value: inv.Get(message.From), contact: contact.URI, routes: inv.List(message.RecordRoute), cseq: n,
+		tag: from, value: inv.Get(message.From), contact: remoteTarget(inv), routes: inv.List(message.RecordRoute), cseq: n,
 		tenant: f.in.Tenant, user: f.in.User,
 	}
 	d.caller.flow = sh.partyFlow(&d.caller, f.in.Flow)
@@ -227,8 +229,8 @@ func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
 
 // fromCallee learns the callee's remote target and route set from a response (RFC 3261 §12.1.2).
 func (d *Dialog) fromCallee(m *message.Message) {
-	if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
-		d.callee.contact = a.URI
+	if uri := remoteTarget(m); uri != "" {
+		d.callee.contact = uri
 	}
 	d.callee.routes = nil
 	m.Values(message.RecordRoute, func(v string) bool {
@@ -242,7 +244,7 @@ func (d *Dialog) fromCallee(m *message.Message) {
 }
 
 // confirm is the first 2xx of the dialog.
-func (d *Dialog) confirm(m *message.Message, t Target, late bool) {
+func (d *Dialog) confirm(m *message.Message, t Target, late bool, s *session) {
 	if d.state != dialogEarly {
 		return
 	}
@@ -250,7 +252,7 @@ func (d *Dialog) confirm(m *message.Message, t Target, late bool) {
 	d.state, d.fork, d.late = dialogConfirmed, nil, late
 	d.limit = d.sh.now().Add(d.sh.srv.limits().MaxCallTime)
 	d.sh.dropOtherEarly(f, d)
-	d.refreshed(m)
+	d.refreshed(m, s)
 	if d.events != nil {
 		d.events.Answered(d, t)
 	}
@@ -275,12 +277,15 @@ func (sh *shard) dropOtherEarly(f *fork, but *Dialog) {
 }
 
 // refreshed reads the session interval of a 2xx to INVITE or UPDATE and arms the dialog's timer (RFC 4028 §8).
-func (d *Dialog) refreshed(m *message.Message) {
-	v, _, _ := strings.Cut(m.Get(message.SessionExpires), ";")
+func (d *Dialog) refreshed(m *message.Message, s *session) {
 	d.session = time.Time{}
-	if n, ok := message.ParseUint(strings.TrimSpace(v)); ok && n > 0 {
+	if n, _ := s.agreed(m); n > 0 {
 		d.session = d.sh.now().Add(time.Duration(n)*time.Second + sessionGrace)
 	}
+	d.armSession()
+}
+
+func (d *Dialog) armSession() {
 	at := d.limit
 	if !d.session.IsZero() && d.session.Before(at) {
 		at = d.session
@@ -318,10 +323,16 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	from, to := d.sides(fromCaller)
 	n, _, _ := m.CSeq()
 	from.cseq = max(from.cseq, n)
+	if tx.sessionTooShort() {
+		return
+	}
 	d.seen(from, m, p)
 	tx.routed = sh.srv.route(m)
 	f := &fork{sh: sh, tx: tx, relay: Relay{Media: d.media}, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
 	tx.fork = f
+	if d.state == dialogConfirmed {
+		f.session = sessionOf(m, sh.srv.cfg.SessionInterval)
+	}
 	if err := d.rewriteRequest(f, m); err != nil {
 		f.refuseMedia(err)
 		return
@@ -337,7 +348,9 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	if sh.srv.isLocalURI(uri) && to.contact != "" { // phones that send to the node instead of to the remote target
 		uri = to.contact
 	}
-	f.begin(Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user}, defaultBreadth)
+	target := Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user}
+	sh.dereference(&target, tx.routed.next != "")
+	f.begin(target, defaultBreadth)
 }
 
 func (d *Dialog) sides(fromCaller bool) (from, to *party) {
@@ -350,8 +363,8 @@ func (d *Dialog) sides(fromCaller bool) (from, to *party) {
 // seen refreshes what is known of the side that sent a request (RFC 3261 §12.2.2).
 func (d *Dialog) seen(from *party, m *message.Message, p transport.Packet) {
 	if m.Method == "INVITE" || m.Method == "UPDATE" {
-		if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
-			from.contact = a.URI
+		if uri := remoteTarget(m); uri != "" {
+			from.contact = uri
 		}
 	}
 	from.flow = d.sh.partyFlow(from, p.Flow)
@@ -362,8 +375,12 @@ func (d *Dialog) relocate(to *party) {
 	if to.user == "" || d.sh.srv.net.Alive(to.flow) {
 		return
 	}
+	if t, ok := d.sh.srv.phoneOf(to.contact, d.sh.now()); ok {
+		to.flow = t.Flow
+		return
+	}
 	for _, b := range d.sh.srv.cfg.Location.Lookup(to.tenant, to.user, d.sh.now()) {
-		if message.SameURI(b.Contact, to.contact) && d.sh.srv.net.Alive(b.Flow) {
+		if message.SameURI(message.RequestURI(b.Contact), to.contact) && d.sh.srv.net.Alive(b.Flow) {
 			to.flow = b.Flow
 			return
 		}
@@ -375,9 +392,10 @@ func (d *Dialog) rewriteRequest(f *fork, m *message.Message) error {
 	if d.media == nil {
 		return nil
 	}
-	if !hasSDP(m) {
+	b, err := describe(m)
+	if err != nil || !b.found {
 		f.late = m.Method == "INVITE"
-		return nil
+		return err
 	}
 	_, to := d.sides(f.fromCaller)
 	rewrite := d.media.Offer
@@ -386,9 +404,9 @@ func (d *Dialog) rewriteRequest(f *fork, m *message.Message) error {
 	} else {
 		f.offered = true
 	}
-	body, err := rewrite(f.fromCaller, m.Body(), f.tx.flow, to.flow)
+	sdp, err := rewrite(f.fromCaller, b.sdp(), f.tx.flow, to.flow)
 	if err == nil {
-		f.body, f.newBody = body, true
+		f.body, f.newBody = b.with(sdp), true
 	}
 	return err
 }
@@ -404,6 +422,7 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	if sh.srv.isLocalURI(r.uri) && to.contact != "" {
 		target.URI = to.contact
 	}
+	sh.dereference(&target, r.next != "")
 	flow, ok := sh.srv.flowFor(&target)
 	if !ok {
 		sh.count.sendErrors.Add(1)
@@ -414,17 +433,38 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	e.URI = target.URI
 	sh.serial++
 	e.Top = sh.appendVia(e.Top, flow, sh.serial, 0)
+	for _, p := range target.Path {
+		e.Top = message.AppendHeader(e.Top, "Route", p)
+	}
 	e.Received(m, p.Flow.Remote.Addr().Unmap().String(), int(p.Flow.Remote.Port()))
 	hops(m, e)
 	r.apply(m, e)
-	if d.late && d.media != nil && hasSDP(m) {
-		if body, err := d.media.Answer(fromCaller, m.Body(), p.Flow, flow); err == nil {
-			e.SetBody, e.Body = true, body
-		}
+	if d.late && d.media != nil {
+		d.lateAnswer(e, m, p.Flow, flow, fromCaller)
 	}
 	d.late = false
 	sh.buf = m.Append(sh.buf[:0], e)
 	_ = sh.send(flow, sh.buf)
+}
+
+// lateAnswer gives the answer in an ACK to Media. One that cannot be used ends the call: an ACK cannot be refused, and what it carries
+// must not lead the media past the engine.
+func (d *Dialog) lateAnswer(e *message.Edit, m *message.Message, src, dst transport.Flow, fromCaller bool) {
+	b, err := describe(m)
+	if err == nil && !b.found {
+		return
+	}
+	if err == nil {
+		var sdp string
+		if sdp, err = d.media.Answer(fromCaller, b.sdp(), src, dst); err == nil {
+			e.SetBody, e.Body = true, b.with(sdp)
+			return
+		}
+	}
+	d.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is ended", "call", d.callID, "peer", src.Remote, "error", err)
+	e.SetBody, e.Body = true, ""
+	e.DropAll(m, message.ContentType)
+	d.Hangup("session description refused")
 }
 
 // agreed is a 2xx to a request inside the dialog.
@@ -437,15 +477,15 @@ func (d *Dialog) agreed(f *fork, m *message.Message, _ transport.Packet) {
 		d.ended("BYE", f.fromCaller)
 	case "INVITE", "UPDATE":
 		_, other := d.sides(f.fromCaller)
-		if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
-			other.contact = a.URI
+		if uri := remoteTarget(m); uri != "" {
+			other.contact = uri
 			other.flow = d.sh.partyFlow(other, other.flow)
 		}
 		if m.Method == "INVITE" {
 			d.late = f.late
 		}
 		if d.state == dialogConfirmed {
-			d.refreshed(m)
+			d.refreshed(m, &f.session)
 		}
 	}
 }
@@ -462,7 +502,7 @@ func (d *Dialog) ending(byCaller bool) {
 func (d *Dialog) stays() {
 	if d.state == dialogEnding {
 		d.state = dialogConfirmed
-		d.sh.timers.arm(&d.timer, d.limit)
+		d.armSession()
 	}
 }
 

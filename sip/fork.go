@@ -36,6 +36,7 @@ type fork struct {
 	until   time.Time // end of Relay.Timeout
 	breadth int
 
+	session    session
 	dialog     *Dialog // set for requests inside a dialog
 	fromCaller bool    // which side sent the request
 	body       string  // session description that goes down instead of the request's
@@ -62,6 +63,7 @@ func (f *fork) start() {
 		return
 	}
 	tx.fork = f
+	f.session = sessionOf(tx.m, f.sh.srv.cfg.SessionInterval)
 	if f.breadth == 0 { // RFC 5393 §5.3.3
 		tx.respond(&message.Response{Status: 440})
 		f.finish(Result{Status: 440})
@@ -101,33 +103,26 @@ func (f *fork) limitBreadth() {
 	f.groups = groups
 }
 
-func hasSDP(m *message.Message) bool {
-	if m.Body() == "" {
-		return false
-	}
-	t, _, _ := strings.Cut(m.Get(message.ContentType), ";")
-	return strings.EqualFold(strings.TrimSpace(t), "application/sdp")
-}
-
 // rewriteOffer gives the request's session description to Media.
 func (f *fork) rewriteOffer() error {
 	m := f.tx.m
 	if f.relay.Media == nil {
 		return nil
 	}
-	if !hasSDP(m) {
+	d, err := describe(m)
+	if err != nil || !d.found {
 		f.late = m.Method == "INVITE"
-		return nil
+		return err
 	}
 	var dst transport.Flow
 	if len(f.groups) > 0 && len(f.groups[0]) > 0 {
 		dst = f.groups[0][0].Flow
 	}
-	body, err := f.relay.Media.Offer(f.fromCaller, m.Body(), f.tx.flow, dst)
+	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, dst)
 	if err != nil {
 		return err
 	}
-	f.body, f.newBody, f.offered = body, true, true
+	f.body, f.newBody, f.offered = d.with(sdp), true, true
 	return nil
 }
 
@@ -277,7 +272,7 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 			return false
 		}
 		d.fromCallee(m)
-		d.confirm(m, b.target, f.late)
+		d.confirm(m, b.target, f.late, &f.session)
 	} else if f.dialog != nil {
 		f.dialog.agreed(f, m, p)
 	}
@@ -306,15 +301,17 @@ func (sh *shard) successAgain(r *remains, m *message.Message, p transport.Packet
 		if second := sh.secondDialog(m, p.Flow, nil); second != nil {
 			first = false
 			second.fromCallee(m)
-			second.confirm(m, Target{}, false)
+			second.confirm(m, Target{}, false, &r.session)
 		}
 	}
 	e := &sh.edit
 	e.Reset()
 	e.PopValue(m, message.ViaID)
+	dropClaims(m, e)
 	if first && len(r.last) > 0 {
 		e.SetBody, e.Body = true, string(r.last)
 	}
+	r.session.answer(m, e)
 	sh.buf = m.Append(sh.buf[:0], e)
 	_ = sh.send(r.flow, sh.buf)
 }
@@ -324,17 +321,20 @@ func (f *fork) up(b *branch, m *message.Message, p transport.Packet) {
 	e := &f.sh.edit
 	e.Reset()
 	e.PopValue(m, message.ViaID)
-	if f.relay.Media != nil && hasSDP(m) && f.tx.m != nil || b.sdpIn != "" {
+	dropClaims(m, e)
+	if f.relay.Media != nil && m.Body() != "" && f.tx.m != nil || b.sdpIn != "" {
 		body, err := f.rewriteAnswer(b, m, p)
 		if err != nil {
 			f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is ended", "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
-			body = m.Body()
-			if f.dialog == nil && m.Status >= 200 {
+			body = "" // unchanged it would lead the media past the engine
+			e.DropAll(m, message.ContentType)
+			if m.Status >= 200 {
 				f.sh.hangupLater(m)
 			}
 		}
-		e.SetBody, e.Body = true, body
+		e.SetBody, e.Body = body != m.Body(), body
 	}
+	f.session.answer(m, e)
 	f.sh.buf = m.Append(f.sh.buf[:0], e)
 	f.tx.sendResponse(m.Status, f.sh.buf)
 }
@@ -345,18 +345,19 @@ func (f *fork) rewriteAnswer(b *branch, m *message.Message, p transport.Packet) 
 	if b.sdpIn == m.Body() {
 		return b.sdpOut, nil
 	}
-	if m.Body() == "" || f.relay.Media == nil {
-		return m.Body(), nil
+	d, err := describe(m)
+	if err != nil || !d.found || f.relay.Media == nil {
+		return m.Body(), err
 	}
 	rewrite := f.relay.Media.Answer
 	if !f.offered {
 		rewrite = f.relay.Media.Offer
 	}
-	out, err := rewrite(!f.fromCaller, m.Body(), p.Flow, f.tx.flow)
+	sdp, err := rewrite(!f.fromCaller, d.sdp(), p.Flow, f.tx.flow)
 	if err == nil {
-		b.sdpIn, b.sdpOut = m.Body(), out
+		b.sdpIn, b.sdpOut = m.Body(), d.with(sdp)
 	}
-	return out, err
+	return b.sdpOut, err
 }
 
 // failed takes a final response other than 2xx (step 6, 7).
@@ -427,14 +428,13 @@ func (f *fork) recurse(m *message.Message) bool {
 		if err != nil {
 			return true
 		}
-		dir := f.sh.srv.cfg.Directory
-		tenant, ok := dir.TenantOf(u.Host)
+		tenant, ok := f.sh.srv.cfg.Directory.TenantOf(u.Host)
 		if !ok {
 			return true
 		}
-		if user, ok := dir.User(tenant, u.UserDecoded()); ok && !f.tried(tenant, user) {
+		if user, groups := f.sh.srv.reach(tenant, u, f.sh.now()); user != "" && !f.tried(tenant, user) {
 			f.recursed++
-			for _, g := range f.sh.srv.Targets(tenant, user, f.sh.now()) {
+			for _, g := range groups {
 				group = append(group, g...)
 			}
 		}
@@ -527,7 +527,7 @@ func (tx *transaction) refuseBest(status int) {
 	case best == nil && !tx.invite && status == 408:
 		tx.end() // RFC 4320 §4.2: a 408 to a non-INVITE comes too late for anybody
 	case best == nil:
-		tx.respond(&message.Response{Status: max(status, 400)})
+		tx.respond(&message.Response{Status: max(status, 400), Extra: tx.unencrypted()})
 	case best.Status == 503: // step 6: the node is fine, the callee is not
 		tx.respond(&message.Response{Status: 500, Extra: tx.sh.srv.warning(nil, 399, "the next hop answered 503")})
 	case best.Status == 401 || best.Status == 407:
@@ -542,6 +542,7 @@ func (tx *transaction) passOn(m *message.Message, auth []byte) {
 	e := &tx.sh.edit
 	e.Reset()
 	e.PopValue(m, message.ViaID)
+	dropClaims(m, e)
 	if len(auth) > 0 {
 		e.DropAll(m, message.WWWAuthenticate)
 		e.DropAll(m, message.ProxyAuthenticate)

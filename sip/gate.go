@@ -90,8 +90,15 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 			return
 		}
 	}
+	if unmet := privacyOf(m).unmet; unmet != "" { // RFC 3323 §5
+		sh.refuse(m, p, 500, "privacy of kind "+unmet+" is critical and not given here")
+		return
+	}
 	tx := sh.newTransaction(m, p, key)
 	if tx == nil {
+		return
+	}
+	if tx.sessionTooShort() {
 		return
 	}
 	tx.routed, tx.creds = r, creds
@@ -111,7 +118,7 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 }
 
 // authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,
-// else of the Request-URI: a stranger is asked for a name here, and cannot have one.
+// else of the Request-URI: a stranger is asked for a name here, and cannot have one. From is that user or nobody (RFC 3323).
 func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri message.URI) (tenant, user string, creds int, ok bool) {
 	srv := sh.srv
 	a, _ := message.ParseAddress(m.Get(message.From))
@@ -132,6 +139,9 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri messag
 	if !d.OK {
 		sh.challenge(m, p, tenant, true, d)
 		return "", "", -1, false
+	}
+	if isAnonymous(m) {
+		return tenant, d.User, d.Index, true
 	}
 	canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded())
 	if home, ours := srv.cfg.Directory.TenantOf(from.Host); !exists || canonical != d.User || !ours || home != tenant {
@@ -237,7 +247,7 @@ func (sh *shard) registered(m *message.Message, p transport.Packet, tenant, user
 
 // addressedToUs answers requests to the node itself: OPTIONS says what it can, anything else has no business here.
 func (sh *shard) addressedToUs(m *message.Message, p transport.Packet) {
-	r := &message.Response{Status: 200, ToTag: sh.statelessTag(m), Extra: []byte("Allow: " + allowed + "\r\nAccept: application/sdp\r\nSupported: path, outbound, timer\r\n")}
+	r := &message.Response{Status: 200, ToTag: sh.statelessTag(m), Extra: []byte("Allow: " + allowed + "\r\nAccept: application/sdp\r\nSupported: path, outbound, gruu, timer\r\n")}
 	if m.Method != "OPTIONS" {
 		r.Status = 501
 		if strings.Contains(", "+allowed+",", ", "+m.Method+",") {

@@ -70,11 +70,10 @@ func (in *Inbound) Answer(a Answer) (*Leg, error) {
 	if tx.toTag == "" {
 		tx.toTag = sh.statelessTag(m)
 	}
-	contact, _ := message.ParseAddress(m.Get(message.Contact))
 	n, _, _ := m.CSeq()
 	l := &Leg{sh: sh, callID: m.CallID(), tag: tx.toTag, local: m.Get(message.To) + ";tag=" + tx.toTag, events: a.Events, limit: sh.now().Add(sh.srv.limits().MaxCallTime)}
 	l.remote = party{
-		tag: m.FromTag(), value: m.Get(message.From), contact: contact.URI, routes: m.List(message.RecordRoute), cseq: n, tenant: in.Tenant, user: in.User,
+		tag: m.FromTag(), value: m.Get(message.From), contact: remoteTarget(m), routes: m.List(message.RecordRoute), cseq: n, tenant: in.Tenant, user: in.User,
 	}
 	l.remote.flow = sh.partyFlow(&l.remote, in.Flow)
 	if !sh.addDialog(l.callID, l) {
@@ -103,7 +102,7 @@ func unknownOptions(m *message.Message) (unknown []string) {
 func (l *Leg) accept(tx *transaction, sdp string) {
 	sh := l.sh
 	l.flow = tx.flow
-	extra := l.contact(nil, tx.flow)
+	extra := l.contact(nil, tx.flow, tx.m)
 	extra = append(extra, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\nSupported: timer\r\n"...)
 	extra = l.sessionTimer(extra, tx.m)
 	r := &message.Response{Status: 200, ToTag: l.tag, RecordRoute: true, Extra: extra, ContentType: "application/sdp", Body: sdp}
@@ -114,22 +113,15 @@ func (l *Leg) accept(tx *transaction, sdp string) {
 	sh.arm(&l.timer, l, timerT1)
 }
 
-// contact writes the Contact line by which the peer reaches this leg.
-func (l *Leg) contact(dst []byte, f transport.Flow) []byte {
-	host, port := l.sh.srv.net.SentBy(f)
-	dst = append(dst, "Contact: <sip:"...)
-	dst = appendHostPort(dst, host, port)
-	if f.Net != transport.UDP {
-		dst = append(append(dst, ";transport="...), f.Net.String()...)
-	}
-	return append(dst, ">\r\n"...)
+// contact writes the Contact line by which the peer reaches this leg: a sips URI when it has called one (RFC 5630 §5.1.2).
+func (l *Leg) contact(dst []byte, f transport.Flow, m *message.Message) []byte {
+	return append(l.sh.srv.appendOwnURI(append(dst, "Contact: <"...), f, "", wantsSIPS(m)), ">\r\n"...)
 }
 
 // sessionTimer accepts the session interval a caller asks for and leaves the refreshing to it (RFC 4028 §9).
 func (l *Leg) sessionTimer(dst []byte, m *message.Message) []byte {
-	v, _, _ := strings.Cut(m.Get(message.SessionExpires), ";")
-	n, ok := message.ParseUint(strings.TrimSpace(v))
-	if !ok || n < 90 || !m.HasToken(message.Supported, "timer") && !m.HasToken(message.Require, "timer") {
+	n, ok := sessionExpires(m)
+	if !ok || n < minSession || !supportsTimer(m) {
 		l.session = time.Time{}
 		return dst
 	}
@@ -172,8 +164,14 @@ func (l *Leg) ack(m *message.Message, p transport.Packet, _ bool) {
 		l.hangup(l.why)
 		return
 	}
-	if l.ours && hasSDP(m) {
-		l.events.Answered(m.Body())
+	if l.ours {
+		switch b, err := describe(m); {
+		case err != nil:
+			l.hangup("session description refused")
+			return
+		case b.found:
+			l.events.Answered(b.sdp())
+		}
 	}
 	l.armSession()
 }
@@ -220,35 +218,35 @@ func (l *Leg) request(m *message.Message, p transport.Packet, key uint64, _ bool
 
 // reoffer is a re-INVITE or UPDATE.
 func (l *Leg) reoffer(tx *transaction, m *message.Message) {
-	if a, err := message.ParseAddress(m.Get(message.Contact)); err == nil && a.URI != "" {
-		l.remote.contact = a.URI
+	if tx.sessionTooShort() {
+		return
+	}
+	if uri := remoteTarget(m); uri != "" {
+		l.remote.contact = uri
 	}
 	if l.ok != nil && m.Method == "INVITE" { // RFC 3261 §14.2: the last one is not settled yet
 		tx.respond(&message.Response{Status: 491})
 		return
 	}
-	offer := ""
-	if hasSDP(m) {
-		offer = m.Body()
+	b, err := describe(m)
+	offer, answer := b.sdp(), ""
+	if err == nil && (m.Method == "INVITE" || offer != "") {
+		answer, err = l.events.Reoffer(offer)
 	}
-	var answer string
-	if m.Method == "INVITE" || offer != "" {
-		var err error
-		if answer, err = l.events.Reoffer(offer); err != nil {
-			status, warn := 488, err.Error()
-			if me, ok := err.(MediaError); ok {
-				status, warn = me.SIPStatus()
-			}
-			tx.respond(&message.Response{Status: status, Extra: l.sh.srv.warning(nil, 304, warn)})
-			return
+	if err != nil {
+		status, warn := 488, err.Error()
+		if me, ok := err.(MediaError); ok {
+			status, warn = me.SIPStatus()
 		}
+		tx.respond(&message.Response{Status: status, Extra: l.sh.srv.warning(nil, 304, warn)})
+		return
 	}
 	l.ours = offer == ""
 	if m.Method == "INVITE" {
 		l.accept(tx, answer)
 		return
 	}
-	extra := l.sessionTimer(l.contact(nil, tx.flow), m)
+	extra := l.sessionTimer(l.contact(nil, tx.flow, m), m)
 	tx.respond(&message.Response{Status: 200, Extra: extra, ContentType: "application/sdp", Body: answer})
 	if l.ok == nil {
 		l.armSession()

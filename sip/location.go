@@ -150,11 +150,6 @@ func (l *Location) Lookup(tenant, user string, now time.Time) []Binding {
 	return out
 }
 
-// LookupInstance gives the bindings of one phone: what a GRUU stands for (RFC 5627 §6). instance is the value of gr.
-func (l *Location) LookupInstance(tenant, user, instance string, now time.Time) []Binding {
-	return slices.DeleteFunc(l.Lookup(tenant, user, now), func(b Binding) bool { return strings.Trim(b.Instance, "<>") != instance })
-}
-
 // A Registration is a Binding with its owner.
 type Registration struct {
 	Tenant, User string
@@ -351,9 +346,9 @@ func (l *Location) appendLapsed(cmd, aor []byte, now int64) []byte {
 	return cmd
 }
 
-// appendContacts writes Contact lines for the bindings that have not expired. gruu, when not "", begins the public GRUU of
-// those with an instance.
-func (l *Location) appendContacts(dst, aor []byte, now int64, gruu string) []byte {
+// appendContacts writes Contact lines for the bindings that have not expired. gruu, when not nil, adds the GRUUs of those with an
+// instance.
+func (l *Location) appendContacts(dst, aor []byte, now int64, gruu *gruuMint) []byte {
 	sh := l.shard(aor)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()

@@ -27,7 +27,7 @@ type RegistrarConfig struct {
 	FlowTimer      time.Duration // told to outbound phones on stream connections (RFC 5626 §6), 0 is not
 	Node           string        // name of this node
 	Epoch          uint64        // of this node's start: tells which stream connections are gone
-	GRUU           bool          // give public GRUUs (RFC 5627 §5.3); then ;gr= must be routed with LookupInstance
+	GRUUKey        [32]byte      // seals temporary GRUUs; kept over restarts and equal on all nodes, so that they stay good. Zeros: random
 	Agent          string        // host in Warning headers, default "tandem"
 }
 
@@ -68,6 +68,7 @@ func (c *RegistrarConfig) defaults() error {
 type Registrar struct {
 	cfg      RegistrarConfig
 	seed     maphash.Seed
+	gruus    gruus
 	bounds   atomic.Pointer[RegistrarConfig] // see SetLimits
 	inFlight atomic.Int64
 	count    struct{ requests, fetched, refreshed, committed, absorbed, refused, busy, failed atomic.Uint64 }
@@ -91,7 +92,11 @@ func NewRegistrar(cfg RegistrarConfig) (*Registrar, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	r := &Registrar{cfg: cfg, seed: maphash.MakeSeed()}
+	gruus, err := newGRUUs(cfg.GRUUKey)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registrar{cfg: cfg, seed: maphash.MakeSeed(), gruus: gruus}
 	r.bounds.Store(&cfg)
 	return r, nil
 }
@@ -141,7 +146,7 @@ type RegisterReply struct {
 func (r *Registrar) Register(req RegisterRequest, reply func(RegisterReply)) {
 	r.count.requests.Add(1)
 	req.Now = req.Now.Truncate(time.Millisecond)
-	w, no := r.readOrder(req.Msg)
+	w, no := r.readOrder(req.Msg, req.Flow)
 	if no != nil {
 		reply(r.refuse(no))
 		return
@@ -331,13 +336,13 @@ func (r *Registrar) warn(status int, why, extra string, later bool) RegisterRepl
 // path (RFC 3327 §5.3), and that outbound was understood (RFC 5626 §6).
 func (j *registerJob) done(later bool) RegisterReply {
 	b := make([]byte, 0, 384)
-	b = j.r.cfg.Location.appendContacts(b, j.aor, j.req.Now.UnixMilli(), j.gruu())
+	b = j.r.cfg.Location.appendContacts(b, j.aor, j.req.Now.UnixMilli(), j.mint())
 	if len(j.w.path) > 0 {
 		for _, p := range j.w.path {
 			b = message.AppendHeader(b, "Path", p)
 		}
 	}
-	b = append(b, "Supported: path, outbound\r\n"...)
+	b = append(b, "Supported: path, outbound, gruu\r\n"...)
 	if j.w.outbound {
 		b = append(b, "Require: outbound\r\n"...)
 		if j.r.cfg.FlowTimer > 0 && j.req.Flow.Net != transport.UDP {
@@ -346,19 +351,6 @@ func (j *registerJob) done(later bool) RegisterReply {
 	}
 	b = j.req.Now.UTC().AppendFormat(append(b, "Date: "...), "Mon, 02 Jan 2006 15:04:05 GMT")
 	return RegisterReply{Status: 200, Extra: append(b, "\r\n"...), Later: later}
-}
-
-// gruu is the public GRUU of the user but for the instance (RFC 5627 §5.3), "" when the phone did not ask for one.
-func (j *registerJob) gruu() string {
-	if !j.r.cfg.GRUU || !j.req.Msg.HasToken(message.Supported, "gruu") {
-		return ""
-	}
-	a, _ := message.ParseAddress(j.req.Msg.Get(message.To))
-	u, err := message.ParseURI(a.URI)
-	if err != nil {
-		return ""
-	}
-	return message.URI{Scheme: u.Scheme, User: u.User, Host: u.Host, Port: u.Port, Params: "gr="}.String()
 }
 
 func deltaSeconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -13,6 +13,7 @@ type remains struct {
 	flow transport.Flow // where last goes
 	last []byte
 	loop uint32 // of a branch: see branch.loop
+	session     // of a branch that has answered an INVITE
 }
 
 // An afterlife holds the remains of transactions which all have the same time left, by key. nil remains absorb in silence.

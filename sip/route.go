@@ -135,23 +135,20 @@ func (r *routed) apply(m *message.Message, e *message.Edit) {
 // appendRecordRoute writes the Record-Route lines of a request that goes from one flow to another: one when both sides
 // reach us at the same address and transport, else two (RFC 5658 §6). Tokens are put into the user part when wanted: the
 // innermost value a request comes back with then names the flow to send it on (RFC 5626 §5.2).
-func (s *Server) appendRecordRoute(dst []byte, in, out transport.Flow, tokens bool) []byte {
+func (s *Server) appendRecordRoute(dst []byte, in, out transport.Flow, tokens, sips bool) []byte {
 	if in.Net != out.Net || in.Listener != out.Listener || tokens {
-		dst = s.appendRecordRouteLine(dst, out, tokens)
+		dst = s.appendRecordRouteLine(dst, out, tokens, sips)
 	}
-	return s.appendRecordRouteLine(dst, in, tokens)
+	return s.appendRecordRouteLine(dst, in, tokens, sips)
 }
 
-func (s *Server) appendRecordRouteLine(dst []byte, f transport.Flow, token bool) []byte {
-	host, port := s.net.SentBy(f)
-	dst = append(dst, "Record-Route: <sip:"...)
+// appendRecordRouteLine writes one value; with a sips Request-URI it is sips as well (RFC 3261 §16.6 step 4).
+func (s *Server) appendRecordRouteLine(dst []byte, f transport.Flow, token, sips bool) []byte {
+	user := ""
 	if token {
-		dst = append(append(dst, s.flowToken(f)...), '@')
+		user = s.flowToken(f)
 	}
-	dst = appendHostPort(dst, host, port)
-	if f.Net != transport.UDP {
-		dst = append(append(dst, ";transport="...), f.Net.String()...)
-	}
+	dst = s.appendOwnURI(append(dst, "Record-Route: <"...), f, user, sips)
 	return append(dst, ";lr>\r\n"...)
 }
 

@@ -111,6 +111,28 @@ func TestRegisteredPathBecomesRoute(t *testing.T) {
 	})
 }
 
+// A Route escaped into a contact must not steer the calls that the contact receives (RFC 3261 §19.1.5).
+func TestHeadersInAContactStayInTheTable(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		const evil = "?Route=%3Csip:203.0.113.9;lr%3E"
+		alice, bob := s.registered("alice"), s.phone("bob")
+		ok := bob.MustRegister("Contact: <"+bob.Contact()+evil+">").Responses(200, "REGISTER")[0]
+		expect(t, "Contact in the 200", fakephone.Addr(ok.Header("Contact")), bob.Contact()+evil)
+		bob.OnInvite(answerAfter(time.Second))
+		call := alice.Call("bob", sdpOf("alice"), "Contact: <"+alice.Contact()+evil+">")
+		call.MustAnswer()
+		invite := only(t, "INVITE", bob.Requests("INVITE"))
+		expect(t, "Request-URI", invite.URI(), bob.Contact())
+		expect(t, "Route", invite.Header("Route"), "")
+		time.Sleep(time.Second)
+		s.dialogs[0].Hangup("enough")
+		expect(t, "ended", call.WaitEnded(time.Second), true)
+		time.Sleep(time.Second)
+		expect(t, "BYE to alice", only(t, "BYE", alice.Requests("BYE")).URI(), alice.Contact())
+		expect(t, "BYE to bob", only(t, "BYE", bob.Requests("BYE")).URI(), bob.Contact())
+	})
+}
+
 // subscribed is a subscription of alice to bob.
 func (s *stage) subscribed() (alice, bob *fakephone.Phone, ok *fakephone.Message) {
 	s.t.Helper()

@@ -56,6 +56,7 @@ type Config struct {
 	MaxTransactions int           // server transactions a shard keeps before it sheds new ones, default 200,000
 	MaxDialogs      int           // dialogs a shard keeps, default 100,000
 	MaxCallTime     time.Duration // a call is ended after this time whatever happens, default 12h
+	SessionInterval time.Duration // asked for in calls whose phones do not ask (RFC 4028 §8.1), default 30m; negative asks for none
 	TraceBytes      int           // rings of recent messages, all shards together, default 16 MiB; negative turns them off
 	Recurse         bool          // follow 3xx to users of this node (RFC 3261 §16.5), others are passed on
 	Log             *slog.Logger
@@ -76,6 +77,9 @@ func (c *Config) defaults() error {
 	}
 	if c.MaxCallTime == 0 {
 		c.MaxCallTime = 12 * time.Hour
+	}
+	if c.SessionInterval == 0 {
+		c.SessionInterval = 30 * time.Minute
 	}
 	if c.TraceBytes == 0 {
 		c.TraceBytes = 16 << 20
@@ -259,7 +263,7 @@ func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
 	var groups [][]Target
 	q := -1
 	for _, b := range s.cfg.Location.Lookup(tenant, user, now) {
-		t := Target{URI: b.Contact, Flow: b.Flow, Known: true, Path: b.Path, User: user, Tenant: tenant}
+		t := targetOf(&b, tenant, user)
 		if int(b.Q) != q {
 			groups = append(groups, nil)
 			q = int(b.Q)
@@ -268,6 +272,11 @@ func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
 		groups[last] = append(groups[last], t)
 	}
 	return groups
+}
+
+// targetOf is the way to a binding. What the phone wrote behind a '?' of its contact stays in the table alone.
+func targetOf(b *Binding, tenant, user string) Target {
+	return Target{URI: message.RequestURI(b.Contact), Flow: b.Flow, Known: true, Path: b.Path, User: user, Tenant: tenant}
 }
 
 // addrOf resolves the host of a URI that is an address; names are not looked up here.

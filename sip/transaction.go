@@ -33,7 +33,8 @@ type transaction struct {
 	fork   *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
 	in     *Inbound         // the handler's end, nil for requests inside a dialog
 	routed routed
-	creds  int // index of the credentials that were for us, -1 without
+	creds  int  // index of the credentials that were for us, -1 without
+	open   bool // a phone was left out because the way to it is not encrypted
 }
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.

@@ -1,6 +1,7 @@
 package fakephone
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (p *Phone) Call(to, sdp string, headers ...string) *Call {
 		uri = "sip:" + to + "@" + p.cfg.Domain
 	}
 	c := p.newCall(p.newID("call"), p.newID("t"))
-	c.local, c.peer = "<"+p.AOR()+">;tag="+c.Tag, "<"+uri+">"
+	c.local, c.peer = "<"+cmp.Or(p.cfg.From, p.AOR())+">;tag="+c.Tag, "<"+uri+">"
 	c.cseq = p.nextCSeq()
 	if p.cfg.Eager && p.knows("Proxy-Authorization") {
 		headers = append(slices.Clone(headers), p.credentials("INVITE", uri))
@@ -389,7 +390,7 @@ func (p *Phone) reply(req *Message, tag string, status int, sdp string, headers 
 	for _, h := range headers {
 		out.WriteString(h + "\r\n")
 	}
-	if sdp != "" {
+	if sdp != "" && !given["content-type"] {
 		out.WriteString("Content-Type: application/sdp\r\n")
 	}
 	out.WriteString("Content-Length: " + strconv.Itoa(len(sdp)) + "\r\n\r\n" + sdp)

@@ -3,6 +3,7 @@ package fakephone
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -100,7 +101,10 @@ func (p *Phone) connect() *link {
 	if err != nil {
 		p.t.Fatalf("%s: connect to %v: %v", p.cfg.User, p.cfg.Server, err)
 	}
-	l := &link{net: "tcp", stream: c, peer: p.cfg.Server}
+	if p.cfg.Net == "tls" {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	}
+	l := &link{net: p.cfg.Net, stream: c, peer: p.cfg.Server}
 	p.start(l)
 	return l
 }

@@ -41,7 +41,7 @@ type Config struct {
 	Domain   string
 	Password string
 	Port     uint16 // default 5060
-	Net      string // "udp" (default) or "tcp": one connection to the server
+	Net      string // "udp" (default), "tcp" or "tls": one connection to the server; no certificate is checked
 	Accepts  bool   // a UDP phone that takes TCP connections on its port as well
 
 	Supported   string // value of Supported in INVITE and 2xx, "" leaves it out
@@ -52,6 +52,7 @@ type Config struct {
 	NoACK       bool   // never acknowledges a 2xx
 	NoRetry     bool   // never sends a request again
 	ContactHost string // host of Contact when it is not the socket's
+	From        string // URI in From of calls when it is not the AOR
 }
 
 // A Phone is a user agent. Its methods may be called from any goroutine.
@@ -100,7 +101,7 @@ func New(t TB, cfg Config) *Phone {
 	}
 	p.callID = "reg-" + cfg.User + "@" + p.local.String()
 	t.Cleanup(p.Close)
-	if cfg.Net == "tcp" {
+	if cfg.Net == "tcp" || cfg.Net == "tls" {
 		p.main = p.connect()
 		return p
 	}
@@ -169,8 +170,8 @@ func (p *Phone) Contact() string {
 		host = p.cfg.ContactHost
 	}
 	uri := "sip:" + p.cfg.User + "@" + host
-	if p.cfg.Net == "tcp" {
-		uri += ";transport=tcp"
+	if p.cfg.Net == "tcp" || p.cfg.Net == "tls" {
+		uri += ";transport=" + p.cfg.Net
 	}
 	return uri
 }

@@ -49,6 +49,11 @@ const (
 	SubscriptionState
 	Date
 	Identity
+	Privacy
+	PAssertedIdentity
+	PPreferredIdentity
+	RemotePartyID
+	TrustedOnly // P-headers that only elements which trust each other may write; several names
 	numIDs
 )
 
@@ -79,18 +84,26 @@ var headerNames = [...][]headerName{
 	4:  {{"From", From}, {"CSeq", CSeq}, {"Path", Path}, {"RAck", RAck}, {"RSeq", RSeq}, {"Date", Date}},
 	5:  {{"Route", Route}, {"Allow", Allow}, {"Event", Event}},
 	6:  {{"Accept", Accept}, {"Reason", ReasonID}, {"Server", Server}, {"Min-SE", MinSE}},
-	7:  {{"Call-ID", CallID}, {"Contact", Contact}, {"Expires", Expires}, {"Require", Require}, {"Warning", Warning}},
+	7:  {{"Call-ID", CallID}, {"Contact", Contact}, {"Expires", Expires}, {"Require", Require}, {"Warning", Warning}, {"Privacy", Privacy}},
 	8:  {{"Refer-To", ReferTo}, {"Replaces", Replaces}, {"Identity", Identity}},
 	9:  {{"Supported", Supported}, {"Timestamp", Timestamp}},
 	10: {{"User-Agent", UserAgent}},
 	11: {{"Min-Expires", MinExpires}, {"Unsupported", Unsupported}, {"Max-Breadth", MaxBreadth}, {"Retry-After", RetryAfter}},
 	12: {{"Max-Forwards", MaxForwards}, {"Record-Route", RecordRoute}, {"Content-Type", ContentType}},
-	13: {{"Authorization", Authorization}, {"Proxy-Require", ProxyRequire}},
+	13: {{"Authorization", Authorization}, {"Proxy-Require", ProxyRequire}, {"P-Served-User", TrustedOnly}, {"P-Profile-Key", TrustedOnly}},
 	14: {{"Content-Length", ContentLength}},
-	15: {{"Session-Expires", SessionExpires}},
+	15: {{"Session-Expires", SessionExpires}, {"Remote-Party-ID", RemotePartyID}, {"P-User-Database", TrustedOnly}},
 	16: {{"WWW-Authenticate", WWWAuthenticate}, {"Content-Encoding", ContentEncoding}},
-	18: {{"Proxy-Authenticate", ProxyAuthenticate}, {"Subscription-State", SubscriptionState}},
-	19: {{"Proxy-Authorization", ProxyAuthorization}, {"Content-Disposition", ContentDisposition}},
+	17: {{"P-Charging-Vector", TrustedOnly}, {"P-Called-Party-ID", TrustedOnly}},
+	18: {{"Proxy-Authenticate", ProxyAuthenticate}, {"Subscription-State", SubscriptionState}, {"P-Asserted-Service", TrustedOnly}},
+	19: {
+		{"Proxy-Authorization", ProxyAuthorization},
+		{"Content-Disposition", ContentDisposition},
+		{"P-Asserted-Identity", PAssertedIdentity},
+		{"P-Preferred-Service", TrustedOnly},
+	},
+	20: {{"P-Preferred-Identity", PPreferredIdentity}, {"P-Visited-Network-ID", TrustedOnly}},
+	29: {{"P-Charging-Function-Addresses", TrustedOnly}},
 }
 
 // HeaderID finds the ID of a header name, long or compact (RFC 3261 §7.3.3), whatever its case.

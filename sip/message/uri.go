@@ -117,6 +117,29 @@ func checkURI(s string) error {
 	return u.split(s)
 }
 
+// RequestURI is a URI as it may stand in a request line: without headers and without a method parameter (RFC 3261 §19.1.1
+// table 1, §16.6 step 2). Headers in a contact would else become headers of the request at the next element (§19.1.5).
+func RequestURI(s string) string {
+	if strings.IndexByte(s, '?') < 0 && !strings.Contains(asciiLower(s), ";method") {
+		return s
+	}
+	u, err := ParseURI(s)
+	if err != nil || u.Opaque != "" {
+		return s
+	}
+	u.Headers = ""
+	kept := make([]string, 0, 4)
+	for rest := u.Params; rest != ""; {
+		var p string
+		p, rest = cutParam(rest)
+		if k, _, _ := strings.Cut(p, "="); !equalFold(k, "method") {
+			kept = append(kept, p)
+		}
+	}
+	u.Params = strings.Join(kept, ";")
+	return u.String()
+}
+
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'f'
 }
@@ -144,6 +167,21 @@ func Unescape(s string) string {
 			continue
 		}
 		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// Escape is the inverse of Unescape for a user part (RFC 3261 §25.1).
+func Escape(s string) string {
+	const hex = "0123456789ABCDEF"
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if 'a' <= lower(c) && lower(c) <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("-_.!~*'()&=+$,/", c) >= 0 {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
 	}
 	return string(out)
 }

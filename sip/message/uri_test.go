@@ -99,6 +99,25 @@ func TestUserLosesParametersOfTelephoneNumbersOnly(t *testing.T) {
 	}
 }
 
+func TestRequestURIHasNeitherHeadersNorMethod(t *testing.T) {
+	for in, want := range map[string]string{
+		"sip:a@b":                   "sip:a@b",
+		"sip:a@b?Route=%3Csip:c%3E": "sip:a@b",
+		"sip:a@b:5070;ob;transport=tcp?Subject=x&b=c": "sip:a@b:5070;ob;transport=tcp",
+		"sip:a@b;METHOD=INVITE;lr":                    "sip:a@b;lr",
+		"sip:a@b;method=BYE":                          "sip:a@b",
+		"sip:a@b;methods=x":                           "sip:a@b;methods=x",
+		"sip:what?;method=x@b":                        "sip:what?;method=x@b", // all of it is the user part
+		"sips:[2001:db8::1]:5061?x=y":                 "sips:[2001:db8::1]:5061",
+		"tel:+1?x":                                    "tel:+1?x",
+		"nonsense?":                                   "nonsense?",
+	} {
+		if got := RequestURI(in); got != want {
+			t.Errorf("%s: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestTransportOfAURI(t *testing.T) {
 	for in, want := range map[string]string{"sip:a@b": "", "sip:a@b;transport=TCP": "tcp", "sips:a@b": "tls", "sips:a@b;transport=ws": "ws"} {
 		u, _ := ParseURI(in)
