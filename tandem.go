@@ -210,10 +210,7 @@ func (n *Node) buildSIP() (err error) {
 }
 
 // plan is the dialplan in force.
-func (n *Node) plan() *dialplan.Plan {
-	p, _ := n.plans.Current()
-	return p
-}
+func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
@@ -280,19 +277,14 @@ type directory struct {
 }
 
 func (d directory) TenantOf(host string) (string, bool) {
-	p, _ := d.plans.Current()
-	return p.TenantOf(host)
+	return d.plans.Plan().TenantOf(host)
 }
 
 func (d directory) User(tenant, name string) (string, bool) {
 	if user, ok := d.accounts.User(tenant, name); ok {
 		return user, true
 	}
-	p, _ := d.plans.Current()
-	if u, ok := p.User(tenant, name); ok {
-		return u.Name, true
-	}
-	return "", false
+	return d.plans.Plan().UserName(tenant, name)
 }
 
 // secrets gives the digest what the account table keeps (sip.Secrets).

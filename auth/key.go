@@ -32,7 +32,7 @@ func (id keyID) String() string { return hex.EncodeToString(id[:]) }
 type key struct {
 	id    keyID
 	aead  cipher.AEAD
-	decoy decoys
+	decoy *decoys
 }
 
 // newKey derives everything from the 32 bytes of the key file. The labels are part of the storage format.
@@ -48,7 +48,11 @@ func newKey(master []byte) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	decoy, err := derive("tandem/auth decoy v1", 32)
+	secret, err := derive("tandem/auth decoy v2", 32)
+	if err != nil {
+		return nil, err
+	}
+	decoy, err := newDecoys(secret)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +64,7 @@ func newKey(master []byte) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &key{id: keyID(id), aead: aead, decoy: newDecoys(decoy)}, nil
+	return &key{id: keyID(id), aead: aead, decoy: decoy}, nil
 }
 
 // seal encrypts the hashes of one account and binds them to its three names, so that a sealed value

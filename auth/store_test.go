@@ -2,9 +2,11 @@ package auth
 
 import (
 	"bytes"
-	"crypto/hmac"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/md5"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -139,15 +141,32 @@ func TestTheDecoyIsTheSameOnEveryNodeWithTheKeyAndOnNoOther(t *testing.T) {
 	}
 }
 
-func TestADecoyIsAnHMAC(t *testing.T) {
-	secret := []byte("any secret of up to 64 bytes")
-	d := newDecoys(secret)
-	var got [sha256.Size]byte
-	d.fill(got[:], "acme", "nobody", SHA256)
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("\x01acme\x00nobody"))
-	if want := mac.Sum(nil); !bytes.Equal(got[:], want) {
-		t.Errorf("got %x, want %x", got, want)
+// TestADecoyIsTwoCBCMACs compares the decoys with the standard library's CBC.
+func TestADecoyIsTwoCBCMACs(t *testing.T) {
+	secret := []byte("a secret of thirty-two bytes ...")
+	d, err := newDecoys(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, names := range [][2]string{{"acme", "nobody"}, {"", ""}, {"acme.example.com", ""}, {"acme", strings.Repeat("x", 12)}, {"acme", strings.Repeat("x", 13)}, {"a", strings.Repeat("y", 500)}} {
+		var got [32]byte
+		d.fill(&got, names[0], names[1], SHA256)
+		text := append([]byte{1, 0, 0, 0, 0, 0, 0, 0}, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(len(names[0]))), uint32(len(names[1])))...)
+		text = append(text, names[0]+names[1]...)
+		text = append(text, make([]byte, (16-len(text)%16)%16+15)...)
+		var want []byte
+		for half := range 2 {
+			mac := append(bytes.Clone(text), byte(1+half))
+			cipher.NewCBCEncrypter(block, make([]byte, 16)).CryptBlocks(mac, mac)
+			want = append(want, mac[len(mac)-16:]...)
+		}
+		if !bytes.Equal(got[:], want) {
+			t.Errorf("%.20q: got %x, want %x", names, got, want)
+		}
 	}
 }
 

@@ -107,15 +107,36 @@ func (p *Plan) TenantOf(host string) (name string, ok bool) {
 	if p == nil || len(p.tenants) == 0 {
 		return "", false
 	}
+	if id, found := p.byDomain[host]; found { // almost every host is written as domains are kept
+		return p.tenants[id].public.Name, true
+	}
+	return p.tenantOfOther(host)
+}
+
+// tenantOfOther is TenantOf for an address, and for a host that is not in its plain form.
+func (p *Plan) tenantOfOther(host string) (name string, ok bool) {
+	lone := len(p.tenants) == 1
+	if lone && isIPv4(host) {
+		return p.tenants[0].public.Name, true
+	}
 	var buffer [256]byte
 	plain, address := plainHost(host, buffer[:0])
 	if id, found := p.byDomain[string(plain)]; found {
 		return p.tenants[id].public.Name, true
 	}
-	if len(p.tenants) == 1 && (address || string(plain) == "localhost") {
+	if lone && (address || string(plain) == "localhost") {
 		return p.tenants[0].public.Name, true
 	}
 	return "", false
+}
+
+// isIPv4 tells whether host is an IPv4 address and nothing else, without the cost of reading a name as one.
+func isIPv4(host string) bool {
+	if host == "" || host[0] < '0' || host[0] > '9' || strings.IndexByte(host, ':') >= 0 {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Is4()
 }
 
 // plainHost appends host to dst without port, brackets and final dot, names in lower case, addresses in canonical form;
@@ -160,6 +181,19 @@ func (p *Plan) User(tenantName, nameOrExtension string) (User, bool) {
 		return User{}, false
 	}
 	return t.public.Users[i], true
+}
+
+// UserName is the user name of a user that the plan names, by user name or extension.
+func (p *Plan) UserName(tenantName, nameOrExtension string) (string, bool) {
+	t := p.tenant(tenantName)
+	if t == nil {
+		return "", false
+	}
+	i, ok := t.users[nameOrExtension]
+	if !ok {
+		return "", false
+	}
+	return t.public.Users[i].Name, true
 }
 
 func (p *Plan) tenant(name string) *tenant {

@@ -292,6 +292,24 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
+func BenchmarkTenantOf(b *testing.B) {
+	store, err := New(Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store.current.Store(&active{plan: compiled(b, Source{"a.hcl", []byte("dialplan \"a\" { domains = [\"acme.example\"] }\n")})})
+	for _, host := range []string{"acme.example", "Acme.Example.", "192.0.2.17"} {
+		b.Run(host, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := store.Plan().TenantOf(host); !ok {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkCompile(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("dialplan \"a\" {}\n")

@@ -124,6 +124,9 @@ func (s *Store) Current() (*Plan, Version) {
 	return a.plan, a.version
 }
 
+// Plan is Current without the version, for the path of a call.
+func (s *Store) Plan() *Plan { return s.current.Load().plan }
+
 // History lists the kept versions without their sources, the newest first.
 func (s *Store) History() []Version {
 	s.mu.RLock()

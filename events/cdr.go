@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The results of a call.
 const (
@@ -40,17 +43,26 @@ type CDR struct {
 // maxRoute bounds the steps a record remembers; a menu may go round for long.
 const maxRoute = 32
 
-// openCall is a call that has not ended, linked in the order of beginning.
-type openCall struct {
+// maxSpare bounds the records that wait for the next calls.
+const maxSpare = 1024
+
+// A call is open, then a record, in one piece of memory: the table of open calls, the ring of records and the queue for the disk
+// hold pointers to it. Once neither of the latter two does, it is used again. It belongs to Log.mu; cdr does not change from the
+// end of the call until then.
+type call struct {
 	cdr        CDR
-	prev, next *openCall
+	step       [1]string // room for Route, enough for most calls
+	prev, next *call     // in the order of beginning while it is open; next also links the spare ones
+	kept       bool      // in the ring of records
+	waiting    bool      // for the disk
 }
 
 // fold is the table of open calls. It belongs to Log.mu.
 type fold struct {
-	calls          map[string]*openCall
-	oldest, newest *openCall
-	free           *openCall // one spare, so that a steady state allocates little
+	calls          map[string]*call
+	oldest, newest *call
+	spare          *call // so that a steady state allocates nothing
+	spares         int
 }
 
 // foldCall moves the call of e on; mu is held.
@@ -79,33 +91,66 @@ func (l *Log) open(e *Event) {
 		l.fold.oldest.abandon(e.Time, "too many open calls")
 		l.finish(l.fold.oldest)
 	}
-	c := l.fold.free
-	if c == nil {
-		c = new(openCall)
-	}
-	l.fold.free = nil
-	*c = openCall{cdr: CDR{
-		Call: e.Call, CallID: e.CallID, Tenant: e.Tenant, From: e.From, To: e.To, Peer: e.Peer, Node: e.Node, Started: e.Time,
-	}}
+	c := l.fold.take()
+	r := &c.cdr
+	r.Call, r.CallID, r.Tenant, r.From, r.To, r.Peer, r.Node, r.Started = e.Call, e.CallID, e.Tenant, e.From, e.To, e.Peer, e.Node, e.Time
+	r.Route = c.step[:0]
 	l.fold.calls[e.Call] = c
 	l.fold.push(c)
 }
 
 // finish moves a call from the table to the records.
-func (l *Log) finish(c *openCall) {
+func (l *Log) finish(c *call) {
 	delete(l.fold.calls, c.cdr.Call)
 	l.fold.unlink(c)
 	l.stats.CDRs++
-	l.cdrs.add(c.cdr)
+	c.kept = true
+	if old := l.cdrs.add(c); old != nil {
+		old.kept = false
+		l.fold.release(old)
+	}
 	if l.file != nil {
 		if len(l.pending) >= l.cfg.MaxPending {
-			l.stats.Dropped++
+			l.drop(&l.pending[0])
 			l.pending = l.pending[1:]
 		}
-		l.pending = append(l.pending, c.cdr)
+		c.waiting = true
+		l.pending = append(l.pending, c)
 	}
-	c.cdr = CDR{}
-	l.fold.free = c
+}
+
+// drop gives up a record that waits for the disk.
+func (l *Log) drop(at **call) {
+	l.stats.Dropped++
+	l.fold.written(*at)
+	*at = nil
+}
+
+// take gives an empty call, a spare one if there is any.
+func (f *fold) take() *call {
+	c := f.spare
+	if c == nil {
+		return new(call)
+	}
+	f.spare, c.next = c.next, nil
+	f.spares--
+	return c
+}
+
+// written takes note that a record waits for the disk no longer.
+func (f *fold) written(c *call) {
+	c.waiting = false
+	f.release(c)
+}
+
+// release keeps a call that nobody holds any more for the next one.
+func (f *fold) release(c *call) {
+	if c.kept || c.waiting || f.spares >= maxSpare {
+		return
+	}
+	*c = call{next: f.spare}
+	f.spare = c
+	f.spares++
 }
 
 // expire closes the calls that began longer than MaxAge ago.
@@ -129,7 +174,7 @@ func (l *Log) abandonAll(now time.Time) {
 	}
 }
 
-func (f *fold) push(c *openCall) {
+func (f *fold) push(c *call) {
 	c.prev = f.newest
 	if f.newest != nil {
 		f.newest.next = c
@@ -139,7 +184,7 @@ func (f *fold) push(c *openCall) {
 	f.newest = c
 }
 
-func (f *fold) unlink(c *openCall) {
+func (f *fold) unlink(c *call) {
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {
@@ -154,7 +199,7 @@ func (f *fold) unlink(c *openCall) {
 }
 
 // note takes what an event says about a call that goes on. The first ringing and the first answer count.
-func (c *openCall) note(e *Event) {
+func (c *call) note(e *Event) {
 	switch e.Kind {
 	case CallRouted:
 		if len(c.cdr.Route) < maxRoute {
@@ -173,7 +218,7 @@ func (c *openCall) note(e *Event) {
 	}
 }
 
-func (c *openCall) end(e *Event) {
+func (c *call) end(e *Event) {
 	r := &c.cdr
 	r.Ended, r.Reason, r.Media = e.Time, e.Reason, e.Media
 	if e.Status != 0 {
@@ -189,7 +234,7 @@ func (c *openCall) end(e *Event) {
 	r.Result = resultOf(r.Status)
 }
 
-func (c *openCall) abandon(now time.Time, reason string) {
+func (c *call) abandon(now time.Time, reason string) {
 	c.cdr.Result, c.cdr.Reason, c.cdr.Ended = ResultUnfinished, reason, now
 }
 
@@ -213,22 +258,26 @@ func resultOf(status int) string {
 
 // cdrRing keeps the newest max records.
 type cdrRing struct {
-	slots []CDR
+	slots []*call
 	next  int // where the next one goes once slots is full
 	max   int
 }
 
-func (r *cdrRing) add(c CDR) {
+// add returns the record that had to go, if any.
+func (r *cdrRing) add(c *call) (old *call) {
 	if len(r.slots) < r.max {
 		r.slots = append(r.slots, c)
-		return
+		return nil
 	}
-	r.slots[r.next] = c
-	r.next = (r.next + 1) % r.max
+	old, r.slots[r.next] = r.slots[r.next], c
+	if r.next++; r.next == r.max {
+		r.next = 0
+	}
+	return old
 }
 
 // CDRs returns the newest finished calls, at most max of them, in the order in which they ended. The records share
-// Route and Media with the log and must not be changed.
+// Media with the log, which must not be changed.
 func (l *Log) CDRs(max int) []CDR {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,7 +287,9 @@ func (l *Log) CDRs(max int) []CDR {
 	}
 	out := make([]CDR, 0, n)
 	for i := len(l.cdrs.slots) - n; i < len(l.cdrs.slots); i++ {
-		out = append(out, l.cdrs.slots[(l.cdrs.next+i)%len(l.cdrs.slots)])
+		r := l.cdrs.slots[(l.cdrs.next+i)%len(l.cdrs.slots)].cdr
+		r.Route = slices.Clone(r.Route) // its room is used again
+		out = append(out, r)
 	}
 	return out
 }

@@ -9,7 +9,7 @@
 //	                          -> the newest few thousand, for CDRs
 //	                          -> cdr.jsonl, one JSON object a line, written by Run once a second and at the end
 //
-// Publish stands on the path of every call, so it never blocks, never writes to a disk and allocates only the
-// record of a new call. A full disk costs no call: records wait in memory (bounded, counted) until there is space.
+// Publish stands on the path of every call, so it never blocks, never writes to a disk and allocates only when more
+// calls are open than ever before. A full disk costs no call: records wait in memory (bounded, counted) until there is space.
 // Killing the process (kill -9) loses the records of at most the last second.
 package events

@@ -15,8 +15,10 @@ const (
 	cdrName = "cdr.jsonl"
 	// tailBytes is how much of an existing file is read back at the start.
 	tailBytes = 2 << 20
-	// writeBytes is about how much is encoded before it is handed to the file.
-	writeBytes = 256 << 10
+	// writeBytes is about how much is encoded before it is handed to the file; the buffer is kept.
+	writeBytes = 64 << 10
+	// maxIdle bounds the room that an empty queue of records keeps.
+	maxIdle = 8192
 )
 
 // cdrFile is cdr.jsonl: one JSON object a line. It belongs to New and then to Run's goroutine. size is the length
@@ -29,6 +31,8 @@ type cdrFile struct {
 	size  int64
 	torn  bool // there may be bytes behind size that could not be cut off
 	bad   bool // the last write failed; said once
+	buf   []byte
+	idle  []*call // empty: the room of the queue flushed last
 	open  func(path string) (diskFile, error)
 }
 
@@ -155,28 +159,40 @@ func (l *Log) flush() {
 		return
 	}
 	l.mu.Lock()
-	records := l.pending
-	l.pending = nil
+	all := l.pending
+	l.pending = l.file.idle
 	l.mu.Unlock()
-	var buf bytes.Buffer
-	encoder := json.NewEncoder(&buf)
-	encoder.SetEscapeHTML(false)
-	for len(records) > 0 {
-		buf.Reset()
-		n := 0
-		for n < len(records) && buf.Len() < writeBytes {
-			if err := encoder.Encode(&records[n]); err != nil {
-				l.cfg.Log.Error("a call record cannot be encoded", "call", records[n].Call, "err", err)
-			}
-			n++
-		}
-		if err := l.writeOut(buf.Bytes()); err != nil {
+	l.file.idle = nil
+	for records := all; len(records) > 0; {
+		n := l.encode(records)
+		if err := l.writeOut(l.file.buf); err != nil {
 			l.giveBack(records, err)
 			return
 		}
+		l.wrote(records[:n])
 		records = records[n:]
-		l.wrote(n)
 	}
+	if cap(all) <= maxIdle {
+		clear(all)
+		l.file.idle = all[:0]
+	}
+}
+
+// encode fills the buffer with the lines of the first records and tells how many these are.
+func (l *Log) encode(records []*call) (n int) {
+	b := l.file.buf[:0]
+	for n < len(records) && len(b) < writeBytes {
+		r := &records[n].cdr
+		n++
+		line, err := appendCDR(b, r)
+		if err != nil {
+			l.cfg.Log.Error("a call record cannot be encoded", "call", r.Call, "err", err)
+			continue
+		}
+		b = append(line, '\n')
+	}
+	l.file.buf = b
+	return n
 }
 
 func (l *Log) writeOut(b []byte) error {
@@ -190,18 +206,21 @@ func (l *Log) writeOut(b []byte) error {
 	return c.write(b)
 }
 
-func (l *Log) wrote(n int) {
+func (l *Log) wrote(records []*call) {
 	if l.file.bad {
 		l.file.bad = false
 		l.cfg.Log.Info("call records are written again", "file", l.file.path)
 	}
-	l.count(func(s *Stats) {
-		s.Written += uint64(n)
-		s.FileBytes = l.file.size
-	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Written += uint64(len(records))
+	l.stats.FileBytes = l.file.size
+	for _, c := range records {
+		l.fold.written(c)
+	}
 }
 
-func (l *Log) giveBack(records []CDR, err error) {
+func (l *Log) giveBack(records []*call, err error) {
 	if !l.file.bad {
 		l.file.bad = true
 		l.cfg.Log.Error("call records cannot be written, they wait in memory; is the disk full?",
@@ -211,9 +230,9 @@ func (l *Log) giveBack(records []CDR, err error) {
 	defer l.mu.Unlock()
 	l.stats.WriteErrors++
 	all := append(records[:len(records):len(records)], l.pending...)
-	if over := len(all) - l.cfg.MaxPending; over > 0 {
-		l.stats.Dropped += uint64(over)
-		all = all[over:]
+	for len(all) > l.cfg.MaxPending {
+		l.drop(&all[0])
+		all = all[1:]
 	}
 	l.pending = all
 }

@@ -224,6 +224,36 @@ func FuzzParseTail(f *testing.F) {
 	})
 }
 
+// BenchmarkSecond is one second of 3,000 answered calls, 1,000 of them open at any time: their events and their lines.
+func BenchmarkSecond(b *testing.B) {
+	l, err := New(Config{Dir: b.TempDir(), Node: "node1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.closeFile()
+	const calls, open = 3000, 1000
+	var ids [calls + open]string
+	for i := range ids {
+		ids[i] = fmt.Sprintf("k1-%08d", i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range calls + open {
+			if i < calls {
+				id := ids[i]
+				l.Publish(Event{Kind: CallStarted, Call: id, Tenant: "acme", CallID: "a84b4c76e66710@192.0.2.1", From: "1000", To: "1001", Peer: "192.0.2.1:5060"})
+				l.Publish(Event{Kind: CallRouted, Call: id, Tenant: "acme", Reason: "user.bob"})
+				l.Publish(Event{Kind: CallRinging, Call: id, Tenant: "acme", Status: 180})
+				l.Publish(Event{Kind: CallAnswered, Call: id, Tenant: "acme", Status: 200, To: "bob"})
+			}
+			if i >= open {
+				l.Publish(Event{Kind: CallEnded, Call: ids[i-open], Tenant: "acme", Status: 200, Reason: "the caller hung up"})
+			}
+		}
+		l.flush()
+	}
+}
+
 func BenchmarkFlush(b *testing.B) {
 	l, err := New(Config{Dir: b.TempDir()})
 	if err != nil {

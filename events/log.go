@@ -42,10 +42,11 @@ type Log struct {
 	mu      sync.Mutex
 	seq     uint64
 	ring    []Event // event seq stands at (seq-1) % len
+	next    int     // seq % len: where the next one goes
 	subs    []*subscriber
 	fold    fold
 	cdrs    cdrRing
-	pending []CDR // for the file, oldest first
+	pending []*call // for the file, oldest first
 	stats   Stats
 }
 
@@ -84,8 +85,8 @@ func New(cfg Config) (*Log, error) {
 	}
 	cfg.setDefaults()
 	l := &Log{cfg: cfg, ring: make([]Event, cfg.Ring)}
-	l.fold.calls = make(map[string]*openCall)
-	l.cdrs.slots = make([]CDR, 0, min(cfg.CDRs, 64))
+	l.fold.calls = make(map[string]*call)
+	l.cdrs.slots = make([]*call, 0, min(cfg.CDRs, 64))
 	l.cdrs.max = cfg.CDRs
 	if cfg.Dir == "" {
 		return l, nil
@@ -96,7 +97,7 @@ func New(cfg Config) (*Log, error) {
 	}
 	l.file = file
 	for _, r := range old {
-		l.cdrs.add(r)
+		l.cdrs.add(&call{cdr: r, kept: true})
 	}
 	return l, nil
 }
@@ -132,9 +133,12 @@ func (l *Log) Publish(e Event) {
 	l.mu.Lock()
 	l.seq++
 	e.Seq = l.seq
-	l.ring[(l.seq-1)%uint64(len(l.ring))] = e
+	l.ring[l.next] = e
 	for _, s := range l.subs {
-		s.offer(&l.ring[(l.seq-1)%uint64(len(l.ring))])
+		s.offer(&l.ring[l.next])
+	}
+	if l.next++; l.next == len(l.ring) {
+		l.next = 0
 	}
 	if len(e.Kind) > 5 && e.Kind[:5] == "call." {
 		l.foldCall(&e)

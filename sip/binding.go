@@ -218,13 +218,34 @@ func (r bindingRecord) binding() Binding {
 		RegID: r.regID(), Q: r.q(), CSeq: r.lastCSeq(), Epoch: binary.BigEndian.Uint64(r[recEpoch:]),
 		Since: recordTime(r, recSince), Expires: time.UnixMilli(r.until()), Lease: recordTime(r, recLease), Flow: r.flow(),
 	}
-	for path := v.path; len(b.Path) < v.paths; {
-		var p string
-		p, path, _ = cutText(path)
-		b.Path = append(b.Path, p)
-	}
+	b.Path = v.pathValues()
 	return b
 }
+
+// pathValues cuts the Path values; nil when there are none.
+func (v *recordView[T]) pathValues() (values []string) {
+	for path := v.path; len(values) < v.paths; {
+		var p T
+		p, path, _ = cutText(path)
+		values = append(values, string(p))
+	}
+	return values
+}
+
+// contact copies the URI alone.
+func (r bindingRecord) contact() string {
+	_, rest, _ := cutText([]byte(r[recFixed:]))
+	contact, _, _ := cutText(rest)
+	return string(contact)
+}
+
+// path copies the Path values alone.
+func (r bindingRecord) path() []string {
+	v := r.view()
+	return v.pathValues()
+}
+
+func (r bindingRecord) since() int64 { return int64(binary.BigEndian.Uint64(r[recSince:])) }
 
 func recordTime(r bindingRecord, at int) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(r[at:])))

@@ -27,7 +27,7 @@ type DigestConfig struct {
 	Secrets   Secrets
 	Key       [32]byte      // signs nonces; kept over restarts and equal on all nodes, so that nonces stay good
 	Lifetime  time.Duration // of a nonce, default 5m
-	MaxNonces int           // used nonces remembered, default 262,144 (about 64 B each); see nonces
+	MaxNonces int           // used nonces remembered, default 262,144 (about 48 B each); see nonces
 }
 
 // Digest is the server side of digest authentication (RFC 3261 §22, RFC 7616, RFC 8760): MD5 and SHA-256, qop auth.
@@ -254,16 +254,31 @@ func cutAuthParam(s string) (name, value, rest string, ok bool) {
 		value = trimBlanksRight(rest[:end])
 		return name, value, rest[end:], value != "" && strings.IndexByte(value, '"') < 0
 	}
-	for i := 1; i < len(rest); i++ {
-		switch rest[i] {
+	end := quoteEnd(rest)
+	if end < 0 {
+		return "", "", "", false
+	}
+	value, rest = rest[1:end], skipBlanks(rest[end+1:])
+	return name, value, rest, rest == "" || rest[0] == ','
+}
+
+// quoteEnd is the offset of the quote that ends the one at the head of s, -1 without one. Escapes are rare.
+func quoteEnd(s string) int {
+	switch end := 1 + strings.IndexByte(s[1:], '"'); {
+	case end == 0:
+		return -1
+	case strings.IndexByte(s[:end], '\\') < 0:
+		return end
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
 		case '\\':
 			i++
 		case '"':
-			value, rest = rest[1:i], skipBlanks(rest[i+1:])
-			return name, value, rest, rest == "" || rest[0] == ','
+			return i
 		}
 	}
-	return "", "", "", false
+	return -1
 }
 
 func skipBlanks(s string) string {
@@ -333,7 +348,7 @@ func (c *digestCredentials) field(name string) (bit uint16, at *string) {
 	case 9:
 		want, bit, at = "algorithm", seenAlgorithm, &c.algorithm
 	}
-	if at == nil || !strings.EqualFold(name, want) {
+	if at == nil || name != want && !strings.EqualFold(name, want) {
 		return 0, nil
 	}
 	return bit, at
@@ -353,19 +368,33 @@ func (c *digestCredentials) complete() bool {
 	if c.cnonce == "" || len(c.nc) != 8 {
 		return false
 	}
-	var raw [4]byte
-	if _, err := hex.Decode(raw[:], []byte(c.nc)); err != nil {
-		return false
+	count, ok := parseHex32(c.nc)
+	c.count = count
+	return ok && count > 0
+}
+
+// parseHex32 reads up to eight hexadecimal digits.
+func parseHex32(s string) (n uint32, ok bool) {
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		n = n<<4 | uint32(c)
 	}
-	c.count = uint32(raw[0])<<24 | uint32(raw[1])<<16 | uint32(raw[2])<<8 | uint32(raw[3])
-	return c.count > 0
+	return n, true
 }
 
 // sha256 tells which algorithm was used; known is false for any that is not offered, the -sess ones included. Peers that
 // sent no qop are RFC 2069's, which had MD5 alone.
 func (c *digestCredentials) sha256() (sha, known bool) {
 	switch {
-	case c.algorithm == "" || strings.EqualFold(c.algorithm, "MD5"):
+	case c.algorithm == "" || c.algorithm == "MD5" || strings.EqualFold(c.algorithm, "MD5"):
 		return false, true
 	case strings.EqualFold(c.algorithm, "SHA-256"):
 		return true, c.qop != ""

@@ -445,3 +445,25 @@ func BenchmarkDigestChallenge(b *testing.B) {
 		buf = d.AppendChallenge(buf[:0], "acme", false, false, false, digestTime)
 	}
 }
+
+// BenchmarkNonceLife is what a node does with one nonce, issue, recognise and use it, at 3,000 a second with a table that is full.
+func BenchmarkNonceLife(b *testing.B) {
+	d := digestNew(b, DigestConfig{Secrets: digestFixedSecrets()})
+	var text [nonceText]byte
+	lives := 0
+	life := func() {
+		now := digestTime.Add(time.Duration(lives/3000) * time.Second)
+		lives++
+		serial, issued, ours := d.nonces.open(string(d.nonces.appendNew(text[:0], "acme", now)), "acme")
+		if !ours || d.nonces.use(serial, issued, 1, false, serial, now) != nonceFresh {
+			b.Fatal("a fresh nonce is refused")
+		}
+	}
+	for range 1 << 19 {
+		life()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		life()
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tandem/events"
+	"tandem/sip/message"
 )
 
 // LocationMachine is the name under which a Location stands in the log.
@@ -148,6 +149,33 @@ func (l *Location) Lookup(tenant, user string, now time.Time) []Binding {
 		})
 	}
 	return out
+}
+
+// A place is what a target needs of a binding.
+type place struct {
+	Target
+	q     uint16
+	since int64 // Unix ms
+}
+
+// places gives what Lookup gives, in the same order, without the texts that no target needs, appended to dst. Any goroutine.
+func (l *Location) places(dst []place, tenant, user string, now time.Time) []place {
+	var buf [128]byte
+	aor := appendAOR(buf[:0], tenant, user)
+	sh := l.shard(aor)
+	sh.mu.RLock()
+	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
+		if r, rest = cutRecord(rest); r.until() > now.UnixMilli() {
+			dst = append(dst, place{Target{URI: message.RequestURI(r.contact()), Flow: r.flow(), Known: true, Path: r.path(), User: user, Tenant: tenant}, r.q(), r.since()})
+		}
+	}
+	sh.mu.RUnlock()
+	if len(dst) > 1 {
+		slices.SortStableFunc(dst, func(a, b place) int {
+			return cmp.Or(cmp.Compare(b.q, a.q), cmp.Compare(b.since, a.since))
+		})
+	}
+	return dst
 }
 
 // A Registration is a Binding with its owner.

@@ -709,3 +709,49 @@ func BenchmarkLocationSnapshotPause(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func BenchmarkTargets(b *testing.B) {
+	l := NewLocation()
+	locFill(b, l, 10_000)
+	s := &Server{cfg: Config{Location: l}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(s.Targets("acme.example", "104711", locTime)) != 1 {
+			b.Fatal("not there")
+		}
+	}
+}
+
+func TestTargetsAreTheBindingsOfALookupInGroupsOfEqualQ(t *testing.T) {
+	l := NewLocation()
+	s := &Server{cfg: Config{Location: l}}
+	for n := range 7 {
+		b := locBinding(fmt.Sprintf("sip:bob@192.0.2.%d:5060", n), fmt.Sprint("id", n), 1, locTime, time.Hour)
+		b.Q, b.Since = uint16(1000-n%3*250), locTime.Add(time.Duration(n%2)*time.Second)
+		for i := range n % 4 {
+			b.Path = append(b.Path, fmt.Sprintf("<sip:edge%d.example;lr>", i))
+		}
+		if r := locPut(l, "acme", "bob", 10, b); r != nil {
+			t.Fatal(r)
+		}
+		var got, want []Target
+		q := -1
+		groups := s.Targets("acme", "bob", locTime)
+		for _, g := range groups {
+			got = append(got, g...)
+		}
+		count := 0
+		for _, b := range l.Lookup("acme", "bob", locTime) {
+			want = append(want, Target{URI: b.Contact, Flow: b.Flow, Known: true, Path: b.Path, User: "bob", Tenant: "acme"})
+			if int(b.Q) != q {
+				count, q = count+1, int(b.Q)
+			}
+		}
+		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) || len(groups) != count || len(want) != n+1 {
+			t.Fatalf("got %d groups: %+v\nwant %d: %+v", len(groups), got, count, want)
+		}
+	}
+	if got := s.Targets("acme", "bob", locTime.Add(2*time.Hour)); len(got) != 0 {
+		t.Errorf("expired bindings are targets: %+v", got)
+	}
+}

@@ -260,16 +260,28 @@ type Target struct {
 
 // Targets are the contacts a user has registered, in groups of equal q, highest first (RFC 3261 §16.6). Any goroutine.
 func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
+	var few [4]place
+	places := s.cfg.Location.places(few[:0], tenant, user, now)
+	if len(places) == 0 {
+		return nil
+	}
+	if len(places) == 1 {
+		lone := &struct {
+			groups  [1][]Target
+			targets [1]Target
+		}{targets: [1]Target{places[0].Target}}
+		lone.groups[0] = lone.targets[:]
+		return lone.groups[:]
+	}
+	all := make([]Target, len(places))
 	var groups [][]Target
-	q := -1
-	for _, b := range s.cfg.Location.Lookup(tenant, user, now) {
-		t := targetOf(&b, tenant, user)
-		if int(b.Q) != q {
-			groups = append(groups, nil)
-			q = int(b.Q)
+	first := 0
+	for i := range places {
+		all[i] = places[i].Target
+		if i+1 == len(places) || places[i+1].q != places[i].q {
+			groups = append(groups, all[first:i+1:i+1])
+			first = i + 1
 		}
-		last := len(groups) - 1
-		groups[last] = append(groups[last], t)
 	}
 	return groups
 }

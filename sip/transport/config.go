@@ -43,7 +43,8 @@ type Config struct {
 
 	Guard *Guard // drops by source before anything is queued; nil drops nothing
 
-	// Tap sees every message on its shard's goroutine, before it is handled or when it is sent. msg is valid for the call.
+	// Tap sees every message on its shard's goroutine, before it is handled or when it is sent. msg is valid for the call
+	// and must not be written to: it may be the message itself.
 	Tap func(shard int, out bool, f Flow, msg []byte)
 
 	Limits Limits

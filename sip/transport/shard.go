@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // round is the most messages a shard handles between two flushes of what it sends.
@@ -29,7 +30,6 @@ type Shard struct {
 	udp     []*outbox          // packets to send, by listener; nil for streams
 	sourced map[uint16]*outbox // by listener and source, when it is not the one the routing table takes; at most 255 a listener
 	pending []*outbox          // those that hold something
-	tapped  []byte
 	count   shardCounters
 }
 
@@ -224,8 +224,7 @@ func (s *Shard) handle(batch []item) {
 		} else {
 			messages++
 			if s.t.cfg.Tap != nil {
-				s.tapped = append(s.tapped[:0], it.Text...)
-				s.t.cfg.Tap(s.index, false, it.Flow, s.tapped)
+				s.t.cfg.Tap(s.index, false, it.Flow, unsafe.Slice(unsafe.StringData(it.Text), len(it.Text))) // a Tap does not write
 			}
 			s.handler.Receive(it.Packet)
 		}
