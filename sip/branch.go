@@ -250,7 +250,7 @@ func hops(m *message.Message, e *message.Edit) {
 		e.Top = append(e.Top, "Max-Forwards: 70\r\n"...)
 		return
 	}
-	n, _ := message.ParseUint(m.Headers()[i].Value)
+	n, _ := message.ParseUint(m.Get(message.MaxForwards))
 	e.Set(i, strconv.Itoa(int(max(n, 1)-1)))
 }
 

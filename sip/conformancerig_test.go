@@ -271,16 +271,16 @@ func tortureDamage(sent, got string) string {
 	if a.Method != b.Method || a.Body() != b.Body() {
 		return "method or body differ"
 	}
-	left := b.Headers()
-	for _, h := range a.Headers() {
+	left := 0
+	for i := range a.Len() {
+		h := a.Header(i)
 		switch h.ID {
 		case message.MaxForwards, message.Route, message.ContentLength:
 			continue
 		}
 		found := false
-		for len(left) > 0 && !found {
-			o := left[0]
-			left = left[1:]
+		for ; left < b.Len() && !found; left++ {
+			o := b.Header(left)
 			found = o.Name == h.Name && (o.Value == h.Value || h.ID == message.ViaID && tortureSameVia(h.Value, o.Value))
 		}
 		if !found {

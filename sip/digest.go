@@ -113,12 +113,8 @@ func (d *Digest) Verify(m *message.Message, tenant string, proxy bool, src netip
 		id = message.ProxyAuthorization
 	}
 	result := DigestResult{Index: -1}
-	headers := m.Headers()
-	for i := m.Index(id); i >= 0 && i < len(headers); i++ {
-		if headers[i].ID != id {
-			continue
-		}
-		c, digest, ok := parseDigestCredentials(headers[i].Value)
+	for i := m.Index(id); i >= 0; i = m.Next(i) {
+		c, digest, ok := parseDigestCredentials(m.Header(i).Value)
 		switch {
 		case !digest || c.realm != tenant && (ok || c.realm != ""):
 			continue

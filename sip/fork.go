@@ -390,8 +390,8 @@ func (f *fork) failed(b *branch, m *message.Message) {
 // to change (RFC 3261 §16.7 step 6).
 func (f *fork) judge(m *message.Message) {
 	if m.Status == 401 || m.Status == 407 {
-		for i := range m.Headers() {
-			if h := &m.Headers()[i]; h.ID == message.WWWAuthenticate || h.ID == message.ProxyAuthenticate {
+		for i := range m.Len() {
+			if h := m.Header(i); h.ID == message.WWWAuthenticate || h.ID == message.ProxyAuthenticate {
 				f.auth = message.AppendHeader(f.auth, h.Name, h.Value)
 			}
 		}

@@ -9,7 +9,11 @@ import (
 // claims are headers by which elements that trust each other tell who a caller is and who pays. A phone is none of them: what
 // it says there is dropped, in requests and responses, and P-Preferred-Identity is read as the hint it is (RFC 3325 §5, §6;
 // RFC 7315 §6; Remote-Party-ID never became an RFC and says the same).
-var claims = [...]message.ID{message.PAssertedIdentity, message.PPreferredIdentity, message.RemotePartyID, message.TrustedOnly}
+var claims = [...]message.ID{
+	message.PAssertedIdentity, message.PPreferredIdentity, message.RemotePartyID, message.PServedUser, message.PProfileKey, message.PUserDatabase,
+	message.PChargingVector, message.PChargingFunctionAddresses, message.PCalledPartyID, message.PVisitedNetworkID, message.PAssertedService,
+	message.PPreferredService,
+}
 
 func dropClaims(m *message.Message, e *message.Edit) {
 	for _, id := range claims {

@@ -10,10 +10,10 @@ import (
 // (RFC 3261 §17.1.1.2 timer D, §17.1.2.2 K, §17.2.2 J, RFC 6026 timers L and M). Three thousand calls a second leave 300,000 of them
 // behind; whole transactions with their requests would be a gigabyte.
 type remains struct {
-	flow transport.Flow // where last goes
-	last []byte
-	loop uint32 // of a branch: see branch.loop
-	session     // of a branch that has answered an INVITE
+	flow    transport.Flow // where last goes
+	last    []byte
+	loop    uint32 // of a branch: see branch.loop
+	session        // of a branch that has answered an INVITE
 }
 
 // An afterlife holds the remains of transactions which all have the same time left, by key. nil remains absorb in silence.

@@ -101,12 +101,8 @@ func (r *routed) apply(m *message.Message, e *message.Edit) {
 	left := r.pop
 	total := len(m.List(message.Route))
 	seen := 0
-	for i := m.Index(message.Route); i >= 0 && i < len(m.Headers()); i++ {
-		h := &m.Headers()[i]
-		if h.ID != message.Route {
-			continue
-		}
-		rest, changed := h.Value, false
+	for i := m.Index(message.Route); i >= 0; i = m.Next(i) {
+		rest, changed := m.Header(i).Value, false
 		var keep []string
 		for rest != "" {
 			var v string

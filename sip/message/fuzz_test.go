@@ -30,7 +30,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("%q was good and is written as %q: %v", text, out, err)
 		}
 		if !m.Has(ContentLength) {
-			again.headers = again.headers[:len(again.headers)-1]
+			again.lines = again.lines[:again.Len()-1]
 		}
 		if d := difference(m, again); d != "" {
 			t.Fatal(d)

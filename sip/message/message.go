@@ -20,31 +20,47 @@ const (
 
 // A Message is one SIP request or response. The zero value is ready for Parse; a Message may be parsed into again, which
 // reuses its index. A Message that is not being parsed into may be read from any goroutine.
+//
+// Messages are kept by the thousand, so the index is offsets into the text: 8 bytes a line, nothing for the collector to follow.
 type Message struct {
-	raw     string // the whole message, folded lines unfolded in place
-	headers []Header
-	first   [numIDs]int16 // index of the first line of each known header, plus one; 0 is absent
-	twice   ID            // a header that may stand once only and stands more often
-	via     Via           // the top Via, once Validate has read it
-	viaRead bool
+	raw   string // the whole message, folded lines unfolded in place
+	lines []line
 
+	Method string // of a request, or of a response's CSeq once Validate has read it
+	URI    string // Request-URI as written
+	Status int    // of a response, 100..699
+	Reason string
+
+	body uint16 // offset of the body in raw
+	end  uint16 // offset behind the body: raw may hold more than Content-Length says (datagrams, RFC 3261 §18.3)
+
+	present idSet         // the known headers that are there
+	first   [numIDs]uint8 // index of the first line of each header in present; the others mean nothing
+	twice   ID            // a header that may stand once only and stands more often
 	request bool
-	Method  string // of a request, or of a response's CSeq once that was read
-	URI     string // Request-URI as written
-	Version string // "SIP/2.0" when valid
-	Status  int    // of a response, 100..699
-	Reason  string
-	body    int // offset of the body in raw
-	end     int // offset behind the body: raw may hold more than Content-Length says (datagrams, RFC 3261 §18.3)
+
+	// What Validate read on its way, when valid is set.
+	valid          bool
+	via            viaMarks
+	fromTag, toTag span // quotes included
+	cseq           uint32
 }
+
+// A line is where a header line stands in the text. It ends where the next begins.
+type line struct {
+	start      uint16
+	value, end uint16 // the value without white space around it
+	id         ID
+}
+
+// usualLines is the room of a fresh index: phones send 10 to 20 lines.
+const usualLines = 24
 
 // A Header is one header line. Name and Value are substrings of the message; Value has no white space around it.
 type Header struct {
 	ID    ID
 	Name  string
 	Value string
-	start uint16 // offset of the line in raw
-	end   uint16 // offset behind its CRLF
 }
 
 // IsRequest tells a request from a response.
@@ -56,27 +72,55 @@ func (m *Message) Raw() string { return m.raw[:m.end] }
 // Body is the message body, empty when there is none.
 func (m *Message) Body() string { return m.raw[m.body:m.end] }
 
-// Headers are the header lines in the order they stand. The slice belongs to the Message.
-func (m *Message) Headers() []Header { return m.headers }
+// Len is the number of header lines.
+func (m *Message) Len() int { return len(m.lines) }
+
+// Header is the header line at index i, in the order they stand.
+func (m *Message) Header(i int) Header {
+	return Header{ID: m.lines[i].id, Name: m.name(i), Value: m.value(i)}
+}
+
+func (m *Message) value(i int) string {
+	l := &m.lines[i]
+	return m.raw[l.value:l.end]
+}
+
+func (m *Message) name(i int) string {
+	start := int(m.lines[i].start)
+	return m.raw[start:skip(m.raw, start, tokenChar)]
+}
+
+// lineEnd is the offset behind the CRLF of a line.
+func (m *Message) lineEnd(i int) int {
+	if i+1 < len(m.lines) {
+		return int(m.lines[i+1].start)
+	}
+	return int(m.body) - len("\r\n")
+}
 
 // Get is the value of the first line of a header, "" when it is absent. Has tells an empty header from an absent one.
 func (m *Message) Get(id ID) string {
-	if i := m.first[id]; i > 0 {
-		return m.headers[i-1].Value
+	if !m.present.has(id) {
+		return ""
 	}
-	return ""
+	return m.value(int(m.first[id]))
 }
 
 // Has tells whether a header is there at all.
-func (m *Message) Has(id ID) bool { return m.first[id] > 0 }
+func (m *Message) Has(id ID) bool { return m.present.has(id) }
 
-// Index is the position in Headers of the first line of a header, -1 when it is absent.
-func (m *Message) Index(id ID) int { return int(m.first[id]) - 1 }
+// Index is the position of the first line of a header, -1 when it is absent.
+func (m *Message) Index(id ID) int {
+	if !m.present.has(id) {
+		return -1
+	}
+	return int(m.first[id])
+}
 
-// following is the index of the next line of the same header, -1 behind the last.
-func (m *Message) following(i int) int {
-	for id := m.headers[i].ID; i+1 < len(m.headers); {
-		if i++; m.headers[i].ID == id {
+// Next is the position of the next line of the same header, -1 behind the last.
+func (m *Message) Next(i int) int {
+	for id := m.lines[i].id; i+1 < len(m.lines); {
+		if i++; m.lines[i].id == id {
 			return i
 		}
 	}
@@ -86,19 +130,17 @@ func (m *Message) following(i int) int {
 // Count is the number of lines of a header.
 func (m *Message) Count(id ID) int {
 	n := 0
-	for i := m.Index(id); i >= 0 && i < len(m.headers); i++ {
-		if m.headers[i].ID == id {
-			n++
-		}
+	for i := m.Index(id); i >= 0; i = m.Next(i) {
+		n++
 	}
 	return n
 }
 
 // Lookup finds a header by its name, which need not be one that has an ID. The compact name is not tried.
 func (m *Message) Lookup(name string) (value string, ok bool) {
-	for i := range m.headers {
-		if strings.EqualFold(m.headers[i].Name, name) {
-			return m.headers[i].Value, true
+	for i := range m.lines {
+		if strings.EqualFold(m.name(i), name) {
+			return m.value(i), true
 		}
 	}
 	return "", false
@@ -107,11 +149,8 @@ func (m *Message) Lookup(name string) (value string, ok bool) {
 // Values calls yield for every value of a header, over all its lines and the commas within them (RFC 3261 §7.3.1).
 // It stops when yield says false. Authentication headers are not lists: read them by line.
 func (m *Message) Values(id ID, yield func(value string) bool) {
-	for i := m.Index(id); i >= 0 && i < len(m.headers); i++ {
-		if m.headers[i].ID != id {
-			continue
-		}
-		for rest := m.headers[i].Value; rest != ""; {
+	for i := m.Index(id); i >= 0; i = m.Next(i) {
+		for rest := m.value(i); rest != ""; {
 			var v string
 			if v, rest = CutValue(rest); v != "" && !yield(v) {
 				return
@@ -130,7 +169,7 @@ func (m *Message) List(id ID) []string {
 // HasToken tells whether a comma-separated list of tokens (Require, Supported, Allow) names one, whatever its case.
 func (m *Message) HasToken(id ID, token string) bool {
 	found := false
-	m.Values(id, func(v string) bool { found = strings.EqualFold(v, token); return !found })
+	m.Values(id, func(v string) bool { found = equalFold(v, token); return !found })
 	return found
 }
 
@@ -138,18 +177,33 @@ func (m *Message) HasToken(id ID, token string) bool {
 func (m *Message) CallID() string { return m.Get(CallID) }
 
 // FromTag is the tag of From, "" when there is none (RFC 2543 peers).
-func (m *Message) FromTag() string { return Tag(m.Get(From)) }
+func (m *Message) FromTag() string {
+	if m.valid {
+		return unquote(m.fromTag.of(m.raw))
+	}
+	return Tag(m.Get(From))
+}
 
 // ToTag is the tag of To, "" outside a dialog.
-func (m *Message) ToTag() string { return Tag(m.Get(To)) }
+func (m *Message) ToTag() string {
+	if m.valid {
+		return unquote(m.toTag.of(m.raw))
+	}
+	return Tag(m.Get(To))
+}
 
 // CSeq is the sequence number and method of CSeq; ok is false when it does not parse (RFC 3261 §20.16).
-func (m *Message) CSeq() (number uint32, method string, ok bool) { return ParseCSeq(m.Get(CSeq)) }
+func (m *Message) CSeq() (number uint32, method string, ok bool) {
+	if m.valid {
+		return m.cseq, m.Method, true
+	}
+	return ParseCSeq(m.Get(CSeq))
+}
 
-// TopVia parses the first Via value. What could be read before a fault is returned with the error.
+// TopVia is the first Via value. What could be read before a fault is returned with the error.
 func (m *Message) TopVia() (Via, error) {
-	if m.viaRead {
-		return m.via, nil
+	if m.valid {
+		return m.via.of(m.raw), nil
 	}
 	v, _ := CutValue(m.Get(ViaID))
 	return ParseVia(v)

@@ -30,7 +30,7 @@ func (m *Message) Parse(text string) error {
 	if len(text) > MaxBytes {
 		return &ParseError{Status: 513, Text: "message larger than 65535 bytes"}
 	}
-	m.raw, m.body, m.end = text, len(text), len(text)
+	m.raw, m.body, m.end = text, uint16(len(text)), uint16(len(text))
 	at := strings.Index(text, "\r\n")
 	if at < 0 {
 		return malformed("no CRLF behind the start line")
@@ -46,7 +46,11 @@ func (m *Message) Parse(text string) error {
 }
 
 func (m *Message) reset() {
-	*m = Message{headers: m.headers[:0]}
+	lines := m.lines[:0]
+	if lines == nil {
+		lines = make([]line, 0, usualLines)
+	}
+	*m = Message{lines: lines}
 }
 
 // parseStart reads the Request-Line or Status-Line (RFC 3261 §7.1, §7.2): one space between the parts, none around them.
@@ -64,17 +68,18 @@ func (m *Message) parseStart(line string) error {
 	if last == sp {
 		return malformed("no SIP version in the request line")
 	}
-	m.URI, m.Version = line[sp+1:last], line[last+1:]
+	version := line[last+1:]
+	m.URI = line[sp+1 : last]
 	switch {
 	case !isToken(m.Method):
 		return malformed("method is not a token")
-	case m.Version == "" || m.URI == "" || strings.IndexByte(m.URI, ' ') >= 0 || strings.IndexByte(m.URI, '\t') >= 0:
+	case version == "" || m.URI == "" || strings.IndexByte(m.URI, ' ') >= 0 || strings.IndexByte(m.URI, '\t') >= 0:
 		return malformed("white space in the request line")
-	case !equalFold(m.Version, "SIP/2.0"):
-		if len(m.Version) < 4 || !equalFold(m.Version[:4], "SIP/") {
+	case !equalFold(version, "SIP/2.0"):
+		if len(version) < 4 || !equalFold(version[:4], "SIP/") {
 			return malformed("no SIP version in the request line")
 		}
-		return &ParseError{Status: 505, Text: "version " + m.Version + " is not supported"}
+		return &ParseError{Status: 505, Text: "version " + version + " is not supported"}
 	}
 	return nil
 }
@@ -84,15 +89,15 @@ func (m *Message) parseStatusLine(line string) error {
 	if sp < 0 || len(line) < sp+4 {
 		return malformed("status line too short")
 	}
-	m.Version = line[:sp]
+	version := line[:sp]
 	code, rest := line[sp+1:], ""
 	if i := strings.IndexByte(code, ' '); i >= 0 {
 		code, rest = code[:i], code[i+1:]
 	}
 	n, err := strconv.Atoi(code)
 	switch {
-	case !equalFold(m.Version, "SIP/2.0"):
-		return &ParseError{Status: 505, Text: "version " + m.Version + " is not supported"}
+	case !equalFold(version, "SIP/2.0"):
+		return &ParseError{Status: 505, Text: "version " + version + " is not supported"}
 	case err != nil || len(code) != 3 || n < 100 || n > 699:
 		return malformed("status code out of range")
 	}
@@ -109,14 +114,13 @@ func (m *Message) parseHeaders(at int) error {
 		rest := m.raw[at:]
 		n := strings.IndexByte(rest, '\n')
 		if n < 0 {
-			m.body, m.end = len(m.raw), len(m.raw)
 			return malformed("headers do not end with an empty line")
 		}
 		if n == 0 || rest[n-1] != '\r' {
 			return malformed("header line does not end with CRLF")
 		}
 		if n == 1 {
-			m.body = at + 2
+			m.body = uint16(at + 2)
 			return m.checkControls()
 		}
 		next := at + n + 1
@@ -124,7 +128,7 @@ func (m *Message) parseHeaders(at int) error {
 			m.unfold(next)
 			continue
 		}
-		if err := m.addHeader(at, next); err != nil {
+		if err := m.addLine(at, next); err != nil {
 			return err
 		}
 		at = next
@@ -148,32 +152,31 @@ func (m *Message) unfold(next int) {
 	m.raw = string(b)
 }
 
-func (m *Message) addHeader(start, next int) error {
-	line := m.raw[start : next-2]
-	end := 0
-	for end < len(line) && tokenByte[line[end]] {
-		end++
+func (m *Message) addLine(start, next int) error {
+	text := m.raw[start : next-2]
+	colon := strings.IndexByte(text, ':')
+	if colon < 0 {
+		return malformed("header line without a name and a colon: %.40q", text)
 	}
-	colon := end
-	for colon < len(line) && (line[colon] == ' ' || line[colon] == '\t') {
-		colon++
+	name := text[:backBlank(text, 0, colon)]
+	id := HeaderID(name)
+	if id == Other && !isToken(name) {
+		return malformed("header line without a name and a colon: %.40q", text)
 	}
-	if colon == len(line) || line[colon] != ':' || end == 0 {
-		return malformed("header line without a name and a colon: %.40q", line)
-	}
-	name := line[:end]
-	if len(m.headers) >= MaxHeaders {
+	if len(m.lines) >= MaxHeaders {
 		return &ParseError{Status: 513, Text: "more than 256 header lines"}
 	}
-	h := Header{ID: HeaderID(name), Name: name, Value: trim(line[colon+1:]), start: uint16(start), end: uint16(next)}
-	m.headers = append(m.headers, h)
+	value := skipBlank(text, colon+1)
+	end := backBlank(text, value, len(text))
 	switch {
-	case h.ID == Other:
-	case m.first[h.ID] == 0:
-		m.first[h.ID] = int16(len(m.headers))
-	case single[h.ID] && m.twice == Other:
-		m.twice = h.ID
+	case id == Other:
+	case !m.present.has(id):
+		m.present |= 1 << id
+		m.first[id] = uint8(len(m.lines))
+	case single.has(id) && m.twice == Other:
+		m.twice = id
 	}
+	m.lines = append(m.lines, line{start: uint16(start), value: uint16(start + value), end: uint16(start + end), id: id})
 	return nil
 }
 
@@ -181,15 +184,15 @@ func (m *Message) addHeader(start, next int) error {
 // does not stand escaped in a quoted string (RFC 3261 §25.1 quoted-pair).
 func (m *Message) checkControls() error {
 	head := m.raw[:m.body]
-	if strings.Count(head, "\r") != len(m.headers)+2 { // the start line, the headers, the empty line
+	if strings.Count(head, "\r") != len(m.lines)+2 { // the start line, the headers, the empty line
 		return malformed("a CR that ends no line")
 	}
 	if strings.IndexByte(head, 0) < 0 {
 		return nil
 	}
-	for i := range m.headers {
-		if bareNUL(m.headers[i].Value) {
-			return malformed("NUL byte in %s", m.headers[i].Name)
+	for i := range m.lines {
+		if bareNUL(m.value(i)) {
+			return malformed("NUL byte in %s", m.name(i))
 		}
 	}
 	return nil // in the start line each part says what it may hold
@@ -220,15 +223,15 @@ func (m *Message) parseBody() error {
 	case !ok:
 		return malformed("Content-Length is not a number")
 	case int64(m.body)+int64(n) > int64(len(m.raw)):
-		return malformed("Content-Length says %d, the message has %d bytes behind the headers", n, len(m.raw)-m.body)
+		return malformed("Content-Length says %d, the message has %d bytes behind the headers", n, len(m.raw)-int(m.body))
 	}
-	m.end = m.body + int(n)
+	m.end = m.body + uint16(n)
 	return nil
 }
 
 // Validate checks what every element must be able to rely on: the mandatory headers are there once and well-formed, the
 // CSeq names the method, numbers are in range (RFC 3261 §8.1.1, §8.2, §16.3). It never allocates for a good message, and
-// remembers the top Via, so that it is not for several goroutines at once.
+// remembers the top Via, CSeq and tags, so that it is not for several goroutines at once.
 func (m *Message) Validate() error {
 	if m.twice != Other {
 		return malformed("more than one %s", m.twice)
@@ -238,31 +241,45 @@ func (m *Message) Validate() error {
 			return malformed("no %s", id)
 		}
 	}
-	via, err := m.TopVia()
-	if err == nil && via.gap {
-		err = errNoParam
-	}
-	if err != nil {
+	if err := m.validateVia(); err != nil {
 		return malformed("Via: %v", err)
 	}
-	m.via, m.viaRead = via, true
-	if !validCallID(m.CallID()) {
+	if !all(m.CallID(), callIDChar) {
 		return malformed("Call-ID is not word[@word]")
 	}
-	_, method, ok := m.CSeq()
+	cseq, method, ok := ParseCSeq(m.Get(CSeq))
 	if !ok {
 		return malformed("CSeq is not a 32-bit number and a method")
 	}
-	for _, id := range [...]ID{From, To} {
-		if err := checkAddress(m.Get(id)); err != nil {
-			return malformed("%s: %v", id, err)
+	var err error
+	if m.fromTag, err = m.validateParty(From); err != nil {
+		return malformed("From: %v", err)
+	}
+	if m.toTag, err = m.validateParty(To); err != nil {
+		return malformed("To: %v", err)
+	}
+	if m.request {
+		if err := m.validateRequest(method); err != nil {
+			return err
 		}
 	}
-	if !m.request {
-		m.Method = method
-		return nil
+	m.Method, m.cseq, m.valid = method, cseq, true
+	return nil
+}
+
+func (m *Message) validateVia() (err error) {
+	l := m.lines[m.first[ViaID]]
+	at, text := int(l.value), m.raw[:l.end]
+	text = text[:backBlank(text, at, endOfValue(text, at))]
+	if m.via, err = scanVia(text, at); err == nil && m.via.gap {
+		err = errNoParam
 	}
-	return m.validateRequest(method)
+	return err
+}
+
+func (m *Message) validateParty(id ID) (tag span, err error) {
+	l := m.lines[m.first[id]]
+	return checkAddress(m.raw[:l.end], int(l.value))
 }
 
 func (m *Message) validateRequest(method string) error {
@@ -297,7 +314,7 @@ func (m *Message) validateRequest(method string) error {
 func (m *Message) checkAddresses(id ID) (err error) {
 	m.Values(id, func(v string) bool {
 		if v != "*" || id != Contact {
-			err = checkAddress(v)
+			_, err = checkAddress(v, 0)
 		}
 		return err == nil
 	})
@@ -311,112 +328,14 @@ func (m *Message) Answerable() bool {
 	if !m.request || m.Method == "ACK" || m.Method == "" || m.Get(CSeq) == "" {
 		return false
 	}
-	for i := range m.headers {
-		switch h := &m.headers[i]; h.ID {
+	for i := range m.lines {
+		switch m.lines[i].id {
 		case ViaID, From, To, CallID, CSeq:
-			if strings.IndexByte(h.Value, '\r') >= 0 || strings.IndexByte(h.Value, 0) >= 0 {
+			if v := m.value(i); strings.IndexByte(v, '\r') >= 0 || strings.IndexByte(v, 0) >= 0 {
 				return false
 			}
 		}
 	}
 	via, _ := m.TopVia()
 	return via.Host != ""
-}
-
-func validCallID(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !callIDByte[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// ParseCSeq reads "4711 INVITE".
-func ParseCSeq(v string) (number uint32, method string, ok bool) {
-	i := indexBlank(v)
-	if i <= 0 {
-		return 0, "", false
-	}
-	n, ok := ParseUint(v[:i])
-	method = trim(v[i:])
-	return n, method, ok && isToken(method)
-}
-
-// ParseUint reads a decimal number below 2^32; anything else, signs included, is not ok.
-func ParseUint(s string) (uint32, bool) {
-	if s == "" || len(s) > 20 {
-		return 0, false
-	}
-	var n uint64
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		if n = n*10 + uint64(c-'0'); n > 1<<32-1 {
-			return 0, false
-		}
-	}
-	return uint32(n), true
-}
-
-// isToken follows RFC 3261 §25.1.
-func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !tokenByte[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// callIDByte is generous: a Call-ID is only ever compared. What would end a value or a line may not stand in it.
-var callIDByte = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c > ' ' && c != 0x7f && c != ',' && c != ';'
-	}
-	return t
-}()
-
-var tokenByte = func() (t [256]bool) {
-	for c := '0'; c <= '9'; c++ {
-		t[c] = true
-	}
-	for c := 'a'; c <= 'z'; c++ {
-		t[c], t[c-'a'+'A'] = true, true
-	}
-	for _, c := range "-.!%*_+`'~" {
-		t[c] = true
-	}
-	return t
-}()
-
-func trim(s string) string {
-	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	return trimRight(s)
-}
-
-func trimRight(s string) string {
-	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-// String is the long name of a header.
-func (id ID) String() string {
-	if id == ViaID {
-		return "Via"
-	}
-	for n := 2; n < len(headerNames); n++ {
-		for _, h := range headerNames[n] {
-			if h.id == id {
-				return h.name
-			}
-		}
-	}
-	return "header"
 }

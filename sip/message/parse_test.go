@@ -3,6 +3,7 @@ package message
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -264,9 +265,39 @@ func TestParsingDoesNotAllocate(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("got %v allocations a message, want 0", n)
 	}
+	if n := testing.AllocsPerRun(100, func() { kept = new(Message); _ = kept.Parse(invite) }); n != 2 {
+		t.Errorf("got %v allocations for a fresh message, want 2: the message and its index", n)
+	}
 	p := []byte(invite)
 	if n := testing.AllocsPerRun(100, func() { Peek(p) }); n != 0 {
 		t.Errorf("Peek: got %v allocations, want 0", n)
+	}
+}
+
+// kept keeps a message alive beyond the function that made it.
+var kept *Message
+
+// TestWhatValidateRemembersIsWhatStandsThere asks messages that were validated and such that were only parsed.
+func TestWhatValidateRemembersIsWhatStandsThere(t *testing.T) {
+	seed := rand.Uint64()
+	r := spelling{Rand: rand.New(rand.NewPCG(seed, 0))}
+	texts := []string{invite, tortuous, replaceLine(request(), "To", `To: <sip:bob@example.com>;tag="a\"b";tag=2`), replaceLine(request(), "From", "From: <sip:a@b>;tag;tag=2")}
+	for range 500 {
+		texts = append(texts, r.message())
+	}
+	for _, text := range texts {
+		valid, parsed := mustCheck(t, text), new(Message)
+		if err := parsed.Parse(text); err != nil {
+			t.Fatal(err)
+		}
+		said := func(m *Message) string {
+			n, method, ok := m.CSeq()
+			via, err := m.TopVia()
+			return fmt.Sprintf("From tag %q, To tag %q, CSeq %d %s %v, Via %+v %v", m.FromTag(), m.ToTag(), n, method, ok, via, err)
+		}
+		if got, want := said(valid), said(parsed); got != want {
+			t.Fatalf("seed %d: %q\ngot  %s\nwant %s", seed, text, got, want)
+		}
 	}
 }
 

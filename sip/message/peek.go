@@ -15,7 +15,9 @@ type Peeked struct {
 // that Parse takes, it finds the same Call-ID, folded lines included.
 func Peek(p []byte) Peeked {
 	var k Peeked
-	p = bytes.TrimLeft(p, "\r\n")
+	for len(p) > 0 && (p[0] == '\r' || p[0] == '\n') {
+		p = p[1:]
+	}
 	line, rest := cutLine(p)
 	if len(line) < 4 || !foldPrefix(line, "SIP/") {
 		k.Request = true
@@ -28,22 +30,23 @@ func Peek(p []byte) Peeked {
 			return k
 		}
 		value := line
-		switch line[0] {
-		case ' ', '\t': // a folded line goes on with the header before it
-		case 'C', 'c', 'I', 'i':
-			inTo = false
-			value, inCallID = peekValue(line, "call-id", 'i')
-		case 'T', 't':
-			inCallID = false
-			if value, inTo = peekValue(line, "to", 't'); inTo {
-				inTo, sawTo = !sawTo, true
+		if !isBlank(line[0]) { // a folded line goes on with the header before it
+			if sawTo && k.CallID != nil {
+				return k // of each the first counts, so that nothing can change any more
 			}
-		default:
 			inCallID, inTo = false, false
+			switch line[0] {
+			case 'C', 'c', 'I', 'i':
+				value, inCallID = peekValue(line, "call-id", 'i')
+			case 'T', 't':
+				if value, inTo = peekValue(line, "to", 't'); inTo {
+					inTo, sawTo = !sawTo, true
+				}
+			}
 		}
 		switch {
 		case inCallID && k.CallID == nil:
-			if v := bytes.TrimSpace(value); len(v) > 0 {
+			if v := peekTrim(value); len(v) > 0 {
 				k.CallID = v
 			}
 		case inTo:
@@ -110,10 +113,21 @@ func hasTag(v []byte) bool {
 }
 
 func tagAt(v []byte) bool {
-	v = bytes.TrimLeft(v, " \t")
+	v = peekTrim(v)
 	if len(v) < 4 || !foldPrefix(v, "tag") {
 		return false
 	}
-	v = bytes.TrimLeft(v[3:], " \t")
+	v = peekTrim(v[3:])
 	return len(v) > 0 && v[0] == '='
+}
+
+// peekTrim leaves out white space and the CR of the line's end.
+func peekTrim(v []byte) []byte {
+	for len(v) > 0 && isBlank(v[0]) {
+		v = v[1:]
+	}
+	for len(v) > 0 && (isBlank(v[len(v)-1]) || v[len(v)-1] == '\r') {
+		v = v[:len(v)-1]
+	}
+	return v
 }

@@ -21,100 +21,102 @@ type URI struct {
 
 // ParseURI reads a URI. For schemes other than sip and sips only Scheme and Opaque are filled.
 func ParseURI(s string) (URI, error) {
-	var u URI
-	err := u.split(s)
-	u.Scheme, u.Host = asciiLower(u.Scheme), asciiLower(u.Host)
-	return u, err
+	m, err := scanURI(s)
+	if err != nil {
+		return URI{}, err
+	}
+	u := URI{Scheme: asciiLower(s[:m.scheme])}
+	if !m.sip {
+		u.Opaque = s[m.scheme+1:]
+		return u, nil
+	}
+	if m.at >= 0 {
+		u.User, u.Password, _ = strings.Cut(s[m.scheme+1:m.at], ":")
+	}
+	u.Host, u.Port = asciiLower(s[m.host:m.hostEnd]), m.port
+	if m.question >= 0 {
+		s, u.Headers = s[:m.question], s[m.question+1:]
+	}
+	if m.semi >= 0 {
+		u.Params = s[m.semi+1:]
+	}
+	return u, nil
 }
 
-// split is ParseURI but for the case of scheme and host.
-func (u *URI) split(s string) (err error) {
-	colon := strings.IndexByte(s, ':')
-	if colon <= 0 || !validScheme(s[:colon]) {
-		return errors.New("no URI scheme")
+// uriMarks says where the parts of a URI are divided: the colon behind the scheme and, of a sip URI, the '@' behind the userinfo,
+// the first ';' of the parameters, the '?' before the headers, each -1 when absent.
+type uriMarks struct {
+	scheme             int
+	sip                bool // or sips
+	at, semi, question int
+	host, hostEnd      int // without brackets
+	port               int
+}
+
+// scanURI checks a URI and goes over it once. A user part may hold ';' and '?' (RFC 3261 §25.1), a host, its parameters and
+// headers may not hold '@' unescaped.
+func scanURI(s string) (m uriMarks, err error) {
+	m = uriMarks{scheme: skip(s, 0, schemeChar), at: -1, semi: -1, question: -1}
+	if m.scheme == 0 || m.scheme == len(s) || s[m.scheme] != ':' || lower(s[0]) < 'a' || lower(s[0]) > 'z' {
+		return m, errors.New("no URI scheme")
 	}
-	u.Scheme = s[:colon]
-	rest := s[colon+1:]
-	if err := checkURIBytes(rest); err != nil {
-		return err
-	}
-	if !equalFold(u.Scheme, "sip") && !equalFold(u.Scheme, "sips") {
-		u.Opaque = rest
-		if rest == "" {
-			return errors.New("nothing behind the scheme")
+	for i := m.scheme + 1; i < len(s); i++ {
+		if alphabet[s[i]]&uriMark == 0 {
+			continue
 		}
-		return nil
-	}
-	if at := userinfoEnd(rest); at >= 0 {
-		u.User, u.Password, _ = strings.Cut(rest[:at], ":")
-		rest = rest[at+1:]
-		if u.User == "" {
-			return errors.New("nothing before '@'")
+		switch s[i] {
+		case '@':
+			m.at, m.semi, m.question = i, -1, -1
+		case ';':
+			if m.semi < 0 && m.question < 0 {
+				m.semi = i
+			}
+		case '?':
+			if m.question < 0 {
+				m.question = i
+			}
+		case '%':
+			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+				return m, errors.New("'%' without two hexadecimal digits")
+			}
+		default:
+			return m, errors.New("a character that must be escaped")
 		}
 	}
-	if q := strings.IndexByte(rest, '?'); q >= 0 {
-		rest, u.Headers = rest[:q], rest[q+1:]
+	if m.sip = equalFold(s[:m.scheme], "sip") || equalFold(s[:m.scheme], "sips"); m.sip {
+		return m, m.scanHost(s)
 	}
-	if semi := strings.IndexByte(rest, ';'); semi >= 0 {
-		rest, u.Params = rest[:semi], rest[semi+1:]
+	if m.scheme+1 == len(s) {
+		return m, errors.New("nothing behind the scheme")
 	}
-	u.Host, u.Port, err = splitHostPort(rest)
+	return m, nil
+}
+
+func (m *uriMarks) scanHost(s string) (err error) {
+	at, end := m.scheme+1, len(s)
+	switch {
+	case m.at == at, m.at > at && s[at] == ':':
+		return errors.New("nothing before '@'")
+	case m.at > at:
+		at = m.at + 1
+	}
+	if m.semi >= 0 {
+		end = m.semi
+	} else if m.question >= 0 {
+		end = m.question
+	}
+	m.host, m.hostEnd, m.port, err = scanHostPort(s[:end], at)
 	return err
 }
 
-// userinfoEnd is the offset of the '@' behind the userinfo, -1 without one. A user part may hold ';' and '?' (§25.1), a
-// host, its parameters and headers may not hold '@' unescaped.
-func userinfoEnd(s string) int { return strings.LastIndexByte(s, '@') }
-
-func validScheme(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := lower(s[i])
-		if !('a' <= c && c <= 'z' || i > 0 && ('0' <= c && c <= '9' || c == '+' || c == '-' || c == '.')) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// uriSpecial are the bytes that may not stand in a URI, and the percent sign.
-var uriSpecial = func() (t [256]bool) {
-	for c := range ' ' + 1 {
-		t[c] = true
-	}
-	t[0x7f], t['<'], t['>'], t['"'], t['%'] = true, true, true, true, true
-	return t
-}()
-
-func checkURIBytes(s string) error {
-	for i := 0; i < len(s); i++ {
-		if !uriSpecial[s[i]] {
-			continue
-		}
-		if s[i] != '%' {
-			return errors.New("a character that must be escaped")
-		}
-		if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
-			return errors.New("'%' without two hexadecimal digits")
-		}
-	}
-	return nil
-}
-
-// checkRequestURI is checkURI for a Request-URI, which must not bring headers of its own: they would become part of the
-// request at the next element (RFC 3261 §19.1.1 table 1, RFC 4475 §3.1.2.11).
+// checkRequestURI checks a Request-URI, which must not bring headers of its own: they would become part of the request at the
+// next element (RFC 3261 §19.1.1 table 1, RFC 4475 §3.1.2.11).
 func checkRequestURI(s string) error {
-	var u URI
-	err := u.split(s)
-	if err == nil && u.Headers != "" {
+	m, err := scanURI(s)
+	if err == nil && m.sip && m.question >= 0 && m.question+1 < len(s) {
 		err = errors.New("a Request-URI cannot bring headers")
 	}
 	return err
-}
-
-// checkURI tells whether s parses, without the cost of keeping the parts.
-func checkURI(s string) error {
-	var u URI
-	return u.split(s)
 }
 
 // RequestURI is a URI as it may stand in a request line: without headers and without a method parameter (RFC 3261 §19.1.1
@@ -129,19 +131,13 @@ func RequestURI(s string) string {
 	}
 	u.Headers = ""
 	kept := make([]string, 0, 4)
-	for rest := u.Params; rest != ""; {
-		var p string
-		p, rest = cutParam(rest)
-		if k, _, _ := strings.Cut(p, "="); !equalFold(k, "method") {
+	for p := range strings.SplitSeq(u.Params, ";") {
+		if k, _, _ := strings.Cut(p, "="); p != "" && !equalFold(k, "method") {
 			kept = append(kept, p)
 		}
 	}
 	u.Params = strings.Join(kept, ";")
 	return u.String()
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'f'
 }
 
 func asciiLower(s string) string {
@@ -288,10 +284,11 @@ func SameURI(a, b string) bool {
 }
 
 func sameParams(a, b string) bool {
-	for rest := a; rest != ""; {
-		var p string
-		p, rest = cutParam(rest)
-		k, v, _ := strings.Cut(p, "=")
+	for at := 0; at < len(a); {
+		p := nextParam(a, at)
+		at = p.next
+		k := a[p.name:p.nameEnd]
+		v, _ := Param(a, k) // of two with one name the first counts
 		other, ok := Param(b, k)
 		switch {
 		case ok && !strings.EqualFold(normalEscapes(v), normalEscapes(other)):

@@ -1,6 +1,10 @@
 package message
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // An Edit says how a message leaves differently from how it came. The zero Edit copies. Lines that no edit names are
 // copied byte for byte.
@@ -13,77 +17,71 @@ type Edit struct {
 	Body    string
 
 	lines []lineEdit // the last one for a line counts
+	text  []byte     // the values of lines
 }
 
+// A lineEdit has no pointers: edits are made for every message that passes.
 type lineEdit struct {
-	at    int // index in Headers
-	drop  bool
-	value string
+	at       int // index of the header line
+	drop     bool
+	from, to int // its value in Edit.text
 }
 
 // Reset makes the edit a copy again and keeps its memory.
 func (e *Edit) Reset() {
-	*e = Edit{Top: e.Top[:0], Tail: e.Tail[:0], lines: e.lines[:0]}
+	*e = Edit{Top: e.Top[:0], Tail: e.Tail[:0], lines: e.lines[:0], text: e.text[:0]}
 }
 
 // Drop leaves out the header line at index i.
 func (e *Edit) Drop(i int) { e.lines = append(e.lines, lineEdit{at: i, drop: true}) }
 
 // Set gives the header line at index i another value; its name stays as written.
-func (e *Edit) Set(i int, value string) { e.lines = append(e.lines, lineEdit{at: i, value: value}) }
+func (e *Edit) Set(i int, value string) {
+	from := len(e.text)
+	e.text = append(e.text, value...)
+	e.setText(i, from)
+}
+
+// setText makes what was put behind offset from of e.text the value of line i.
+func (e *Edit) setText(i, from int) {
+	e.lines = append(e.lines, lineEdit{at: i, from: from, to: len(e.text)})
+}
 
 // DropAll leaves out every line of a header.
 func (e *Edit) DropAll(m *Message, id ID) {
-	for i := m.Index(id); i >= 0 && i < len(m.headers); i++ {
-		if m.headers[i].ID == id {
-			e.Drop(i)
-		}
+	for i := m.Index(id); i >= 0; i = m.Next(i) {
+		e.Drop(i)
 	}
 }
 
 // PopValue removes the first value of a header that is still there, and its line when it held no other.
 func (e *Edit) PopValue(m *Message, id ID) {
-	i := m.Index(id)
-	if i < 0 {
-		return
-	}
-	for {
-		le := e.find(i)
-		value := m.headers[i].Value
-		if le != nil {
-			value = le.value
-		}
-		if le == nil || !le.drop {
-			if _, rest := CutValue(value); rest != "" {
-				e.Set(i, rest)
-			} else {
-				e.Drop(i)
+	for i := m.Index(id); i >= 0; i = m.Next(i) {
+		value := m.value(i)
+		if le := e.find(i); le != nil {
+			if le.drop {
+				continue
 			}
-			return
+			value = string(e.text[le.from:le.to])
 		}
-		if i = m.following(i); i < 0 {
-			return
+		if _, rest := CutValue(value); rest != "" {
+			e.Set(i, rest)
+		} else {
+			e.Drop(i)
 		}
+		return
 	}
 }
 
 // Received amends the top Via with the source of the packet (RFC 3261 §18.2.1, RFC 3581 §4).
 func (e *Edit) Received(m *Message, ip string, port int) {
-	i := m.Index(ViaID)
-	if i < 0 {
-		return
-	}
-	value, rest := CutValue(m.headers[i].Value)
 	via, err := m.TopVia()
 	if err != nil || (via.Host == ip && !via.HasRPort) {
 		return
 	}
-	var room [256]byte
-	b := via.appendReceived(room[:0], value, ip, port)
-	if rest != "" {
-		b = append(append(b, ", "...), rest...)
-	}
-	e.Set(i, string(b))
+	i, from := m.Index(ViaID), len(e.text)
+	e.text = via.appendTop(e.text, m.value(i), ip, port)
+	e.setText(i, from)
 }
 
 func (e *Edit) find(i int) *lineEdit {
@@ -95,49 +93,67 @@ func (e *Edit) find(i int) *lineEdit {
 	return nil
 }
 
-// Append writes m as e changes it. A message without Content-Length gets one: it may have come in a datagram and leave on a
-// stream (RFC 3261 §16.6 step 9, §20.14).
-func (m *Message) Append(dst []byte, e *Edit) []byte {
-	dst = m.appendStart(dst, e.URI)
-	dst = append(dst, e.Top...)
-	newLength := e.SetBody || !m.Has(ContentLength)
-	from, to := 0, 0 // the run of untouched bytes not copied yet
-	for i := range m.headers {
-		h := &m.headers[i]
-		le := e.find(i)
-		length := newLength && h.ID == ContentLength
-		if le == nil && !length {
-			if to != int(h.start) {
-				dst = append(dst, m.raw[from:to]...)
-				from = int(h.start)
-			}
-			to = int(h.end)
-			continue
-		}
-		dst = append(dst, m.raw[from:to]...)
-		from, to = int(h.end), int(h.end)
-		if le != nil && !le.drop && !length {
-			dst = AppendHeader(dst, h.Name, le.value)
+// following is the edit that counts for the first edited line behind line i, nil behind the last.
+func (e *Edit) following(i int) *lineEdit {
+	var next *lineEdit
+	for k := range e.lines {
+		if le := &e.lines[k]; le.at > i && (next == nil || le.at <= next.at) {
+			next = le
 		}
 	}
-	dst = append(dst, m.raw[from:to]...)
-	dst = append(dst, e.Tail...)
-	body := m.Body()
+	return next
+}
+
+// Append writes m, which Validate has found good, as e changes it. A message without Content-Length gets one: it may have come
+// in a datagram and leave on a stream (RFC 3261 §16.6 step 9, §20.14).
+func (m *Message) Append(dst []byte, e *Edit) []byte {
+	body, newLength := m.Body(), e.SetBody || !m.Has(ContentLength)
 	if e.SetBody {
 		body = e.Body
+		if i := m.Index(ContentLength); i >= 0 {
+			e.Drop(i)
+		}
 	}
+	dst = slices.Grow(dst, int(m.body)+len(e.URI)+len(e.Top)+len(e.Tail)+len(e.text)+len(body)+maxLength)
+	dst = m.appendStart(dst, e.URI)
+	dst = append(dst, e.Top...)
+	from := m.headersAt()
+	for le := e.following(-1); le != nil; le = e.following(le.at) {
+		dst = append(dst, m.raw[from:m.lines[le.at].start]...)
+		from = m.lineEnd(le.at)
+		if !le.drop {
+			dst = append(append(dst, m.name(le.at)...), ": "...)
+			dst = append(append(dst, e.text[le.from:le.to]...), "\r\n"...)
+		}
+	}
+	dst = append(dst, m.raw[from:m.body-2]...)
+	dst = append(dst, e.Tail...)
 	if newLength {
-		dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(body)), 10)
-		dst = append(dst, "\r\n"...)
+		dst = appendLength(dst, len(body))
 	}
 	dst = append(dst, "\r\n"...)
 	return append(dst, body...)
 }
 
+// maxLength is room for a Content-Length line, the empty line and the version.
+const maxLength = len("Content-Length: 65535\r\n\r\n SIP/2.0")
+
+func appendLength(dst []byte, n int) []byte {
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(n), 10)
+	return append(dst, "\r\n"...)
+}
+
+// headersAt is the offset of the first header line.
+func (m *Message) headersAt() int {
+	if len(m.lines) == 0 {
+		return int(m.body) - 2
+	}
+	return int(m.lines[0].start)
+}
+
 func (m *Message) appendStart(dst []byte, uri string) []byte {
 	if !m.request {
-		dst = append(append(dst, m.Version...), ' ')
-		dst = strconv.AppendInt(dst, int64(m.Status), 10)
+		dst = strconv.AppendInt(append(dst, "SIP/2.0 "...), int64(m.Status), 10)
 		dst = append(append(dst, ' '), m.Reason...)
 		return append(dst, "\r\n"...)
 	}
@@ -176,67 +192,60 @@ func (m *Message) AppendResponse(dst []byte, r *Response) []byte {
 	if reason == "" {
 		reason = ReasonPhrase(r.Status)
 	}
+	dst = slices.Grow(dst, int(m.body)+len(r.Extra)+len(r.Body)+answerRoom)
 	dst = strconv.AppendInt(append(dst, "SIP/2.0 "...), int64(r.Status), 10)
 	dst = append(append(append(dst, ' '), reason...), "\r\n"...)
-	top := true
-	for i := range m.headers {
-		h := &m.headers[i]
-		switch h.ID {
+	for i := range m.lines {
+		switch id := m.lines[i].id; id {
 		case ViaID:
-			dst = m.appendVia(dst, h, r, top)
-			top = false
+			dst = m.appendVia(dst, i, r)
 		case To:
-			dst = append(append(dst, "To: "...), h.Value...)
-			if r.ToTag != "" && Tag(h.Value) == "" {
-				dst = append(append(dst, ";tag="...), r.ToTag...)
+			to := m.value(i)
+			if r.ToTag != "" && m.ToTag() == "" {
+				to = strings.TrimSuffix(to, ";") // one at the end is let pass, two are none
+				dst = append(append(append(dst, "To: "...), to...), ";tag="...)
+				dst = append(dst, r.ToTag...)
+			} else {
+				dst = append(append(dst, "To: "...), to...)
 			}
 			dst = append(dst, "\r\n"...)
-		case From:
-			dst = AppendHeader(dst, "From", h.Value)
-		case CallID:
-			dst = AppendHeader(dst, "Call-ID", h.Value)
-		case CSeq:
-			dst = AppendHeader(dst, "CSeq", h.Value)
 		case Timestamp:
 			if r.Status == 100 {
-				dst = AppendHeader(dst, "Timestamp", h.Value)
+				dst = AppendHeader(dst, "Timestamp", m.value(i))
 			}
 		case RecordRoute:
 			if r.RecordRoute {
-				dst = AppendHeader(dst, "Record-Route", h.Value)
+				dst = AppendHeader(dst, "Record-Route", m.value(i))
 			}
+		case From, CallID, CSeq:
+			dst = AppendHeader(dst, headerNames[id], m.value(i))
 		}
 	}
 	dst = append(dst, r.Extra...)
 	if r.Body != "" {
 		dst = AppendHeader(dst, "Content-Type", r.ContentType)
 	}
-	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(r.Body)), 10)
-	dst = append(dst, "\r\n\r\n"...)
-	return append(dst, r.Body...)
+	dst = appendLength(dst, len(r.Body))
+	return append(append(dst, "\r\n"...), r.Body...)
 }
 
-func (m *Message) appendVia(dst []byte, h *Header, r *Response, top bool) []byte {
+// answerRoom is for what an answer has and its request had not: the reason phrase, received, rport, a tag, Content-Type.
+const answerRoom = 256
+
+func (m *Message) appendVia(dst []byte, i int, r *Response) []byte {
 	dst = append(dst, "Via: "...)
-	if !top || r.Port == 0 {
-		return append(append(dst, h.Value...), "\r\n"...)
+	if i == m.Index(ViaID) && r.Port != 0 {
+		if via, err := m.TopVia(); err == nil {
+			return append(via.appendTop(dst, m.value(i), r.IP, r.Port), "\r\n"...)
+		}
 	}
-	value, rest := CutValue(h.Value)
-	via, err := m.TopVia()
-	if err != nil {
-		return append(append(dst, h.Value...), "\r\n"...)
-	}
-	dst = via.appendReceived(dst, value, r.IP, r.Port)
-	if rest != "" {
-		dst = append(append(dst, ", "...), rest...)
-	}
-	return append(dst, "\r\n"...)
+	return append(append(dst, m.value(i)...), "\r\n"...)
 }
 
 // ReasonPhrase is the phrase RFC 3261 §21 and later RFCs give a status code.
 func ReasonPhrase(status int) string {
-	if p, ok := phrases[status]; ok {
-		return p
+	if 0 <= status && status < len(phrases) && phrases[status] != "" {
+		return phrases[status]
 	}
 	switch status / 100 {
 	case 1:
@@ -253,7 +262,8 @@ func ReasonPhrase(status int) string {
 	return "Global Failure"
 }
 
-var phrases = map[int]string{
+// phrases by status: the holes cost less than a lookup in a map would on every answer.
+var phrases = [...]string{
 	100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 199: "Early Dialog Terminated",
 	200: "OK", 202: "Accepted", 204: "No Notification",
 	300: "Multiple Choices", 301: "Moved Permanently", 302: "Moved Temporarily", 305: "Use Proxy", 380: "Alternative Service",

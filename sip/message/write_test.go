@@ -33,6 +33,28 @@ func TestWhatNobodyEditsLeavesAsItCame(t *testing.T) {
 	}
 }
 
+// RFC 3261 §7.1: the version may come in any case and must be sent in upper case.
+func TestVersionIsSentInUpperCase(t *testing.T) {
+	for _, start := range []string{"OPTIONS sip:bob@example.com SIP/2.0", "SIP/2.0 200 OK"} {
+		want := strings.Replace(request("l: 0"), "OPTIONS sip:bob@example.com SIP/2.0", start, 1)
+		if got := appended(mustCheck(t, strings.Replace(want, start, strings.Replace(start, "SIP/", "sip/", 1), 1)), new(Edit)); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+}
+
+func TestEditingDoesNotAllocate(t *testing.T) {
+	m, e, buf := mustCheck(t, invite), new(Edit), []byte(nil)
+	if n := testing.AllocsPerRun(100, func() {
+		e.Reset()
+		e.Received(m, "192.0.2.21", 5062)
+		e.Set(m.Index(MaxForwards), "69")
+		buf = m.Append(buf[:0], e)
+	}); n != 0 {
+		t.Errorf("got %v allocations a message sent on, want 0", n)
+	}
+}
+
 func TestSpacedViaIsSentOnIntact(t *testing.T) {
 	text := replaceLine(request("l: 0"), "Via", "v: SIP / 2.0 / UDP \t192.0.2.1 ; branch = z9hG4bK1 , SIP / 2.0 / TCP  h")
 	m := mustCheck(t, text)
@@ -300,11 +322,11 @@ func difference(a, b *Message) string {
 		return fmt.Sprintf("start line or body: %v %q %q %d %q %q, and %v %q %q %d %q %q", a.IsRequest(), a.Method, a.URI, a.Status, a.Reason, a.Body(),
 			b.IsRequest(), b.Method, b.URI, b.Status, b.Reason, b.Body())
 	}
-	if len(a.Headers()) != len(b.Headers()) {
-		return fmt.Sprintf("%d headers and %d", len(a.Headers()), len(b.Headers()))
+	if a.Len() != b.Len() {
+		return fmt.Sprintf("%d headers and %d", a.Len(), b.Len())
 	}
-	for i, h := range a.Headers() {
-		o := b.Headers()[i]
+	for i := range a.Len() {
+		h, o := a.Header(i), b.Header(i)
 		if h.ID != o.ID || h.Name != o.Name || strings.Join(strings.Fields(h.Value), " ") != strings.Join(strings.Fields(o.Value), " ") {
 			return fmt.Sprintf("header %d: %q and %q", i, h.Name+":"+h.Value, o.Name+":"+o.Value)
 		}
