@@ -1,8 +1,8 @@
 // Package pbx is the only place where a call is thought about.
 //
-// A call begins in ServeInvite, in a goroutine of its own: the dialplan says which steps to try, call.go tries them one
-// after the other, until somebody answers or nothing is left. Once phones talk to each other the goroutine ends, and the
-// call is a record that the signalling shard keeps; pbx hears of it again when it ends. Calls that Tandem itself answers
+// A call begins in ServeInvite, on its signalling shard: the dialplan says which steps to try, call.go tries them one
+// after the other, until somebody answers or nothing is left. Nothing waits meanwhile: the shard calls back. Once phones talk to each
+// other the call is a record that the shard keeps; pbx hears of it again when it ends. Calls that Tandem itself answers
 // (echo, music, tones) are legs with an endpoint of the media engine, see answer.go.
 package pbx
 

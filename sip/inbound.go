@@ -53,7 +53,7 @@ const (
 // only thing that ends the request.
 func (in *Inbound) Post(fn func()) {
 	for range busyTries {
-		if in.sh.do(fn) != transport.ErrBusy {
+		if in.sh.post(fn) != transport.ErrBusy {
 			return
 		}
 		select {

@@ -1,9 +1,10 @@
 // Package sip answers two questions: who is at the other end, and what did they ask?
 //
-// Packets arrive in sip/transport, which puts all packets of one Call-ID into the queue of one shard. A shard (shard.go) is
-// one goroutine with its own transactions, dialogs and timers; nothing in it is locked. It answers REGISTER through the
+// Packets arrive in sip/transport, which puts all packets of one Call-ID into the queue of one shard. A shard (shard.go)
+// has its own transactions, dialogs and timers and does one thing at a time; nothing in it is locked. It answers REGISTER through the
 // Registrar, challenges through Digest, relays what belongs to a dialog it knows, and hands what begins something to the
-// Handler, which is the pbx. The Handler runs in goroutines of its own and speaks to the shard through an Inbound.
+// Handler, which is the pbx. The Handler runs on the shard as well and speaks to it through an Inbound; what takes long asks
+// for a goroutine (handlers.go).
 //
 // Reading order for a call: shard.go (Receive), gate.go (who is it), inbound.go (what the Handler sees), fork.go and
 // branch.go (RFC 3261 §16), dialog.go (what is left of a call once it is answered).

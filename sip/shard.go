@@ -119,9 +119,6 @@ func (sh *shard) FlowClosed(f transport.Flow, err error) {
 // post runs fn on the shard, with the same safety net as a packet.
 func (sh *shard) post(fn func()) error { return sh.io.Post(func() { sh.safely(fn) }) }
 
-// do is post for handler goroutines, which wait for what they ask anyway: they run it themselves when the shard is idle.
-func (sh *shard) do(fn func()) error { return sh.io.Do(func() { sh.safely(fn) }) }
-
 func (sh *shard) safely(fn func()) {
 	defer sh.contain("")
 	fn()

@@ -9,6 +9,7 @@ import "time"
 type pacer struct {
 	rate float64 // messages a second, smoothed over some restWindow
 	last time.Time
+	full int // full batches in a row
 }
 
 const (
@@ -16,7 +17,19 @@ const (
 	restFor    = time.Millisecond
 	restWindow = 10 * time.Millisecond
 	restFull   = 32 // a batch of so many is worth its wake-up: more are probably waiting
+	fullInARow = 4  // a reader that has had so many full batches is late
 )
+
+// hasTime tells a reader that it may run shards itself behind a batch of n messages. One that finds nothing but full batches must
+// read on: its socket's buffer holds a few hundred messages where nobody may enlarge it.
+func (p *pacer) hasTime(n int) bool {
+	if n < restFull {
+		p.full = 0
+	} else {
+		p.full++
+	}
+	return p.full < fullInARow
+}
 
 // rest is how long to wait after a batch of n messages that was read at now, 0 for not at all.
 func (p *pacer) rest(n int, now time.Time) time.Duration {

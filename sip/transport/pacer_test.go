@@ -5,6 +5,18 @@ import (
 	"time"
 )
 
+func TestAReaderThatIsLateReadsOn(t *testing.T) {
+	var p pacer
+	for i, step := range []struct {
+		batch int
+		want  bool
+	}{{32, true}, {32, true}, {32, true}, {32, false}, {32, false}, {31, true}, {32, true}} {
+		if got := p.hasTime(step.batch); got != step.want {
+			t.Errorf("batch %d, of %d: has time %v, want %v", i, step.batch, got, step.want)
+		}
+	}
+}
+
 func TestAReaderRestsUnderLoadOnly(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

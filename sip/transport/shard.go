@@ -11,7 +11,7 @@ import (
 const round = 128
 
 // A Shard is a queue, the packets it is about to send, and one round at a time: whoever holds the turn runs it. That is the
-// shard's own goroutine, or a UDP reader or caller of Do that found nobody at it, which saves waking the goroutine up. All messages
+// shard's own goroutine, or a UDP reader that found nobody at it, which saves waking the goroutine up. All messages
 // of one Call-ID come to the same shard, so what a handler keeps for a call needs no lock. "On the shard" means inside a round.
 type Shard struct {
 	t       *Transport
@@ -135,20 +135,6 @@ func (s *Shard) flush() {
 		s.pending[i] = nil
 	}
 	s.pending = s.pending[:0]
-}
-
-// Do is Post for a caller that has nothing else to do: when no round is running it runs one at once, on the caller's
-// goroutine. Never from inside a round of another shard.
-func (s *Shard) Do(fn func()) error {
-	err := s.in.post(fn)
-	if err != nil {
-		if err == ErrBusy {
-			s.count.busy.Add(1)
-		}
-		return err
-	}
-	s.help()
-	return nil
 }
 
 // help runs a round unless somebody is at it, whose round may be over before it sees what came last: then the shard's

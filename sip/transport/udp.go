@@ -120,7 +120,7 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 		w.write(b, one)
 	}
 	now := time.Now()
-	first, count, full := true, 0, 0
+	first, count := true, 0
 	var pace pacer
 	yield := func(b []byte, from netip.AddrPort, to netip.Addr, truncated bool) {
 		if first {
@@ -143,12 +143,7 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 	for {
 		first, count = true, 0
 		err := r.read(yield)
-		if count < restFull {
-			full = 0
-		} else {
-			full++
-		}
-		in.deliver(refuse, s.batches() && full < 4)
+		in.deliver(refuse, s.batches() && pace.hasTime(count))
 		if err == nil && t.stopping() { // what still comes must not keep the reader from ending
 			return nil
 		}
