@@ -75,6 +75,7 @@ func (sh *shard) Receive(p transport.Packet) {
 
 // Wake runs the timers that are due (transport.Handler). A fault in one ends its call, and the others run.
 func (sh *shard) Wake(now time.Time) {
+	defer sh.contain("")
 	sh.wake = time.Time{}
 	for faults := 0; !sh.runTimers(now) && faults < maxTimerFaults; faults++ {
 	}
@@ -132,7 +133,7 @@ func (sh *shard) contain(text string) {
 		sh.msg = new(message.Message)
 		sh.srv.cfg.Log.Error("a message could not be handled; its call is ended, others go on", "panic", r, "message", strconv.QuoteToASCII(text), "stack", stack())
 		sh.condemn(text)
-		sh.rest()
+		sh.attempt(sh.rest)
 	}
 }
 
