@@ -280,6 +280,8 @@ func (d directory) TenantOf(host string) (string, bool) {
 	return d.plans.Plan().TenantOf(host)
 }
 
+func (d directory) HasTenant(name string) bool { return d.plans.Plan().HasTenant(name) }
+
 func (d directory) User(tenant, name string) (string, bool) {
 	if user, ok := d.accounts.User(tenant, name); ok {
 		return user, true

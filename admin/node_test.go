@@ -65,6 +65,11 @@ func (d directory) TenantOf(host string) (string, bool) {
 	return p.TenantOf(host)
 }
 
+func (d directory) HasTenant(name string) bool {
+	p, _ := d.plans.Current()
+	return p.HasTenant(name)
+}
+
 func (d directory) User(tenant, name string) (string, bool) { return d.accounts.User(tenant, name) }
 
 type secrets struct{ accounts *auth.Store }

@@ -113,6 +113,9 @@ func (p *Plan) TenantOf(host string) (name string, ok bool) {
 	return p.tenantOfOther(host)
 }
 
+// HasTenant tells whether the plan has a tenant of that name.
+func (p *Plan) HasTenant(name string) bool { return p.tenant(name) != nil }
+
 // tenantOfOther is TenantOf for an address, and for a host that is not in its plain form.
 func (p *Plan) tenantOfOther(host string) (name string, ok bool) {
 	lone := len(p.tenants) == 1

@@ -151,6 +151,8 @@ type planDirectory struct{ plan *dialplan.Plan }
 
 func (d planDirectory) TenantOf(host string) (string, bool) { return d.plan.TenantOf(host) }
 
+func (d planDirectory) HasTenant(name string) bool { return d.plan.HasTenant(name) }
+
 func (d planDirectory) User(tenant, name string) (string, bool) {
 	u, ok := d.plan.User(tenant, name)
 	return u.Name, ok

@@ -71,7 +71,7 @@ func (b *branch) start() {
 		return
 	}
 	b.prepare(flow)
-	if flow.Net == transport.UDP && len(b.out) > mtuLimit {
+	if flow.Net == transport.UDP && (len(b.out) > mtuLimit || b.wantsTCP(flow)) {
 		if tcp, ok := b.preferTCP(flow); ok {
 			b.prepare(tcp)
 		}
@@ -115,24 +115,6 @@ func (s *Server) flowFor(t *Target) (transport.Flow, bool) {
 	}
 	f, err := s.net.FlowTo(n, addr)
 	return f, err == nil
-}
-
-// preferTCP tries a large request over TCP first when the target's own address is the one it is reached at; behind a NAT
-// nobody listens there.
-func (b *branch) preferTCP(udp transport.Flow) (transport.Flow, bool) {
-	u, err := message.ParseURI(b.target.URI)
-	if err != nil {
-		return udp, false
-	}
-	if addr, ok := addrOf(u); !ok || addr.Addr() != udp.Remote.Addr().Unmap() || u.Transport() == "udp" || b.sh.srv.noTCP.has(udp.Remote, b.sh.now()) {
-		return udp, false
-	}
-	tcp, err := b.sh.srv.net.FlowTo(transport.TCP, udp.Remote)
-	if err != nil {
-		return udp, false
-	}
-	b.udp, b.viaTCP = udp, true
-	return tcp, true
 }
 
 // prepare builds the request for a flow, under a number of its own.
@@ -233,9 +215,7 @@ func (b *branch) build(dst []byte) []byte {
 		e.Tail = message.AppendHeader(e.Tail, "Max-Breadth", strconv.Itoa(b.breadth))
 	}
 	tx.routed.apply(m, e)
-	if tx.creds >= 0 {
-		e.Drop(tx.creds)
-	}
+	b.sh.srv.dropCredentials(m, e)
 	dropClaims(m, e)
 	e.Tail = tx.assertIdentity(e.Tail)
 	b.fork.session.apply(m, e)
@@ -585,6 +565,9 @@ func (sh *shard) ownRequest(method string, to party, from, callID string, cseq u
 	uri, routes := target.URI, to.routes
 	if len(routes) == 0 {
 		routes = target.Path
+	}
+	if len(routes) == 0 {
+		b.flow = sh.openTCP(uri, b.flow)
 	}
 	if len(routes) > 0 && !isLoose(routes[0]) { // RFC 3261 §12.2.1.1: the next hop is a strict router
 		a, _ := message.ParseAddress(routes[0])

@@ -155,6 +155,8 @@ func (stageDirectory) TenantOf(host string) (string, bool) {
 	return "", false
 }
 
+func (stageDirectory) HasTenant(name string) bool { return name == "example" }
+
 // stageSecrets gives every user the password "secret of <user>".
 type stageSecrets struct{}
 

@@ -2,7 +2,6 @@ package sip_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -168,9 +167,7 @@ type tortured struct {
 func tortureReaction(t *testing.T, text string, tcp bool) (r tortured) {
 	synctest.Test(t, func(t *testing.T) {
 		rig := newTortureRig(t, text, tcp)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- rig.server.Run(ctx) }()
+		rig.run()
 		rig.torment(text)
 		if challenge := rig.final(); tortureStatus(challenge) == 401 || tortureStatus(challenge) == 407 {
 			r = tortured{tortureLine(challenge), challenge}
@@ -188,11 +185,6 @@ func tortureReaction(t *testing.T, text string, tcp bool) (r tortured) {
 		if st := rig.server.Stats(); st.Panics != 0 {
 			t.Errorf("%d panics", st.Panics)
 		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		rig.close()
 	})
 	return r
 }

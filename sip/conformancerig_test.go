@@ -46,6 +46,7 @@ func newTortureRig(t *testing.T, text string, tcp bool) *tortureRig {
 	t.Helper()
 	n := simnet.New(1)
 	rig := &tortureRig{t: t, net: n}
+	t.Cleanup(rig.close) // whatever fails: a pump that is left behind is all that would be reported
 	hosts := make(map[netip.Addr]*simnet.Host)
 	for _, a := range []netip.Addr{tortureServer4, tortureServer6, tortureRoute, torturePhone4, torturePhone6, tortureCallee} {
 		hosts[a] = n.Host(a.String())
@@ -74,6 +75,19 @@ func newTortureRig(t *testing.T, text string, tcp bool) *tortureRig {
 	rig.pumps.Go(rig.beBusy)
 	rig.connect(hosts, text, tcp)
 	return rig
+}
+
+// run starts the server, until the end of the test.
+func (rig *tortureRig) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- rig.server.Run(ctx) }()
+	rig.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			rig.t.Error(err)
+		}
+	})
 }
 
 func (rig *tortureRig) must(err error) {
@@ -301,7 +315,9 @@ func tortureSameVia(sent, got string) bool {
 }
 
 func (rig *tortureRig) close() {
-	_ = rig.callee.Close()
+	if rig.callee != nil {
+		_ = rig.callee.Close()
+	}
 	if rig.phone.packet != nil {
 		_ = rig.phone.packet.Close()
 	}
@@ -330,6 +346,7 @@ func (tortureHandler) ServeRequest(in *sip.Inbound) {
 type tortureDirectory struct{}
 
 func (tortureDirectory) User(_, name string) (string, bool)  { return "phone", name != "" }
+func (tortureDirectory) HasTenant(name string) bool          { return name == "torture" }
 func (tortureDirectory) TenantOf(host string) (string, bool) { return "torture", host != "" }
 
 type tortureSecrets struct{}

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"hash/maphash"
+	"slices"
 	"time"
 
 	"tandem/sip/message"
@@ -321,8 +322,6 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 		return
 	}
 	from, to := d.sides(fromCaller)
-	n, _, _ := m.CSeq()
-	from.cseq = max(from.cseq, n)
 	if tx.sessionTooShort() {
 		return
 	}
@@ -360,8 +359,14 @@ func (d *Dialog) sides(fromCaller bool) (from, to *party) {
 	return &d.callee, &d.caller
 }
 
-// seen refreshes what is known of the side that sent a request (RFC 3261 §12.2.2).
+// seen refreshes what is known of the side that sent a request (RFC 3261 §12.2.2). One that was overtaken says nothing new: an ACK may
+// be read off a connection after the re-INVITE that came over the next one.
 func (d *Dialog) seen(from *party, m *message.Message, p transport.Packet) {
+	n, _, _ := m.CSeq()
+	if n < from.cseq {
+		return
+	}
+	from.cseq = n
 	if m.Method == "INVITE" || m.Method == "UPDATE" {
 		if uri := remoteTarget(m); uri != "" {
 			from.contact = uri
@@ -372,19 +377,38 @@ func (d *Dialog) seen(from *party, m *message.Message, p transport.Packet) {
 
 // relocate finds the flow of a phone whose connection was replaced by a new one since the call began.
 func (d *Dialog) relocate(to *party) {
-	if to.user == "" || d.sh.srv.net.Alive(to.flow) {
+	srv, now := d.sh.srv, d.sh.now()
+	if to.user == "" || to.flow.Conn == 0 && srv.net.Alive(to.flow) {
 		return
 	}
-	if t, ok := d.sh.srv.phoneOf(to.contact, d.sh.now()); ok {
-		to.flow = t.Flow
+	if t, ok := srv.phoneOf(to.contact, now); ok {
+		if srv.moved(to.flow, &t, now) {
+			to.flow = t.Flow
+		}
 		return
 	}
-	for _, b := range d.sh.srv.cfg.Location.Lookup(to.tenant, to.user, d.sh.now()) {
-		if message.SameURI(message.RequestURI(b.Contact), to.contact) && d.sh.srv.net.Alive(b.Flow) {
-			to.flow = b.Flow
+	var few [4]place
+	for _, p := range srv.cfg.Location.places(few[:0], to.tenant, to.user, now) {
+		if message.SameURI(p.URI, to.contact) && srv.net.Alive(p.Flow) && srv.moved(to.flow, &p.Target, now) {
+			to.flow = p.Flow
 			return
 		}
 	}
+}
+
+// moved tells whether a phone last seen on one flow is to be reached on the one it has registered: the first is gone, or it is a
+// connection that the phone has replaced by registering over a later one (RFC 5626 §4.2). To see the first one end is not enough. The
+// end may come to light behind the new registration, for connections and calls have goroutines of their own, and never does when the
+// phone went to another network and cannot end anything there.
+func (s *Server) moved(seen transport.Flow, to *Target, now time.Time) bool {
+	if !s.net.Alive(seen) {
+		return true
+	}
+	if seen.Conn == 0 || to.Flow.Conn <= seen.Conn || !s.net.Alive(to.Flow) { // numbers of connections only go up
+		return false
+	}
+	var few [4]place
+	return !slices.ContainsFunc(s.cfg.Location.places(few[:0], to.Tenant, to.User, now), func(p place) bool { return p.Flow == seen })
 }
 
 // rewriteRequest gives the session description of a request inside the dialog to Media (RFC 3264, RFC 3311, RFC 3262 §5).
@@ -428,6 +452,9 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 		sh.count.sendErrors.Add(1)
 		return
 	}
+	if r.next == "" && len(target.Path) == 0 {
+		flow = sh.openTCP(target.URI, flow)
+	}
 	e := &sh.edit
 	e.Reset()
 	e.URI = target.URI
@@ -439,6 +466,7 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	e.Received(m, p.Flow.Remote.Addr().Unmap().String(), int(p.Flow.Remote.Port()))
 	hops(m, e)
 	r.apply(m, e)
+	sh.srv.dropCredentials(m, e)
 	if d.late && d.media != nil {
 		d.lateAnswer(e, m, p.Flow, flow, fromCaller)
 	}

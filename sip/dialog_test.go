@@ -450,6 +450,146 @@ func TestPhoneOnANewConnectionGetsTheRequestsOfItsCall(t *testing.T) {
 	})
 }
 
+// A phone that goes to another network cannot end its old connection, which the node takes for alive for a long time.
+func TestPhoneThatLeftItsConnectionBehindGetsTheRequestsOfItsCall(t *testing.T) {
+	for _, contact := range []string{"an address", "a GRUU"} {
+		t.Run(contact, func(t *testing.T) {
+			play(t, nil, func(t *testing.T, s *stage) {
+				alice, bob := s.registered("alice"), s.phone("bob", overTCP)
+				pub, _ := s.instance(bob, "urn:uuid:1")
+				bob.OnInvite(func(c *fakephone.Call) {
+					if contact == "a GRUU" {
+						c.Answer(sdpOf("bob"), "Contact: <"+pub+">")
+					} else {
+						c.Answer(sdpOf("bob"))
+					}
+				})
+				call := alice.Call("bob", sdpOf("alice"))
+				call.MustAnswer()
+				bob.Move()
+				s.instance(bob, "urn:uuid:1")
+				expect(t, "INFO", call.Request("INFO", "").Final().Status(), 200)
+				expect(t, "re-INVITE", call.Reinvite(sdpOf("alice")).Status(), 200)
+				expect(t, "BYE", call.Bye().Status(), 200)
+			})
+		})
+	}
+}
+
+// Two connections that are both registered (RFC 5626 §4.2.1) are both good: a call stays on the one it came over.
+func TestCallStaysOnItsConnectionWhileThatIsRegistered(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice, bob := s.registered("alice"), s.phone("bob", overTCP)
+		flow := func(id string) {
+			ok := bob.Register("Supported: outbound, path", "Contact: <"+bob.Contact()+`>;+sip.instance="<urn:uuid:1>";reg-id=`+id)
+			expect(t, "REGISTER", ok.Status(), 200)
+			expect(t, "Require", ok.Header("Require"), "outbound")
+		}
+		flow("1")
+		bob.OnInvite(answerAfter(time.Second))
+		call := alice.Call("bob", sdpOf("alice"))
+		call.MustAnswer()
+		bob.Move()
+		flow("2")
+		heard := len(bob.Requests("INFO"))
+		info := call.Request("INFO", "")
+		expect(t, "INFO on the connection that nobody listens to", info.Within(time.Second) == nil, true)
+		expect(t, "INFOs on the new connection", len(bob.Requests("INFO")), heard)
+		s.dirty = true
+	})
+}
+
+// A phone that was called over TCP, for the size of the request, answers with a Contact that says so (RFC 3261 §12.2.1.1, §18).
+func TestRemoteTargetThatAsksForTCPGetsTheRequestsOfItsCallOverTCP(t *testing.T) {
+	for _, c := range []struct {
+		name, host string
+		accepts    bool
+		net        string
+	}{
+		{"it listens", "198.51.100.2:5060", true, "tcp"},
+		{"it does not listen", "198.51.100.2:5060", false, "udp"},
+		{"it is behind a NAT", "10.0.0.7:5060", true, "udp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			play(t, nil, func(t *testing.T, s *stage) {
+				alice, bob := s.registered("alice"), s.registered("bob", func(f *fakephone.Config) { f.Accepts = c.accepts })
+				bob.OnInvite(answerAfter(time.Second))
+				bob.OnRequest(func(m *fakephone.Message) bool {
+					if m.Method() == "INVITE" && m.ToTag() != "" {
+						bob.Reply(m, 200, "Contact: <sip:bob@"+c.host+";transport=tcp>")
+						return true
+					}
+					return false
+				})
+				call := alice.Call("bob", sdpOf("alice"))
+				call.MustAnswer()
+				time.Sleep(time.Second)
+				expect(t, "re-INVITE", call.Reinvite(largeSDP).Status(), 200)
+				time.Sleep(time.Second)
+				acks := bob.Requests("ACK")
+				expect(t, "ACKs", len(acks), 2)
+				expect(t, "ACK of the re-INVITE", acks[len(acks)-1].Net, c.net)
+				expect(t, "INFO", call.Request("INFO", "").Final().Status(), 200)
+				expect(t, "INFO goes over", only(t, "INFO", bob.Requests("INFO")).Net, c.net)
+				s.dialogs[0].Hangup("enough")
+				time.Sleep(time.Second)
+				expect(t, "the node's BYE goes over", only(t, "BYE", bob.Requests("BYE")).Net, c.net)
+			})
+		})
+	}
+}
+
+func TestRemoteTargetThatAsksForTCPAndTakesNoConnectionIsReachedOverUDP(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice, bob := s.registered("alice"), s.registered("bob")
+		bob.OnInvite(func(c *fakephone.Call) { c.Answer(sdpOf("bob"), "Contact: <"+bob.Contact()+";transport=tcp>") })
+		call := alice.Call("bob", sdpOf("alice"))
+		call.MustAnswer()
+		time.Sleep(time.Second)
+		expect(t, "ACK goes over", only(t, "ACK", bob.Requests("ACK")).Net, "udp")
+		expect(t, "BYE", call.Bye().Status(), 200)
+		expect(t, "BYE goes over", only(t, "BYE", bob.Requests("BYE")).Net, "udp")
+	})
+}
+
+// RFC 3261 §22.3. Whoever takes a call must not be able to guess the caller's password from what his phone sends inside it.
+func TestCredentialsForThisNodeDoNotReachTheOtherPhone(t *testing.T) {
+	digest := func(realm string) string {
+		return `Digest username="alice", realm="` + realm + `", nonce="n", uri="sip:bob@example.com", response="0123456789abcdef0123456789abcdef"`
+	}
+	sent := []string{
+		"Proxy-Authorization: " + digest("example"), "Proxy-Authorization: " + digest("elsewhere"), "proxy-authorization:\tDigest\trealm=\"e\\xample\", response=\"0\"",
+		"Authorization: " + digest("example"), "Authorization: " + digest("elsewhere"), "Authorization: Basic YTpi", "Authorization: Digest realm=",
+	}
+	left := func(t *testing.T, m *fakephone.Message) {
+		t.Helper()
+		got := strings.Join(append(m.Headers("Proxy-Authorization"), m.Headers("Authorization")...), "\n")
+		expect(t, m.Method()+" arrives with", got, digest("elsewhere")+"\n"+digest("elsewhere")+"\nBasic YTpi")
+	}
+	play(t, nil, func(t *testing.T, s *stage) {
+		call, alice, bob := s.established()
+		for _, method := range []string{"INFO", "UPDATE", "PRACK", "INVITE"} {
+			call.SetACK("", true)
+			ok := call.Request(method, "", sent...).Final()
+			expect(t, method, ok.Status(), 200)
+			list := bob.Requests(method)
+			left(t, list[len(list)-1])
+			if n, _ := ok.CSeq(); method == "INVITE" {
+				alice.Send("ACK " + bob.Contact() + " SIP/2.0\r\nVia: SIP/2.0/UDP " + alice.Addr().String() + ";rport;branch=z9hG4bKack\r\nRoute: " + call.Answers()[0].Header("Record-Route") +
+					"\r\nFrom: " + ok.Header("From") + "\r\nTo: " + ok.Header("To") + "\r\nCall-ID: " + ok.CallID() + "\r\nCSeq: " + strconv.Itoa(int(n)) +
+					" ACK\r\nMax-Forwards: 70\r\n" + strings.Join(sent, "\r\n") + "\r\nContent-Length: 0\r\n\r\n")
+			}
+		}
+		time.Sleep(time.Second)
+		acks := bob.Requests("ACK")
+		left(t, acks[len(acks)-1])
+		expect(t, "INFO of the callee", bob.Calls()[0].Request("INFO", "", sent...).Final().Status(), 200)
+		left(t, only(t, "INFO", alice.Requests("INFO")))
+		expect(t, "BYE", call.Request("BYE", "", sent...).Final().Status(), 200)
+		left(t, only(t, "BYE", bob.Requests("BYE")))
+	})
+}
+
 func TestCallerOnANewConnectionIsFoundByItsNextRequest(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
 		alice, bob := s.registered("alice", overTCP), s.registered("bob")
@@ -458,6 +598,24 @@ func TestCallerOnANewConnectionIsFoundByItsNextRequest(t *testing.T) {
 		call.MustAnswer()
 		alice.Reconnect()
 		expect(t, "re-INVITE", call.Reinvite(sdpOf("alice")).Status(), 200)
+		expect(t, "BYE of the callee", bob.Calls()[0].Bye().Status(), 200)
+		expect(t, "ended", call.WaitEnded(time.Second), true)
+	})
+}
+
+// Connections are read by goroutines of their own: what a phone sent first over one may come behind what it sent next over another.
+func TestACKOvertakenByANewConnectionDoesNotLeadBackToTheOld(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice, bob := s.registered("alice", overTCP), s.registered("bob")
+		bob.OnInvite(answerAfter(time.Second))
+		call := alice.Call("bob", sdpOf("alice"))
+		call.MustAnswer()
+		time.Sleep(time.Second)
+		sent := alice.Sent("ACK")
+		late := alice.Move()
+		expect(t, "re-INVITE", call.Reinvite(sdpOf("alice")).Status(), 200)
+		late(sent[len(sent)-1].Text)
+		time.Sleep(time.Second)
 		expect(t, "BYE of the callee", bob.Calls()[0].Bye().Status(), 200)
 		expect(t, "ended", call.WaitEnded(time.Second), true)
 	})

@@ -100,7 +100,7 @@ type DigestResult struct {
 	Present  bool   // there were credentials for this realm
 	Fault    string // why not OK, for logs and counters, never for the peer
 	Rejected bool   // user name or password is wrong, whichever
-	Index    int    // header line of the credentials, to be taken off before the request goes on; -1 without
+	Index    int    // header line of the credentials; -1 without
 }
 
 // Verify checks the credentials for a tenant's realm in Authorization, or in Proxy-Authorization when proxy. Credentials for
@@ -212,6 +212,38 @@ type digestCredentials struct {
 	count uint32 // nc as a number
 	seen  uint16 // one bit a parameter
 	hash  bool   // userhash or username* was there: never offered
+}
+
+// dropCredentials takes credentials for the realms of this node off a request that goes on; others stay (RFC 3261 §22.3). Phones send
+// them with requests inside a dialog as well, which nobody asks them for: whoever answered the call could guess the password from
+// them, without a limit. Authorization is meant for the callee, who is none of these realms.
+func (s *Server) dropCredentials(m *message.Message, e *message.Edit) {
+	for _, id := range [...]message.ID{message.ProxyAuthorization, message.Authorization} {
+		for i := m.Index(id); i >= 0; i = m.Next(i) {
+			if s.isOurCredentials(m.Header(i).Value) {
+				e.Drop(i)
+			}
+		}
+	}
+}
+
+// isOurCredentials tells whether an Authorization value answers a challenge of this node, or of somebody who pretends to be it. Digest
+// credentials that cannot be read may do so and are of no use to anybody else.
+func (s *Server) isOurCredentials(v string) bool {
+	if len(v) < 7 || !strings.EqualFold(v[:6], "Digest") || v[6] != ' ' && v[6] != '\t' {
+		return false
+	}
+	for rest := strings.TrimLeft(v[7:], " ,\t"); rest != ""; rest = strings.TrimLeft(rest, " ,\t") {
+		var name, value string
+		var ok bool
+		if name, value, rest, ok = cutAuthParam(rest); !ok {
+			return true
+		}
+		if strings.EqualFold(name, "realm") && s.cfg.Directory.HasTenant(strings.ReplaceAll(value, `\`, "")) {
+			return true
+		}
+	}
+	return false
 }
 
 // parseDigestCredentials reads a header value. digest is false for another scheme; ok is false when the credentials cannot

@@ -74,7 +74,7 @@ func (s *Server) isOurs(u message.URI) bool {
 // admit authenticates a request, opens its transaction and gives it to the handler.
 func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri message.URI) {
 	srv := sh.srv
-	tenant, user, creds, ok := sh.authenticate(m, p, uri)
+	tenant, user, ok := sh.authenticate(m, p, uri)
 	if !ok {
 		return
 	}
@@ -101,7 +101,7 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 	if tx.sessionTooShort() {
 		return
 	}
-	tx.routed, tx.creds = r, creds
+	tx.routed = r
 	in := newInbound(tx, p.Flow, uri, tenant, user)
 	tx.in = in
 	sh.count.pending.Add(1)
@@ -119,13 +119,13 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 
 // authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,
 // else of the Request-URI: a stranger is asked for a name here, and cannot have one. From is that user or nobody (RFC 3323).
-func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri message.URI) (tenant, user string, creds int, ok bool) {
+func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri message.URI) (tenant, user string, ok bool) {
 	srv := sh.srv
 	a, _ := message.ParseAddress(m.Get(message.From))
 	from, err := message.ParseURI(a.URI)
 	if err != nil {
 		sh.refuse(m, p, 400, "From: "+err.Error())
-		return "", "", -1, false
+		return "", "", false
 	}
 	tenant, known := srv.cfg.Directory.TenantOf(from.Host)
 	if !known {
@@ -133,22 +133,22 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri messag
 	}
 	if !known {
 		sh.refuse(m, p, 403, "neither From nor the Request-URI is in a domain of this node")
-		return "", "", -1, false
+		return "", "", false
 	}
 	d := srv.cfg.Digest.Verify(m, tenant, true, p.Flow.Remote.Addr(), sh.now())
 	if !d.OK {
 		sh.challenge(m, p, tenant, true, d)
-		return "", "", -1, false
+		return "", "", false
 	}
 	if isAnonymous(m) {
-		return tenant, d.User, d.Index, true
+		return tenant, d.User, true
 	}
 	canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded())
 	if home, ours := srv.cfg.Directory.TenantOf(from.Host); !exists || canonical != d.User || !ours || home != tenant {
 		sh.refuse(m, p, 403, "From names another user than the credentials")
-		return "", "", -1, false
+		return "", "", false
 	}
-	return tenant, d.User, d.Index, true
+	return tenant, d.User, true
 }
 
 // challenge asks for credentials, the same way for users there are and are not. Nothing is kept. Credentials that are wrong get

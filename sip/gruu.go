@@ -240,7 +240,8 @@ func (s *Server) phoneOf(uri string, now time.Time) (t Target, ok bool) {
 	return t, status == 0 && user != ""
 }
 
-// dereference puts the registered contact in the place of a GRUU, and the phone's flow in that of one that is gone. routed: the
+// dereference puts the registered contact in the place of a GRUU, and the phone's flow in that of one that is gone or
+// replaced. routed: the
 // request has Route values left, which say the way better than the phone's Path. What is no GRUU, or one of a phone that is not
 // there any more, stays: the way it was last seen on may still be good.
 func (sh *shard) dereference(t *Target, routed bool) {
@@ -249,7 +250,7 @@ func (sh *shard) dereference(t *Target, routed bool) {
 		return
 	}
 	t.URI = p.URI
-	if !sh.srv.net.Alive(t.Flow) {
+	if sh.srv.moved(t.Flow, &p, sh.now()) {
 		t.Flow = p.Flow
 	}
 	if !routed {

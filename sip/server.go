@@ -39,6 +39,8 @@ type Directory interface {
 	User(tenant, name string) (user string, ok bool)
 	// TenantOf gives the tenant a SIP domain or address of ours belongs to.
 	TenantOf(host string) (tenant string, ok bool)
+	// HasTenant tells whether there is a tenant of that name. Any goroutine; must not block.
+	HasTenant(name string) bool
 }
 
 // Config is what a Server needs. Transport, Digest, Registrar, Location, Directory and Handler are required.

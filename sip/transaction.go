@@ -33,7 +33,6 @@ type transaction struct {
 	fork   *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
 	in     *Inbound         // the handler's end, nil for requests inside a dialog
 	routed routed
-	creds  int  // index of the credentials that were for us, -1 without
 	open   bool // a phone was left out because the way to it is not encrypted
 }
 
@@ -43,7 +42,7 @@ func (sh *shard) newTransaction(m *message.Message, p transport.Packet, key uint
 		sh.shed(m, p.Flow)
 		return nil
 	}
-	tx := &transaction{sh: sh, key: key, flow: replyFlow(m, p.Flow), invite: m.Method == "INVITE", m: sh.keep(m), creds: -1}
+	tx := &transaction{sh: sh, key: key, flow: replyFlow(m, p.Flow), invite: m.Method == "INVITE", m: sh.keep(m)}
 	sh.txs[key] = tx
 	sh.count.transactions.Store(int64(sh.transactions()))
 	sh.watchCaller(tx)

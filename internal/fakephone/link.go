@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A link is one socket or connection of a phone.
@@ -20,6 +21,7 @@ type link struct {
 	stream net.Conn       // tcp
 	peer   netip.AddrPort // of a stream
 	mu     sync.Mutex     // one write at a time
+	deaf   atomic.Bool    // what comes over it is lost
 }
 
 func (l *link) send(text string, to netip.AddrPort) error {

@@ -157,6 +157,15 @@ func (p *Phone) Reconnect() {
 	p.main = p.connect()
 }
 
+// Move opens another TCP connection and leaves the old one as it is, never to hear what comes over it: the phone has gone to another
+// network. send puts bytes on the old one that were under way.
+func (p *Phone) Move() (send func(text string)) {
+	old := p.main
+	old.deaf.Store(true)
+	p.main = p.connect()
+	return func(text string) { p.sendOn(old, text, p.cfg.Server) }
+}
+
 // Disconnect drops the TCP connection, or stops listening.
 func (p *Phone) Disconnect() { p.main.close() }
 
@@ -277,7 +286,7 @@ func (p *Phone) record(m *Message) {
 
 // receive takes one message off the wire. It runs in a link's reader.
 func (p *Phone) receive(l *link, text string, from netip.AddrPort) {
-	if strings.Trim(text, "\r\n\x00") == "" {
+	if strings.Trim(text, "\r\n\x00") == "" || l.deaf.Load() {
 		return
 	}
 	m := &Message{Text: text, At: time.Now(), Peer: from, Net: l.net, link: l}

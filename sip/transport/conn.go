@@ -48,6 +48,13 @@ func (c *conn) gone() bool {
 	return c.ended
 }
 
+// open tells whether the connection has come about and not ended.
+func (c *conn) open() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wire != nil && !c.ended
+}
+
 // send queues one message. A queue that is full ends the connection: its peer has stopped reading, and what it is told later
 // would be of no use to it.
 func (c *conn) send(msg []byte) error {

@@ -160,6 +160,13 @@ func (ct *connTable) liveOrNew(key remoteKey, made func() *conn) (c *conn, isNew
 	return c, true, ct.enterLocked(c)
 }
 
+// to is the connection to a remote, nil without one.
+func (ct *connTable) to(key remoteKey) *conn {
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	return ct.byRemote[key]
+}
+
 func (ct *connTable) all() []*conn {
 	var list []*conn
 	for i := range ct.stripes {

@@ -58,6 +58,15 @@ func (t *Transport) FlowTo(n Net, remote netip.AddrPort) (Flow, error) {
 	return c.flow, nil
 }
 
+// Connected is the connection there is to exactly that address, accepted or opened, and nothing is opened for it. Any goroutine.
+func (t *Transport) Connected(n Net, remote netip.AddrPort) (Flow, bool) {
+	c := t.conns.to(remoteKey{n, unmap(remote)})
+	if c == nil || !c.open() {
+		return Flow{}, false
+	}
+	return c.flow, true
+}
+
 // Abandon gives a connection up that is still being opened: nothing that waits on it will be sent, and FlowClosed tells those who wait with
 // ErrNotConnected. false: it is open, or was, and what was sent on it may have arrived. Any goroutine.
 func (t *Transport) Abandon(f Flow) bool {
