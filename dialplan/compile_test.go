@@ -119,6 +119,9 @@ func TestDemoPlanCompilesForEveryKindOfDomain(t *testing.T) {
 		if tenant, ok := plan.TenantOf(domain); tenant != "demo" || !ok {
 			t.Errorf("%s belongs to %q", domain, tenant)
 		}
+		if !plan.HasTenant("demo") || plan.HasTenant("Demo") || plan.HasTenant("") {
+			t.Error("the one tenant is not demo")
+		}
 	}
 	if got := Demo("127.0.0.1").Text; !bytes.Equal(Format(got), got) {
 		t.Errorf("the demo plan is not in canonical layout:\n%s", Format(got))
