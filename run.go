@@ -11,8 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"tandem/configs"
 	"tandem/dialplan"
 	"tandem/events"
+	"tandem/rtpengine"
 )
 
 // Version is the version of this build.
@@ -92,7 +94,35 @@ func (n *Node) firstPlan(ctx context.Context) error {
 	if err != nil || len(sources) == 0 {
 		return err
 	}
-	return n.ApplyPlan(ctx, sources, "configuration", "first start")
+	if err := n.ApplyPlan(ctx, sources, "configuration", "first start"); err != nil {
+		return err
+	}
+	if n.media != nil {
+		for _, s := range n.plan().Sounds() {
+			if err := n.media.CheckSound(s.Play); err != nil {
+				n.log.Error("the dialplan names a sound that cannot be played; its calls will be refused", "node", s.Node, "at", s.At.String(), "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// CheckPlans gives the mistakes in the dialplan files that a configuration names, a sound that this machine cannot play among them.
+// Files that are not there are none.
+func CheckPlans(cfg configs.Config) ([]dialplan.Diagnostic, error) {
+	sources, err := readPlans(cfg.Dialplan.Files)
+	if err != nil || len(sources) == 0 {
+		return nil, err
+	}
+	plan, diags := dialplan.Compile(sources)
+	if cfg.Node.Has("media") {
+		for _, s := range plan.Sounds() {
+			if err := rtpengine.CheckSound(cfg.PromptsDir(), int64(cfg.Media.SoundBytes), s.Play); err != nil {
+				diags = append(diags, s.Missing(err))
+			}
+		}
+	}
+	return diags, nil
 }
 
 // ApplyPlan proposes a dialplan and waits until it is in force here.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"tandem/events"
 	"tandem/pbx"
+	"tandem/rtpengine"
 	"tandem/sip"
 )
 
@@ -35,6 +37,8 @@ func (s *Server) callRoutes(api huma.API) {
 	route(api, http.MethodGet, "/calls", "list-calls", "List the calls of now, oldest first", s.listCalls)
 	route(api, http.MethodGet, "/calls/{id}", "get-call", "Show a call", s.getCall, fails(404))
 	route(api, http.MethodDelete, "/calls/{id}", "hang-up-call", "Hang up a call on both sides", s.hangUp, noContent, fails(404))
+	route(api, http.MethodPut, "/calls/{id}/recording", "record-call", "Start to record an answered call", s.recordCall, fails(404, 409, 507))
+	route(api, http.MethodDelete, "/calls/{id}/recording", "stop-recording-call", "Stop recording a call, which goes on", s.stopRecordingCall, noContent, fails(404, 409))
 	route(api, http.MethodGet, "/calls/{id}/trace", "trace-call", "Show the SIP messages of a call", s.traceCall, fails(404))
 	route(api, http.MethodGet, "/cdrs", "list-cdrs", "List finished calls, newest first", s.listCDRs)
 	route(api, http.MethodGet, "/messages", "list-messages", "Show recent SIP messages", s.listMessages)
@@ -75,6 +79,41 @@ func (s *Server) hangUp(ctx context.Context, in *callID) (*struct{}, error) {
 	}
 	s.tell(ctx, events.Event{Kind: "call.hangup", Tenant: v.Tenant, Call: v.ID, Reason: "ended by an operator"})
 	return nil, nil
+}
+
+// Recording is a recording that was begun.
+type Recording struct {
+	File string `json:"file" doc:"Its path on the node: a stereo WAV file, the caller left."`
+}
+
+func (s *Server) recordCall(ctx context.Context, in *callID) (*answer[Recording], error) {
+	file, err := s.cfg.PBX.Record(ctx, in.ID)
+	if err != nil {
+		return nil, recordingProblem(in.ID, err)
+	}
+	return &answer[Recording]{Recording{file}}, nil
+}
+
+func (s *Server) stopRecordingCall(_ context.Context, in *callID) (*struct{}, error) {
+	if err := s.cfg.PBX.StopRecording(in.ID); err != nil {
+		return nil, recordingProblem(in.ID, err)
+	}
+	return nil, nil
+}
+
+// recordingProblem says why a call cannot be recorded, or not be stopped to be.
+func recordingProblem(id string, err error) error {
+	status := http.StatusInsufficientStorage // a directory that cannot be written, a full disk
+	switch {
+	case errors.Is(err, pbx.ErrNoCall):
+		return noCall(id)
+	case errors.Is(err, rtpengine.ErrRecordingBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, pbx.ErrNotAnswered), errors.Is(err, pbx.ErrNoMedia), errors.Is(err, pbx.ErrNotRecording), errors.Is(err, rtpengine.ErrRecording),
+		errors.Is(err, rtpengine.ErrNothingHere), errors.Is(err, rtpengine.ErrNoRecording), errors.Is(err, rtpengine.ErrClosed):
+		status = http.StatusConflict
+	}
+	return newProblem(status, strings.TrimPrefix(err.Error(), "rtpengine: "))
 }
 
 func (s *Server) listCDRs(_ context.Context, in *struct{ Page }) (*answer[List[events.CDR]], error) {

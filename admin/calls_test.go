@@ -231,3 +231,16 @@ func TestANodeThatStopsEndsItsStreams(t *testing.T) {
 		t.Errorf("got %v, want an end in order", err)
 	}
 }
+
+func TestACallIsRecordedByTheAPIOrSaysWhyNot(t *testing.T) {
+	n := newNode(t)
+	_, id := n.anAnsweredCall(t) // whose media do not pass the node
+	for call, want := range map[string]int{"nothing": 404, id: 409} {
+		if _, err := n.unix.Record(t.Context(), call); status(err) != want {
+			t.Errorf("record %s: %v, want %d", call, err, want)
+		}
+		if err := n.unix.StopRecording(t.Context(), call); status(err) != want {
+			t.Errorf("stop %s: %v, want %d", call, err, want)
+		}
+	}
+}

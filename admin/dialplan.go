@@ -111,7 +111,7 @@ func (s *Server) dialplanRoutes(api huma.API) {
 }
 
 func (s *Server) checkPlan(_ context.Context, in *struct{ Body PlanFiles }) (*answer[PlanCheck], error) {
-	plan, diags := dialplan.Compile(in.Body.sources())
+	plan, diags := s.compile(in.Body.sources())
 	out := PlanCheck{OK: !dialplan.Failed(diags), Diagnostics: diagnosticsOf(diags)}
 	if out.OK {
 		out.Hash = plan.Hash()
@@ -119,10 +119,24 @@ func (s *Server) checkPlan(_ context.Context, in *struct{ Body PlanFiles }) (*an
 	return &answer[PlanCheck]{out}, nil
 }
 
+// compile is dialplan.Compile with what this node knows besides: a sound that it cannot play is a mistake. Nodes that get the plan by the
+// log cannot refuse it any more; they say so when the sound is to be played.
+func (s *Server) compile(sources []dialplan.Source) (*dialplan.Plan, []dialplan.Diagnostic) {
+	plan, diags := dialplan.Compile(sources)
+	if s.cfg.Media != nil {
+		for _, sound := range plan.Sounds() {
+			if err := s.cfg.Media.CheckSound(sound.Play); err != nil {
+				diags = append(diags, sound.Missing(err))
+			}
+		}
+	}
+	return plan, diags
+}
+
 func (s *Server) applyPlan(ctx context.Context, in *struct{ Body PlanChange }) (*answer[PlanApplied], error) {
 	sources := in.Body.sources()
 	// Every node checks again when it applies; a plan with mistakes need not go into the log first.
-	if _, diags := dialplan.Compile(sources); dialplan.Failed(diags) {
+	if _, diags := s.compile(sources); dialplan.Failed(diags) {
 		return nil, refusedPlan(diags)
 	}
 	expected := int64(dialplan.AnyVersion)

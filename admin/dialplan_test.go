@@ -92,3 +92,14 @@ func TestWithoutALeaderNothingChangesAndTheClientIsToldToComeAgain(t *testing.T)
 		t.Errorf("got %+v", err)
 	}
 }
+
+func TestPlanWithASoundThatIsNotThereIsRefused(t *testing.T) {
+	n := newNode(t)
+	text := testPlan + "music \"closed\" {\n  extension = \"*98\"\n  play = \"acme/closed\"\n}\n"
+	files := PlanFiles{[]File{{Name: "acme.dialplan.hcl", Text: text}}}
+	_, err := n.unix.ApplyPlan(t.Context(), PlanChange{PlanFiles: files})
+	var p *Problem
+	if !errors.As(err, &p) || p.Status != 422 || len(p.Diagnostics) != 1 || p.Diagnostics[0].Line != 10 || !strings.Contains(p.Diagnostics[0].Message, "acme/closed") {
+		t.Errorf("got %+v", err)
+	}
+}

@@ -81,6 +81,18 @@ func (c *Client) Hangup(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "/calls/"+url.PathEscape(id), nil, nil, nil)
 }
 
+// Record starts to record a call.
+func (c *Client) Record(ctx context.Context, id string) (Recording, error) {
+	var out Recording
+	err := c.do(ctx, http.MethodPut, "/calls/"+url.PathEscape(id)+"/recording", nil, nil, &out)
+	return out, err
+}
+
+// StopRecording stops recording a call.
+func (c *Client) StopRecording(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, "/calls/"+url.PathEscape(id)+"/recording", nil, nil, nil)
+}
+
 // Trace shows the messages of a call.
 func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
 	return get[Trace](ctx, c, "/calls/"+url.PathEscape(id)+"/trace", nil)

@@ -14,18 +14,19 @@ import (
 
 // Config is the set-up of one node. It is plain data: copy it freely, but treat the slices as read-only.
 type Config struct {
-	Node     Node
-	SIP      SIP
-	Media    Media
-	Cluster  Cluster
-	Admin    Admin
-	Web      Web
-	Dialplan Dialplan
-	Certs    Certs
-	Auth     Auth
-	Events   Events
-	Limits   Limits
-	Log      Log
+	Node      Node
+	SIP       SIP
+	Media     Media
+	Recording Recording
+	Cluster   Cluster
+	Admin     Admin
+	Web       Web
+	Dialplan  Dialplan
+	Certs     Certs
+	Auth      Auth
+	Events    Events
+	Limits    Limits
+	Log       Log
 }
 
 // Node says who this node is and where it keeps what must survive a restart.
@@ -51,11 +52,21 @@ type SIP struct {
 
 // Media says where RTP and RTCP flow.
 type Media struct {
-	Address   []string // IP addresses to bind, at most one per family
-	Advertise []string // IP addresses written into SDP, at most one per family; empty = the address the peer's signalling came to
-	Ports     PortRange
-	Shards    int      // media shards, 0 = chosen from the number of processors
-	NG        []string // not available in this version
+	Address    []string // IP addresses to bind, at most one per family
+	Advertise  []string // IP addresses written into SDP, at most one per family; empty = the address the peer's signalling came to
+	Ports      PortRange
+	Shards     int      // media shards, 0 = chosen from the number of processors
+	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
+	SoundBytes int      // memory for all sounds that play
+	NG         []string // not available in this version
+}
+
+// Recording says where recordings of calls go and what they may use.
+type Recording struct {
+	Dir      string // "" = <data_dir>/recordings
+	MaxHours int    // of one recording; then it ends and the call goes on
+	MaxBytes int    // of all files in Dir; beyond it recordings end and none begins
+	AtOnce   int    // recordings at the same time
 }
 
 // PortRange is a range of UDP ports, both ends included. Min is even and Max odd, so that it divides into RTP/RTCP pairs.
@@ -155,10 +166,11 @@ func Default() Config {
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
-		Media:   Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}},
-		Cluster: Cluster{Bootstrap: true},
-		Admin:   Admin{Listen: "127.0.0.1:9090"},
-		Web:     Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
+		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, SoundBytes: 64 << 20},
+		Recording: Recording{MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
+		Cluster:   Cluster{Bootstrap: true},
+		Admin:     Admin{Listen: "127.0.0.1:9090"},
+		Web:       Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
 		Dialplan: Dialplan{
 			Files: []string{"/etc/tandem/dialplan.d"},
 		},
@@ -201,6 +213,12 @@ func (c Config) AuthKeyFile() string { return c.inDataDir(c.Auth.KeyFile, "auth.
 
 // EventsDir is Events.Dir or its place in the data directory.
 func (c Config) EventsDir() string { return c.inDataDir(c.Events.Dir, "events") }
+
+// PromptsDir is Media.Prompts or its place in the data directory.
+func (c Config) PromptsDir() string { return c.inDataDir(c.Media.Prompts, "prompts") }
+
+// RecordingDir is Recording.Dir or its place in the data directory.
+func (c Config) RecordingDir() string { return c.inDataDir(c.Recording.Dir, "recordings") }
 
 func (c Config) inDataDir(given, name string) string {
 	if given != "" {

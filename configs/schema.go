@@ -103,7 +103,15 @@ func schema(c *Config) []section {
 			textOrList("advertise", &c.Media.Advertise, publicAddress),
 			ports("ports", &c.Media.Ports),
 			number("shards", &c.Media.Shards, 0, 256),
+			text("prompts", &c.Media.Prompts),
+			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),
 			notYet("ng", &c.Media.NG, "the NG protocol for other proxies"),
+		}},
+		{"recording", []key{
+			text("dir", &c.Recording.Dir),
+			number("max_hours", &c.Recording.MaxHours, 1, 24),
+			number("max_bytes", &c.Recording.MaxBytes, 1<<20, 1<<50),
+			number("at_once", &c.Recording.AtOnce, 1, 100_000),
 		}},
 		{"cluster", []key{
 			text("listen", &c.Cluster.Listen, optional(listener(7000))),

@@ -33,11 +33,20 @@ sip {
 }
 
 media {
-  address   = "0.0.0.0"     # where RTP is received; with IPv6: ["0.0.0.0", "::"]
-  advertise = []            # address in SDP when it differs: "203.0.113.10"; empty = the one the phone's signalling came to
-  ports     = "20000-29999" # first and last UDP port; even ones carry RTP, odd ones RTCP; two pairs for each call with audio
-  shards    = 0             # media shards; 0 = by the number of processors
-  ng        = []            # NG protocol listeners, media engine for other proxies (not available in this version yet)
+  address     = "0.0.0.0"     # where RTP is received; with IPv6: ["0.0.0.0", "::"]
+  advertise   = []            # address in SDP when it differs: "203.0.113.10"; empty = the one the phone's signalling came to
+  ports       = "20000-29999" # first and last UDP port; even ones carry RTP, odd ones RTCP; two pairs for each call with audio
+  shards      = 0             # media shards; 0 = by the number of processors
+  prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts
+  sound_bytes = 67108864      # memory for the sounds that are played, 16,000 bytes a second; who plays one shares it
+  ng          = []            # NG protocol listeners, media engine for other proxies (not available in this version yet)
+}
+
+recording {
+  dir       = ""          # stereo WAV files of recorded calls go here, the caller left; "" = <data_dir>/recordings
+  max_hours = 4           # longest recording; then it ends and the call goes on
+  max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB); beyond it recordings end and none begins
+  at_once   = 500         # recordings at the same time; further calls are not recorded, which is said
 }
 
 cluster {

@@ -39,6 +39,7 @@ func Compile(sources []Source) (*Plan, []Diagnostic) {
 	}
 	p := compile(tenants)
 	p.hash = Hash(sources)
+	p.sounds = d.soundsOf(tenants)
 	for _, t := range tenants {
 		d.runTests(p, t)
 	}
@@ -47,6 +48,17 @@ func Compile(sources []Source) (*Plan, []Diagnostic) {
 	}
 	p.warnings = len(d.list)
 	return p, d.sorted()
+}
+
+func (d *diagnostics) soundsOf(tenants []*draft) (all []Sound) {
+	for _, t := range tenants {
+		for _, n := range t.nodes {
+			if n.kind == "music" {
+				all = append(all, Sound{n.play, n.String(), position(n.playing), hcltext.Excerpt(d.sources[n.playing.Filename], n.playing)})
+			}
+		}
+	}
+	return all
 }
 
 // Hash is the identity of a text, see Plan.Hash.
@@ -160,6 +172,13 @@ func compileTenant(d *draft) tenant {
 	t.compileUsers(d)
 	ways := map[*node]entry{}
 	for _, n := range d.nodes {
+		if _, named := toneCountry(n.play); named == "" && strings.HasPrefix(n.play, "tone:") && d.country != "" {
+			if country := toneCountries()[d.country]; country != "" {
+				n.play += ":" + country
+			}
+		}
+	}
+	for _, n := range d.nodes {
 		way := compileWay(n, ways)
 		if n.kind == "user" {
 			t.add(n.name, n, way, Trace{At: position(n.rng), Node: n.String(), Text: "this is the name of " + n.String()})
@@ -179,7 +198,7 @@ func (t *tenant) add(number string, n *node, way entry, found Trace) {
 func (t *tenant) compileUsers(d *draft) {
 	for _, n := range d.nodes {
 		if n.kind == "user" {
-			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, position(n.rng)})
+			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, position(n.rng)})
 		}
 	}
 	users := t.public.Users
@@ -216,7 +235,7 @@ func (n *node) step() Step {
 	case "user":
 		s.Kind, s.Users = StepRing, []string{n.name}
 	case "ring":
-		s.Kind, s.Strategy = StepRing, n.strategy
+		s.Kind, s.Strategy, s.Record = StepRing, n.strategy, n.record
 		for _, m := range n.members {
 			s.Users = append(s.Users, m.ref.name)
 		}

@@ -2,6 +2,7 @@ package dialplan
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -226,5 +227,50 @@ func golden(t *testing.T, file, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got; -update writes it anew):\n%s", file, diff)
+	}
+}
+
+func TestPlanListsWhatItPlays(t *testing.T) {
+	plan, diags := Compile([]Source{{Name: "acme.hcl", Text: []byte(`dialplan "acme" {}
+music "hold" { extension = "*98" }
+music "a" {
+  extension = "1"
+  play      = "acme/welcome"
+}
+music "b" {
+  extension = "2"
+  play      = "/srv/sounds/closed now.wav"
+}
+`)}})
+	if plan == nil {
+		t.Fatal(diags)
+	}
+	sounds := plan.Sounds()
+	if len(sounds) != 3 || sounds[0].Play != "music" || sounds[1].Play != "acme/welcome" || sounds[2].Node != "music.b" || sounds[2].At != (Position{"acme.hcl", 9, 15}) {
+		t.Fatalf("got %+v", sounds)
+	}
+	got := sounds[1].Missing(errors.New("no such file")).String()
+	want := "acme.hcl:5:15: music.a cannot play \"acme/welcome\": no such file\n    5 |   play      = \"acme/welcome\"\n      |               ^^^^^^^^^^^^^^"
+	if strings.TrimRight(got, "\n") != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestToneIsThatOfTheCountry(t *testing.T) {
+	for country, want := range map[string]string{`""`: "", `"49"`: "tone:busy:de", `"44"`: "tone:busy:uk", `"1"`: "tone:busy:us", `"999"`: "tone:busy"} {
+		text := "dialplan \"acme\" {\n  country = " + country + "\n}\nmusic \"a\" {\n  extension = \"1\"\n  play = \"tone:busy\"\n}\nmusic \"b\" {\n  extension = \"2\"\n  play = \"tone:info:jp\"\n}\n"
+		plan, diags := Compile([]Source{{Name: "acme.hcl", Text: []byte(text)}})
+		if plan == nil {
+			if want != "" {
+				t.Errorf("%s: %v", country, diags)
+			}
+			continue
+		}
+		if got := plan.Route(Call{Tenant: "acme", To: "1"}, nil).Steps[0].Play; got != want {
+			t.Errorf("%s: %s, want %s", country, got, want)
+		}
+		if got := plan.Route(Call{Tenant: "acme", To: "2"}, nil).Steps[0].Play; got != "tone:info:jp" {
+			t.Errorf("%s: %s, want that of Japan", country, got)
+		}
 	}
 }

@@ -42,7 +42,9 @@ type node struct {
 	members   []value
 	strategy  Strategy
 	timeout   time.Duration
+	record    bool // user, ring
 	play      string
+	playing   hcl.Range // of play
 	otherwise *value
 	next      *node // resolved otherwise
 }
@@ -203,7 +205,7 @@ func (d *drafter) addBlock(t *draft, b block) {
 }
 
 func (d *drafter) addNode(t *draft, b block) {
-	n := &node{ref: ref{b.kind, b.label}, rng: b.named, extension: b.attrs["extension"], display: b.attrs["display"].text}
+	n := &node{ref: ref{b.kind, b.label}, rng: b.named, extension: b.attrs["extension"], display: b.attrs["display"].text, record: b.attrs["record"].flag}
 	if !isNodeName(b.label) {
 		d.wrong(b.named, fmt.Sprintf("%q cannot be the name of a node", b.label), "use 1 to 64 letters, digits or one of . _ + * # -")
 		return
@@ -296,22 +298,68 @@ func (d *drafter) otherwise(b block) *value {
 }
 
 func plays() []string {
-	return []string{"music", "tone:busy", "tone:congestion", "tone:dial", "tone:ring"}
+	return []string{"music", "tone:busy", "tone:congestion", "tone:dial", "tone:info", "tone:ring"}
+}
+
+// toneCountries are those whose tones there are, by their calling codes; each can stand behind a tone, as in "tone:busy:de". A tone without
+// one is that of the tenant's country, or British.
+func toneCountries() map[string]string {
+	return map[string]string{
+		"1": "us", "31": "nl", "33": "fr", "34": "es", "39": "it", "41": "ch", "43": "at", "44": "uk", "49": "de", "61": "au", "81": "jp",
+	}
+}
+
+// toneCountry takes the country off a name, when there are tones of it.
+func toneCountry(play string) (plain, country string) {
+	if at := strings.LastIndexByte(play, ':'); at > len("tone:") && strings.HasPrefix(play, "tone:") {
+		for _, known := range toneCountries() {
+			if play[at+1:] == known {
+				return play[:at], known
+			}
+		}
+	}
+	return play, ""
 }
 
 func (d *drafter) music(n *node, b block) {
-	n.play = "music"
+	n.play, n.playing = "music", n.rng
 	if v, set := b.attrs["play"]; set {
-		if n.play = v.text; !contains(plays(), v.text) {
+		n.play, n.playing = v.text, v.rng
+		plain, _ := toneCountry(v.text)
+		switch {
+		case strings.Contains(v.text, "/"):
+			if !isRecording(v.text) {
+				d.wrong(v.rng, fmt.Sprintf("%q cannot be the name of a recording", v.text),
+					`write the path of a file, like "/srv/sounds/closed.wav", or a prompt as "folder/name" of letters, digits or one of . _ + * # -`)
+			}
+		case !contains(plays(), plain):
 			d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, hcltext.DidYouMean(v.text, plays())),
-				"choose from "+strings.Join(plays(), ", ")+"; recordings of your own are not available in this version yet")
+				"choose from "+strings.Join(plays(), ", ")+`, a tone of a country like "tone:busy:de", a prompt like "acme/welcome", or the path of a WAV file`)
 		}
 	}
 	usual := playTimeout
-	if n.play != "music" {
+	if strings.HasPrefix(n.play, "tone:") {
 		usual = toneTimeout
 	}
 	n.timeout = d.duration(b, usual, 24*time.Hour)
+}
+
+// isRecording is the rule for paths of files and names of prompts. Whether there is such a file is for the node to say.
+func isRecording(s string) bool {
+	path, absolute := strings.CutPrefix(s, "/")
+	if absolute {
+		ok := path != "" && len(s) <= 1024 && strings.HasSuffix(path, ".wav") && !strings.Contains("/"+path+"/", "/../")
+		for i := range len(s) {
+			ok = ok && s[i] >= ' ' && s[i] != 0x7f
+		}
+		return ok
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if !isNodeName(part) || strings.HasPrefix(part, ".") {
+			return false
+		}
+	}
+	return len(s) <= 256
 }
 
 func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration {

@@ -75,14 +75,15 @@ func language() map[string]*blockRule {
 		"user": {
 			labels: 1, example: `user "alice" { ... }`,
 			attrs: map[string]attrRule{
-				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "voicemail": {later: true},
+				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
+				"voicemail": {later: true},
 			},
 		},
 		"ring": {
 			labels: 1, example: `ring "sales" { ... }`, required: []string{"members"},
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "strategy": {shape: shapeText},
-				"members": {shape: shapeReferences}, "timeout": {shape: shapeDuration},
+				"members": {shape: shapeReferences}, "timeout": {shape: shapeDuration}, "record": {shape: shapeFlag},
 			},
 			blocks: map[string]*blockRule{"otherwise": otherwise},
 		},

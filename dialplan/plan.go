@@ -41,6 +41,7 @@ type Plan struct {
 	hash     string
 	warnings int
 	tenants  []tenant // in the order of their names
+	sounds   []Sound
 	byName   map[string]int32
 	byDomain map[string]int32 // lower case, without a final dot
 }
@@ -63,6 +64,7 @@ type User struct {
 	Extension string // "" = none
 	Display   string
 	Groups    []string
+	Record    bool // the calls from and to this user are recorded
 	At        Position
 }
 
@@ -99,6 +101,30 @@ func (p *Plan) Tenants() []Tenant {
 		all[i] = p.tenants[i].public
 	}
 	return all
+}
+
+// Sound is what a node of the plan plays.
+type Sound struct {
+	Play    string
+	Node    string
+	At      Position
+	excerpt string
+}
+
+// Sounds lists what the plan plays, in the order of the tenants and their sources. Compile opens nothing and
+// cannot know whether they are there: who can looks, and says so with Missing.
+func (p *Plan) Sounds() []Sound {
+	if p == nil {
+		return nil
+	}
+	return p.sounds
+}
+
+// Missing is the diagnostic of a sound that cannot be played for some reason.
+func (s Sound) Missing(why error) Diagnostic {
+	return Diagnostic{
+		Severity: Error, File: s.At.File, Line: s.At.Line, Col: s.At.Col, Summary: fmt.Sprintf("%s cannot play %q", s.Node, s.Play), Detail: why.Error(), Excerpt: s.excerpt,
+	}
 }
 
 // TenantOf finds the tenant that a SIP domain belongs to. host may carry a port, brackets, a final dot and capitals.

@@ -80,7 +80,8 @@ type Step struct {
 	Users    []string      // StepRing: user names
 	Strategy Strategy      // StepRing
 	Timeout  time.Duration // StepRing: of each round of phones; StepEcho, StepMusic: then the call ends
-	Play     string        // StepMusic: "music", "tone:busy", "tone:ring", "tone:dial", "tone:congestion"
+	Play     string        // StepMusic: "music", a tone like "tone:busy", a prompt like "acme/welcome", or the path of a file
+	Record   bool          // StepRing: a call that is answered here is recorded
 	Status   int           // StepReject: SIP status
 	Reason   string        // StepReject: for people
 	At       Position      // where the plan says so; zero for accounts that the plan does not name

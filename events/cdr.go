@@ -37,7 +37,9 @@ type CDR struct {
 	Duration time.Duration `json:"duration_ns"`
 	Node     string        `json:"node,omitempty"`
 	Route    []string      `json:"route,omitempty"` // nodes of the dialplan in the order in which they were tried
-	Media    *Media        `json:"media,omitempty"`
+	// Recordings are the files that were begun, in their order.
+	Recordings []string `json:"recordings,omitempty"`
+	Media      *Media   `json:"media,omitempty"`
 }
 
 // maxRoute bounds the steps a record remembers; a menu may go round for long.
@@ -214,6 +216,10 @@ func (c *call) note(e *Event) {
 			c.cdr.Answered = e.Time
 			c.cdr.Answerer = e.To
 			c.cdr.Status = e.Status
+		}
+	case RecordingStarted:
+		if len(c.cdr.Recordings) < maxRoute {
+			c.cdr.Recordings = append(c.cdr.Recordings, e.File)
 		}
 	}
 }

@@ -26,7 +26,9 @@ func TestAnAnsweredCallBecomesOneRecord(t *testing.T) {
 		{Kind: CallRinging, Time: at(2), Call: "c1", Status: 180},
 		{Kind: CallAnswered, Time: at(3), Call: "c1", Status: 200, To: "1001"},
 		{Kind: CallAnswered, Time: at(4), Call: "c1", Status: 200, To: "1002"},
+		{Kind: RecordingStarted, Time: at(5), Call: "c1", File: "/var/lib/a.wav"},
 		{Kind: CallEnded, Time: at(13), Call: "c1", Reason: "caller hung up", Media: media},
+		{Kind: RecordingEnded, Time: at(14), Call: "c1", File: "/var/lib/a.wav"},
 	} {
 		l.Publish(e)
 	}
@@ -46,6 +48,9 @@ func TestAnAnsweredCallBecomesOneRecord(t *testing.T) {
 	}
 	if want := []string{"ring.sales", "user.1001"}; !slices.Equal(r.Route, want) {
 		t.Errorf("route: got %v, want %v", r.Route, want)
+	}
+	if want := []string{"/var/lib/a.wav"}; !slices.Equal(r.Recordings, want) || l.Stats().Unmatched != 0 {
+		t.Errorf("recordings: got %v, want %v, %+v", r.Recordings, want, l.Stats())
 	}
 }
 

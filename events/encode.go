@@ -39,6 +39,17 @@ func appendCDR(dst []byte, r *CDR) ([]byte, error) {
 	if len(r.Route) > 0 {
 		b = append(b, ']')
 	}
+	for i, file := range r.Recordings {
+		if i == 0 {
+			b = append(b, `,"recordings":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendText(b, file)
+	}
+	if len(r.Recordings) > 0 {
+		b = append(b, ']')
+	}
 	if m := r.Media; m != nil {
 		b = appendQuality(append(b, `,"media":{"caller":`...), &m.Caller)
 		b = appendQuality(append(b, `,"callee":`...), &m.Callee)
@@ -71,7 +82,20 @@ func appendQuality(b []byte, q *Quality) []byte {
 	b = strconv.AppendUint(append(b, `,"lost":`...), q.Lost, 10)
 	b = strconv.AppendUint(append(b, `,"dropped":`...), q.Dropped, 10)
 	b = strconv.AppendInt(append(b, `,"jitter_ns":`...), int64(q.Jitter), 10)
-	return append(appendField(b, `,"codec":`, q.Codec), '}')
+	b = appendField(b, `,"codec":`, q.Codec)
+	if q.RTT != 0 {
+		b = strconv.AppendInt(append(b, `,"rtt_ns":`...), int64(q.RTT), 10)
+	}
+	b = appendScore(b, `,"r_factor":`, q.R)
+	return append(appendScore(b, `,"mos":`, q.MOS), '}')
+}
+
+// appendScore writes a rating, which lies between 0 and 100 with a few digits behind the point; nothing when it is not.
+func appendScore(b []byte, name string, v float64) []byte {
+	if !(v >= 1e-6 && v < 1e6) {
+		return b
+	}
+	return strconv.AppendFloat(append(b, name...), v, 'f', -1, 64)
 }
 
 // appendField writes name, which comes with its comma and colon, and value; nothing when value is empty.

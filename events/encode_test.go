@@ -69,7 +69,7 @@ func randomTime(rnd *rand.Rand) time.Time {
 func randomQuality(rnd *rand.Rand) Quality {
 	return Quality{
 		Packets: rnd.Uint64(), Bytes: rnd.Uint64N(1000), Lost: rnd.Uint64N(2), Dropped: math.MaxUint64, Jitter: time.Duration(rnd.Int64() - rnd.Int64()),
-		Codec: randomText(rnd),
+		Codec: randomText(rnd), RTT: time.Duration(rnd.IntN(2)) * time.Duration(rnd.Int64()), R: float64(rnd.IntN(1001)) / 10, MOS: float64(rnd.IntN(451)) / 100,
 	}
 }
 
@@ -86,6 +86,9 @@ func TestARecordIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		}
 		for range rnd.IntN(3) {
 			r.Route = append(r.Route, text())
+		}
+		for range rnd.IntN(3) {
+			r.Recordings = append(r.Recordings, text())
 		}
 		if rnd.IntN(2) == 0 {
 			r.Media = &Media{Caller: randomQuality(rnd), Callee: randomQuality(rnd)}

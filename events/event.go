@@ -13,6 +13,12 @@ const (
 	CallAnswered Kind = "call.answered" // the first 2xx; To is who answered when that differs from the number dialled
 	CallEnded    Kind = "call.ended"    // Status, Reason, Media; exactly one per call
 
+	// A recording of an answered call; File, and of the end Duration (of the sound) and Reason when it was not meant to end. The end may come
+	// after that of the call.
+	RecordingStarted Kind = "recording.started"
+	RecordingEnded   Kind = "recording.ended"
+	RecordingFailed  Kind = "recording.failed"
+
 	RegistrationAdded   Kind = "registration.added"
 	RegistrationRemoved Kind = "registration.removed"
 	RegistrationExpired Kind = "registration.expired"
@@ -45,6 +51,7 @@ type Event struct {
 	To     string    `json:"to,omitempty"`
 	Peer   string    `json:"peer,omitempty"` // address at the other end of the wire
 	Reason string    `json:"reason,omitempty"`
+	File   string    `json:"file,omitempty"`   // of a recording
 	Status int       `json:"status,omitempty"` // SIP status where one applies
 	// Duration is in nanoseconds in JSON. In call.ended it is the answered time; when zero the fold computes it.
 	Duration time.Duration     `json:"duration_ns,omitempty"`
@@ -66,4 +73,7 @@ type Quality struct {
 	Dropped uint64        `json:"dropped"`   // refused by the relay: wrong source, bad packet, rate
 	Jitter  time.Duration `json:"jitter_ns"` // interarrival jitter (RFC 3550 §6.4.1), the worst stream's last value
 	Codec   string        `json:"codec,omitempty"`
+	RTT     time.Duration `json:"rtt_ns,omitempty"`   // from the node to this side and back, as its RTCP tells
+	R       float64       `json:"r_factor,omitempty"` // how the other side hears this one (ITU-T G.107), 0 = unknown
+	MOS     float64       `json:"mos,omitempty"`      // the same as an opinion, 1 to 4.5
 }

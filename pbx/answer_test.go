@@ -27,7 +27,7 @@ music "busy" {
 func live(t *testing.T, fn func(t *testing.T, o *office)) {
 	t.Helper()
 	e, err := rtpengine.New(rtpengine.Config{
-		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1,
+		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)

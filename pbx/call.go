@@ -50,7 +50,9 @@ type Call struct {
 	dialog   *sip.Dialog
 	leg      *leg
 	media    *relayMedia
-	refusal  string // why hangup ended the call before it was answered
+	refusal  string        // why hangup ended the call before it was answered
+	planned  bool          // the step in hand wants the call recorded
+	heard    *events.Media // what was measured, once the media of a leg of ours are closed
 	over     bool
 }
 
@@ -68,6 +70,9 @@ type View struct {
 	Bridged  bool      `json:"bridged"` // answered by Tandem itself
 	Started  time.Time `json:"started"`
 	Answered time.Time `json:"answered,omitzero"`
+	// Recording is the file that is being written.
+	Recording string        `json:"recording,omitempty"`
+	Media     *events.Media `json:"media,omitempty"` // measured so far, once there is any
 }
 
 func newEpoch(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 36) }
@@ -86,12 +91,36 @@ func telNumber(opaque string) string {
 }
 
 func (c *Call) view() View {
+	heard, file := c.quality(), c.recording()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return View{
-		ID: c.id, CallID: c.callID, Tenant: c.tenant, From: c.from, To: c.to, Answerer: c.answerer, Peer: c.peer.String(), State: c.state,
+		Recording: file, Media: heard, ID: c.id, CallID: c.callID, Tenant: c.tenant, From: c.from, To: c.to, Answerer: c.answerer, Peer: c.peer.String(), State: c.state,
 		Node: c.node, Bridged: c.leg != nil, Started: c.began, Answered: c.answered,
 	}
+}
+
+// quality is what was measured of the media so far; nil when nothing was.
+func (c *Call) quality() *events.Media {
+	c.mu.Lock()
+	media, l, heard := c.media, c.leg, c.heard
+	c.mu.Unlock()
+	switch {
+	case heard != nil:
+		return heard
+	case media != nil:
+		return media.quality()
+	case l != nil:
+		return quality(l.media.Stats())
+	}
+	return nil
+}
+
+// measured keeps what a leg of ours has measured.
+func (c *Call) measured(m *events.Media) {
+	c.mu.Lock()
+	c.heard = m
+	c.mu.Unlock()
 }
 
 // run finds the route and tries its first step.
@@ -142,7 +171,7 @@ func (c *Call) concerns(step dialplan.Step) bool {
 
 func (c *Call) enter(step dialplan.Step) {
 	c.mu.Lock()
-	c.node = step.Node
+	c.node, c.planned = step.Node, step.Record
 	c.mu.Unlock()
 	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
 }
@@ -278,6 +307,7 @@ func (c *Call) isAnswered(by string) {
 	c.mu.Unlock()
 	c.pbx.answered.Add(1)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
+	c.recordAsPlanned(by)
 }
 
 // talking tells whether the call is answered and not over.
@@ -299,18 +329,13 @@ func (c *Call) end(status int, reason string) {
 	}
 	c.over = true
 	wasAnswered := !c.answered.IsZero()
-	media := c.media
 	c.state = Ended
 	c.mu.Unlock()
 	c.pbx.remove(c)
 	if !wasAnswered {
 		c.pbx.failed.Add(1)
 	}
-	e := events.Event{Kind: events.CallEnded, Status: status, Reason: reason}
-	if media != nil {
-		e.Media = media.quality()
-	}
-	c.publish(e)
+	c.publish(events.Event{Kind: events.CallEnded, Status: status, Reason: reason, Media: c.quality()})
 }
 
 // hangup ends the call whatever it does.

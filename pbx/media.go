@@ -35,7 +35,7 @@ func (m *relayMedia) open() (*rtpengine.Session, error) {
 	if m.session != nil {
 		return m.session, nil
 	}
-	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence})
+	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded})
 	if err != nil {
 		return nil, noMedia{err}
 	}
@@ -81,6 +81,31 @@ func (m *relayMedia) Answer(fromCaller bool, sdp string, src, dst transport.Flow
 	}
 	out, err := s.Answer(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap())
 	return string(out), mediaError(err)
+}
+
+// record starts to record the call.
+func (m *relayMedia) record() (*rtpengine.Recording, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session == nil || m.closed {
+		return nil, rtpengine.ErrNothingHere
+	}
+	return m.session.Record()
+}
+
+func (m *relayMedia) stopRecording() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.session != nil && m.session.StopRecording()
+}
+
+func (m *relayMedia) recording() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session == nil {
+		return ""
+	}
+	return m.session.Recording()
 }
 
 // Rollback keeps what was agreed before the last offer (sip.Media).
@@ -158,6 +183,10 @@ func quality(st rtpengine.SessionStats) *events.Media {
 			q.Lost += uint64(max(s.Lost, 0))
 			q.Dropped += s.Drops.Total()
 			q.Jitter = max(q.Jitter, s.Jitter)
+			q.RTT = max(q.RTT, s.RTT)
+			if m.Kind == "audio" && q.Codec == "" {
+				q.Codec, q.R, q.MOS = s.Codec, s.Score.R, s.Score.MOS
+			}
 		}
 	}
 	return &out

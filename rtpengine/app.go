@@ -89,6 +89,11 @@ func (a *app) send(r *relay, l *leg, b []byte, octets int) {
 	case failed:
 		r.drop(l, DropSend)
 	}
+	if l.told != nil {
+		if h, ok := parseRTP(b); ok {
+			l.told.put(1, &h, b, r.now)
+		}
+	}
 	a.talked, a.sentAt = true, r.now
 	a.packets++
 	a.octets += uint32(octets)
@@ -152,6 +157,7 @@ func (a *app) compose(r *relay, l *leg) int {
 	wall := r.epoch + r.now
 	b = binary.BigEndian.AppendUint32(b, uint32(wall/1e9+ntpEpoch))
 	b = binary.BigEndian.AppendUint32(b, uint32(uint64(wall%1e9)<<32/1e9))
+	l.trip.note(binary.BigEndian.Uint32(b[10:]), r.now)
 	b = binary.BigEndian.AppendUint32(b, a.stamp)
 	b = binary.BigEndian.AppendUint32(b, a.packets)
 	b = binary.BigEndian.AppendUint32(b, a.octets)
@@ -163,7 +169,12 @@ func (a *app) compose(r *relay, l *leg) int {
 		b = binary.BigEndian.AppendUint32(b, uint32(fraction)<<24|uint32(lost)&0xffffff)
 		b = binary.BigEndian.AppendUint32(b, highest)
 		b = binary.BigEndian.AppendUint32(b, jitter)
-		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0) // LSR, DLSR: no round trip is measured
+		var since uint32
+		if l.trip.had.at != 0 {
+			since = uint32((r.now - l.trip.had.at) << 16 / int64(time.Second))
+		}
+		b = binary.BigEndian.AppendUint32(b, l.trip.had.mid)
+		b = binary.BigEndian.AppendUint32(b, since)
 	}
 	b = append(b, 2<<6|1, 202, 0, 4)
 	b = binary.BigEndian.AppendUint32(b, a.ssrc)

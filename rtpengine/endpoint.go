@@ -20,13 +20,15 @@ type Endpoint struct {
 	mu      sync.Mutex
 	closed  bool
 	echo    bool
-	sound   *sound // what plays, nil when nothing does
-	legs    []*leg // by position of the m-line, nil where rejected
+	sound   *keptSound // what plays, nil when nothing does
+	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
 	payload []int // chosen G.711 payload type by m-line; -1 none
 	family  int   // of our Offer
 	origin  origin
 	watch   watch
+
+	recording *Recording // the latest
 }
 
 // NewEndpoint makes an endpoint without media: silent until Echo or Play, deaf until Answer.
@@ -309,30 +311,37 @@ func (p *Endpoint) Echo() {
 	if p.closed {
 		return
 	}
-	if p.sound != nil {
-		p.engine.stopPlaying()
-	}
-	p.echo, p.sound = true, nil
+	p.stopPlaying()
+	p.echo = true
 	p.perform()
 }
 
-// Play sends a sound, over and over: "music", "tone:ring", "tone:busy", "tone:congestion" or "tone:dial".
+// Play sends a sound, over and over; sounds.go says how they are named. It may read a file.
 func (p *Endpoint) Play(name string) error {
-	snd, err := p.engine.sounds.get(name)
+	snd, err := p.engine.sounds.take(name)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
+		p.engine.sounds.release(snd)
 		return ErrClosed
 	}
-	if p.sound == nil {
-		p.engine.startPlaying()
-	}
+	p.engine.startPlaying() // before the old sound stops, so that the pacer need not wake up again
+	p.stopPlaying()
 	p.echo, p.sound = false, snd
 	p.perform()
 	return nil
+}
+
+// stopPlaying gives the sound back; mu is held. Packets already handed to the shard keep its memory alive.
+func (p *Endpoint) stopPlaying() {
+	if p.sound != nil {
+		p.engine.stopPlaying()
+		p.engine.sounds.release(p.sound)
+		p.sound = nil
+	}
 }
 
 // perform orders the shard to do on every leg what Echo or Play last asked for.
@@ -386,6 +395,9 @@ func (p *Endpoint) Stats() SessionStats {
 		m := MediaStats{Kind: p.kinds[i]}
 		if g != nil {
 			m.Sides[A] = g.stats(now)
+			if m.Kind == "audio" {
+				m.Sides[A].Score = m.Sides[A].score(&StreamStats{}, g711Plain())
+			}
 		}
 		st.Media = append(st.Media, m)
 	}
@@ -400,9 +412,8 @@ func (p *Endpoint) Close() {
 		return
 	}
 	p.closed = true
-	if p.sound != nil {
-		p.engine.stopPlaying()
-	}
+	p.engine.stopRecording(p.recording)
+	p.stopPlaying()
 	legs := p.legs
 	p.mu.Unlock()
 	p.engine.leave(p)

@@ -269,9 +269,9 @@ func TestLatePlayerSkipsInsteadOfBursting(t *testing.T) {
 }
 
 func TestSoundsAreLoopsOfWholeFramesAtASaneLevel(t *testing.T) {
-	var s sounds
-	for _, name := range []string{"music", "tone:ring", "tone:busy", "tone:congestion", "tone:dial"} {
-		snd, err := s.get(name)
+	s := newSounds(&Config{})
+	for _, name := range []string{"music", "tone:ring", "tone:busy", "tone:congestion", "tone:dial", "tone:info", "tone:ring:de", "tone:dial:it", "tone:info:at", "tone:ring:jp"} {
+		snd, err := s.take(name)
 		if err != nil {
 			t.Fatal(err)
 		}

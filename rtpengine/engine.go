@@ -46,6 +46,11 @@ type Config struct {
 	// DSCP marks our packets (RFC 2474); 0 means 46, expedited forwarding, as telephony expects
 	// (RFC 4594 §4.1), and a negative value leaves them unmarked.
 	DSCP int
+	// Prompts is the directory of WAV files that Play finds by name; "" means there are none.
+	Prompts string
+	// SoundBytes bounds the memory of all sounds, 16,000 bytes a second; default 64 MiB, over an hour.
+	SoundBytes int64
+	Recording  RecordingConfig
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
 }
@@ -95,7 +100,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("rtpengine: %d shards", c.Shards)
 	case c.DSCP > 63:
 		return fmt.Errorf("rtpengine: DSCP %d is beyond 63", c.DSCP)
-	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0:
+	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0:
 		return errors.New("rtpengine: a negative limit")
 	}
 	return nil
@@ -109,7 +114,9 @@ type Engine struct {
 	began  time.Time
 	pools  [2]*pool // by family, nil when not bound
 	shards []*shard
-	sounds sounds
+	sounds *sounds
+
+	recorder *recorder
 
 	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
 	maxSessions atomic.Int64
@@ -142,8 +149,9 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
-		beat: make(chan struct{}, 1), members: make(map[member]struct{}),
+		beat: make(chan struct{}, 1), members: make(map[member]struct{}), sounds: newSounds(&c),
 	}
+	e.recorder = newRecorder(&c, e.now)
 	e.SetLimits(c.Silence, c.MaxSessions)
 	for _, addr := range c.Bind {
 		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
@@ -178,7 +186,8 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var shards, keepers sync.WaitGroup
+	var shards, keepers, writers sync.WaitGroup
+	silent := make(chan struct{}) // closed when no packet comes any more
 	for _, s := range e.shards {
 		shards.Go(func() {
 			if err := s.run(); err != nil {
@@ -188,6 +197,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	keepers.Go(func() { e.keepHouse(ctx) })
 	keepers.Go(func() { e.pace(ctx) })
+	writers.Go(func() { e.recorder.run(silent) })
 	<-ctx.Done()
 	keepers.Wait() // first, so that no callback comes after the sockets are gone
 	e.closeMembers()
@@ -195,6 +205,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		s.stop()
 	}
 	shards.Wait()
+	close(silent)
+	writers.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

@@ -34,6 +34,10 @@ type leg struct {
 	quality quality
 	peer    atomic.Pointer[netip.AddrPort] // the locked source, for Stats
 
+	// What the peer's RTCP tells; the shard writes, anyone reads.
+	rtt      atomic.Int64 // ns, from us to the peer and back; 0 = unknown
+	reported atomic.Int64 // packets that the peer misses of what it hears
+
 	// owned by the shard:
 	out      *leg          // where this side's media goes; nil for an endpoint
 	app      *app          // what answers instead; nil for a relayed leg
@@ -46,6 +50,10 @@ type leg struct {
 	to       [2]destination
 	windowAt int64 // flood window
 	window   int
+	trip     roundTrip
+	heard    *tap  // where copies of what this side says go; nil when nobody records
+	told     *tap  // and of what an app tells it
+	channel  uint8 // of heard
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.

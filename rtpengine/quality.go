@@ -19,6 +19,7 @@ type quality struct {
 	lost   atomic.Int64
 	jitter atomic.Uint32 // RTP units
 	source atomic.Uint32
+	codec  atomic.Uint32 // payload type of the last audio format with a number of its own, and one; 0 = none
 
 	// Of the last report block, for the fraction lost (A.3).
 	expectedPrior, receivedPrior uint32
@@ -67,6 +68,9 @@ func (q *quality) packet(h *rtpHeader, arrival int64, rate uint32) {
 	q.transit = transit
 	if q.rate.Load() != rate {
 		q.rate.Store(rate)
+	}
+	if code := uint32(h.payload) + 1; code <= 19 && code != 14 && q.codec.Load() != code { // 13 is comfort noise
+		q.codec.Store(code)
 	}
 }
 

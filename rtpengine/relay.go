@@ -64,6 +64,9 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 	r.count.bytes += uint64(len(b))
 	l.tally.lastSeen.Store(r.now)
 	l.quality.packet(&h, r.now, rate)
+	if l.heard != nil && (l.open || l.app != nil) {
+		l.heard.put(l.channel, &h, b, r.now)
+	}
 	switch {
 	case l.app != nil:
 		l.app.rtp(r, l, &h, b)
@@ -92,6 +95,7 @@ func (r *relay) receiveRTCP(l *leg, k *socket, src netip.AddrPort, raw *rawAddr,
 	l.tally.rtcp.Add(1)
 	r.count.rtcp++
 	l.tally.lastSeen.Store(r.now)
+	l.follow(r.now, b)
 	if l.app != nil {
 		l.app.rtcp(r, l, b)
 		return

@@ -29,6 +29,8 @@ type SessionConfig struct {
 	// again. A side on hold is not expected to send. It runs in the engine's housekeeping with no
 	// lock held: it may call Close, and must not block.
 	OnSilence func(side Side, d time.Duration)
+	// OnRecorded is told that a recording is complete, or failed. It runs in the recorder with no lock held and must not block.
+	OnRecorded func(RecordingEnd)
 }
 
 // Session relays the media of one call between two sides. It is fed with the descriptions that pass
@@ -45,6 +47,8 @@ type Session struct {
 	latest  *exchange // of the last Offer, answered or not
 	before  *exchange // what Rollback returns to
 	watch   [2]watch
+
+	recording *Recording // the latest
 }
 
 // line is one m-line: its kind and our sockets towards both sides.
@@ -216,6 +220,7 @@ func (s *Session) Close() {
 		return
 	}
 	s.closed = true
+	s.engine.stopRecording(s.recording)
 	lines := s.lines
 	s.mu.Unlock()
 	s.engine.leave(s)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync"
 )
 
 const (
@@ -22,31 +21,26 @@ func (s *sound) law(payload uint8) []byte {
 	return s.pcmu
 }
 
-// sounds keeps each sound from its first use on. There are five names, so it is bounded.
-type sounds struct {
-	mu   sync.Mutex
-	made map[string]*sound
+func newSound(samples []int16) *sound {
+	for len(samples)%frameSamples != 0 {
+		samples = append(samples, 0)
+	}
+	s := &sound{pcmu: make([]byte, len(samples)), pcma: make([]byte, len(samples))}
+	for i, v := range samples {
+		s.pcmu[i], s.pcma[i] = encodeUlaw(v), encodeAlaw(v)
+	}
+	return s
 }
 
-func (s *sounds) get(name string) (*sound, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if made := s.made[name]; made != nil {
-		return made, nil
+func (s *sound) bytes() int64 { return int64(2 * len(s.pcmu)) }
+
+// builtin tells whether a name is of the sounds that need no file.
+func builtin(name string) bool {
+	tone, ok := strings.CutPrefix(name, "tone:")
+	if ok {
+		_, ok = toneOf(tone)
 	}
-	samples, err := generate(name)
-	if err != nil {
-		return nil, err
-	}
-	made := &sound{pcmu: make([]byte, len(samples)), pcma: make([]byte, len(samples))}
-	for i, v := range samples {
-		made.pcmu[i], made.pcma[i] = encodeUlaw(v), encodeAlaw(v)
-	}
-	if s.made == nil {
-		s.made = make(map[string]*sound)
-	}
-	s.made[name] = made
-	return made, nil
+	return ok || name == "music"
 }
 
 func generate(name string) ([]int16, error) {
@@ -54,54 +48,15 @@ func generate(name string) ([]int16, error) {
 		return melody(), nil
 	}
 	if tone, ok := strings.CutPrefix(name, "tone:"); ok {
-		if c, ok := cadenceOf(tone); ok {
-			return c.samples(), nil
+		if t, ok := toneOf(tone); ok {
+			return samplesOf(t), nil
 		}
 	}
-	return nil, fmt.Errorf("rtpengine: no sound %q (have music, tone:ring, tone:busy, tone:congestion, tone:dial)", name)
+	return nil, noSound(name)
 }
 
-// cadence is a call progress tone: frequencies in Hz, and how long it is on and off in turn, in ms.
-// The sum is a whole number of 20 ms frames.
-type cadence struct {
-	hertz []float64
-	turns []int
-}
-
-// cadenceOf gives the British tones (BT SIN 350), which all of Europe understands.
-func cadenceOf(name string) (cadence, bool) {
-	switch name {
-	case "ring":
-		return cadence{[]float64{400, 450}, []int{400, 200, 400, 2000}}, true
-	case "busy":
-		return cadence{[]float64{400}, []int{375, 375, 375, 375}}, true
-	case "congestion":
-		return cadence{[]float64{400}, []int{400, 350, 225, 525}}, true
-	case "dial":
-		return cadence{[]float64{350, 440}, []int{2000}}, true
-	}
-	return cadence{}, false
-}
-
-func (c cadence) samples() []int16 {
-	var out []int16
-	for turn, ms := range c.turns {
-		start := len(out)
-		for range ms * sampleRate / 1000 {
-			v := 0.0
-			if turn%2 == 0 {
-				for _, hz := range c.hertz {
-					v += math.Sin(2 * math.Pi * hz * float64(len(out)) / sampleRate)
-				}
-				v *= 5000 / float64(len(c.hertz))
-			}
-			out = append(out, int16(v))
-		}
-		if len(c.turns) > 1 {
-			fade(out[start:], 40)
-		}
-	}
-	return out
+func noSound(name string) error {
+	return fmt.Errorf("rtpengine: no sound %q (have music, tone:dial, tone:ring, tone:busy, tone:congestion, tone:info, each also with a country, like tone:busy:de)", name)
 }
 
 // fade takes the click off both ends, over n samples.

@@ -18,6 +18,10 @@ type Stats struct {
 	Forwarded      uint64 // datagrams sent
 	Drops          Drops
 
+	Sounds SoundStats
+
+	Recordings RecordingStats
+
 	Ports  []PortStats
 	Shards []ShardStats
 }
@@ -48,6 +52,7 @@ func (e *Engine) Stats() Stats {
 	e.mu.Unlock()
 	st.Playing = int(e.playing.Load())
 	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()
+	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
 	for _, p := range e.pools {
 		if p != nil {
 			st.Ports = append(st.Ports, p.stats())
@@ -94,6 +99,11 @@ type StreamStats struct {
 	Peer           netip.AddrPort // where its media comes from; invalid until latched
 	Quiet          time.Duration  // since the last accepted packet, or since the answer
 	Drops          Drops
+	Codec          string        // of the last packet, when RFC 3551 gives it a number: "PCMU"
+	RTT            time.Duration // from us to this side and back, from its RTCP; 0 = unknown
+	Score          Score         // how the other side hears this one
+
+	reported int64 // packets that this side says it misses of the other's
 }
 
 // Stats may be called at any time, also after Close.
@@ -109,6 +119,10 @@ func (s *Session) Stats() SessionStats {
 				m.Sides[side] = g.stats(now)
 			}
 		}
+		if l.kind == "audio" {
+			a, b := &m.Sides[A], &m.Sides[B]
+			a.Score, b.Score = a.score(b, g711Concealed()), b.score(a, g711Concealed())
+		}
 		st.Media = append(st.Media, m)
 	}
 	return st
@@ -123,6 +137,10 @@ func (l *leg) stats(now int64) StreamStats {
 	if rate := l.quality.rate.Load(); rate > 0 {
 		st.Jitter = time.Duration(l.quality.jitter.Load()) * time.Second / time.Duration(rate)
 	}
+	if code := l.quality.codec.Load(); code > 0 {
+		st.Codec = staticCodec(code - 1)
+	}
+	st.RTT, st.reported = time.Duration(l.rtt.Load()), l.reported.Load()
 	if peer := l.peer.Load(); peer != nil {
 		st.Peer = *peer
 	}

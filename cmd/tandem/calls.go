@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,18 +32,32 @@ func newCallsList(f *apiFlags) *cobra.Command {
 				return err
 			}
 			now := time.Now()
-			return list(out, l.Items, l.Total, table.Row{"ID", "From", "To", "Answered by", "State", "Node", "Since", "Caller's address"}, func(v pbx.View) table.Row {
+			return list(out, l.Items, l.Total, table.Row{"ID", "From", "To", "Answered by", "State", "Node", "Since", "MOS", "Caller's address"}, func(v pbx.View) table.Row {
 				since := v.Started
 				if !v.Answered.IsZero() {
 					since = v.Answered
 				}
-				return table.Row{v.ID, v.From, v.To, v.Answerer, v.State, v.Node, span(now.Sub(since)), v.Peer}
+				return table.Row{v.ID, v.From, v.To, v.Answerer, v.State, v.Node, span(now.Sub(since)), opinion(v.Media), v.Peer}
 			})
 		}),
 	}
 	c.Flags().StringVar(&tenant, "tenant", "", "of this tenant only")
 	c.Flags().StringVar(&user, "user", "", "from, to or answered by this user only")
 	return c
+}
+
+// opinion is how both sides sound, the caller first; "-" for what cannot be rated.
+func opinion(m *events.Media) string {
+	one := func(mos float64) string {
+		if mos == 0 {
+			return "-"
+		}
+		return strconv.FormatFloat(mos, 'f', 1, 64)
+	}
+	if m == nil || m.Caller.MOS == 0 && m.Callee.MOS == 0 {
+		return ""
+	}
+	return one(m.Caller.MOS) + "/" + one(m.Callee.MOS)
 }
 
 func newCallsHistory(f *apiFlags) *cobra.Command {
@@ -63,7 +79,7 @@ func newCallsHistory(f *apiFlags) *cobra.Command {
 }
 
 func newCall(f *apiFlags) *cobra.Command {
-	return group("call", "Hang up or trace one call", nil, newCallHangup(f), newCallTrace(f))
+	return group("call", "Hang up, record or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallTrace(f))
 }
 
 func newCallHangup(f *apiFlags) *cobra.Command {
@@ -77,6 +93,31 @@ func newCallHangup(f *apiFlags) *cobra.Command {
 				out.say("call %s is hung up", id)
 			}
 			return nil
+		}),
+	}
+}
+
+func newCallRecord(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "record ID start|stop", Short: "Start or stop recording a call, by id or Call-ID", Args: needs("ID start|stop", 2, 2), ValidArgs: []string{"start", "stop"},
+		Long: "Start or stop recording an answered call. The recording is a stereo WAV file on the node, the caller left and the called side right,\n" +
+			"in the directory that recording.dir of the node's configuration names. It can be listened to while it grows.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			switch id := args[0]; args[1] {
+			case "start":
+				rec, err := client.Record(ctx, id)
+				if err != nil {
+					return err
+				}
+				return out.object(rec, func() { out.say("call %s is being recorded: %s", id, rec.File) })
+			case "stop":
+				if err := client.StopRecording(ctx, id); err != nil {
+					return err
+				}
+				out.say("call %s is not recorded any more", id)
+				return nil
+			}
+			return usageError{fmt.Errorf("%q is neither start nor stop", args[1])}
 		}),
 	}
 }

@@ -6,17 +6,29 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem"
+	"tandem/dialplan"
 )
 
 func newCheck() *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "check --config FILE",
-		Short: "Report every mistake in a configuration file",
+		Short: "Report every mistake in a configuration file, and in the dialplan files that it names",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := loadConfig(cmd.ErrOrStderr(), file); err != nil {
+			cfg, err := loadConfig(cmd.ErrOrStderr(), file)
+			if err != nil {
 				return err
+			}
+			diags, err := tandem.CheckPlans(cfg)
+			if err != nil {
+				return err
+			}
+			for _, d := range diags {
+				fmt.Fprintln(cmd.ErrOrStderr(), d.String())
+			}
+			if dialplan.Failed(diags) {
+				return exitError{code: exitConfig}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
 			return nil

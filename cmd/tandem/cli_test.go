@@ -331,3 +331,31 @@ func TestTheBarShowsHowFarItIs(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+func TestCheckNamesASoundThatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	config := write(t, "tandem.hcl", fmt.Sprintf("node { data_dir = %q }\ndialplan { files = [%q] }\n", dir, filepath.Join(dir, "acme.dialplan.hcl")))
+	expect(t, 0, "the configuration is fine", "", "check", "--config", config)
+	text := plan + "music \"closed\" {\n  extension = \"*98\"\n  play      = \"acme/closed\"\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "acme.dialplan.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, 78, "!acme.dialplan.hcl:9:15: music.closed cannot play \"acme/closed\"", "", "check", "--config", config)
+}
+
+// The dialplan says which tones there are, and the media engine makes them: they must not come to differ.
+func TestEveryToneThatADialplanMayNameCanBePlayed(t *testing.T) {
+	dir := t.TempDir()
+	text, n := "dialplan \"acme\" {}\n", 0
+	for _, kind := range []string{"dial", "ring", "busy", "congestion", "info"} {
+		for _, country := range []string{"", ":uk", ":de", ":us", ":fr", ":it", ":es", ":nl", ":at", ":ch", ":au", ":jp"} {
+			n++
+			text += fmt.Sprintf("music \"n%d\" {\n  extension = \"%d\"\n  play = \"tone:%s%s\"\n}\n", n, n, kind, country)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tones.dialplan.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := write(t, "tandem.hcl", fmt.Sprintf("node { data_dir = %q }\ndialplan { files = [%q] }\n", dir, dir))
+	expect(t, 0, "the configuration is fine", "", "check", "--config", config)
+}

@@ -1,0 +1,325 @@
+package rtpengine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of recording that callers branch on.
+var (
+	ErrNoRecording   = errors.New("rtpengine: recording is not set up here")       // Config.Recording.Dir is ""
+	ErrRecordingBusy = errors.New("rtpengine: too many recordings")                // Config.Recording.AtOnce
+	ErrRecording     = errors.New("rtpengine: the call is being recorded")         // it is already
+	ErrNothingHere   = errors.New("rtpengine: the call has no audio to record")    // or none yet
+	ErrRecordingFull = errors.New("rtpengine: the room for recordings is used up") // Config.Recording.MaxBytes
+)
+
+// Recording is one call being written to a stereo WAV file of 16 bits at 8 kHz: the caller left, the called side right. G.711
+// alone is heard; the rest of a call is silence. The file can be read at any time, also when the program was killed: its header is
+// brought up to date after each second of sound.
+type Recording struct {
+	File  string
+	Began time.Time
+
+	call   string
+	onEnd  func(RecordingEnd)
+	shard  *shard
+	legs   []*leg
+	tap    *tap
+	began  int64        // engine ns
+	closed atomic.Int64 // engine ns of its end, 0 while it goes on
+	ending atomic.Bool  // it was ended; the shard may not have heard of it
+	opened chan struct{}
+	err    error // of the opening; valid when opened is closed
+
+	// The recorder's own:
+	reason  string
+	file    *os.File
+	tracks  [2]track
+	mix     mix
+	pending []byte // samples for the file
+	written int64  // octets of samples in the file
+	late    uint64 // samples that came too late
+}
+
+// RecordingEnd tells how a recording ended.
+type RecordingEnd struct {
+	File   string
+	Length time.Duration
+	Lost   uint64        // packets that the recorder had no room for; there the recording is silent
+	Late   time.Duration // sound that came too late
+	Reason string        // why it ended before it was told to; "" when it was told to
+	Err    error         // the file could not be made or written
+}
+
+// Opened waits until the file is there, and says why it is not.
+func (r *Recording) Opened(ctx context.Context) error {
+	select {
+	case <-r.opened:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// over tells whether the recording has ended or is about to.
+func (r *Recording) over() bool { return r == nil || r.ending.Load() }
+
+// Record starts to record the first audio of a relayed call, from now on. It waits for no disk: Opened does.
+func (s *Session) Record() (*Recording, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case !s.recording.over():
+		return nil, ErrRecording
+	}
+	for _, l := range s.lines {
+		if l.kind == "audio" && l.legs[A] != nil && l.legs[B] != nil {
+			rec, err := s.engine.record(&s.cfg, s.shard, []*leg{l.legs[A], l.legs[B]})
+			s.recording = rec
+			return rec, err
+		}
+	}
+	return nil, ErrNothingHere
+}
+
+// StopRecording ends the recording; false when there is none. SessionConfig.OnRecorded is told when the file is complete.
+func (s *Session) StopRecording() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.stopRecording(s.recording)
+}
+
+// Recording is the file that is being written, "" when none is.
+func (s *Session) Recording() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recording.growing()
+}
+
+func (r *Recording) growing() string {
+	if r.over() {
+		return ""
+	}
+	return r.File
+}
+
+// Record starts to record the phone (left) and what it is told (right), from now on. It waits for no disk: Opened does.
+func (p *Endpoint) Record() (*Recording, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, ErrClosed
+	case !p.recording.over():
+		return nil, ErrRecording
+	}
+	for i, g := range p.legs {
+		if g != nil && p.kinds[i] == "audio" {
+			rec, err := p.engine.record(&p.cfg, p.shard, []*leg{g})
+			p.recording = rec
+			return rec, err
+		}
+	}
+	return nil, ErrNothingHere
+}
+
+// StopRecording ends the recording; false when there is none.
+func (p *Endpoint) StopRecording() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.engine.stopRecording(p.recording)
+}
+
+// Recording is the file that is being written, "" when none is.
+func (p *Endpoint) Recording() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.recording.growing()
+}
+
+// record begins a recording of two legs that talk to each other, or of one and what it is told.
+func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg) (*Recording, error) {
+	now := time.Now()
+	r := &Recording{
+		Began: now, call: c.ID, onEnd: c.OnRecorded, shard: sh, legs: legs, tap: new(tap), began: e.now(), opened: make(chan struct{}),
+	}
+	r.File = filepath.Join(e.recorder.cfg.Dir, recordingName(c.ID, now, e.recorder.count.Add(1)))
+	if err := e.recorder.add(r); err != nil {
+		return nil, err
+	}
+	sh.order(func(*shard) {
+		if r.over() {
+			return
+		}
+		for i, l := range legs {
+			l.heard, l.channel = r.tap, uint8(i)
+		}
+		if len(legs) == 1 {
+			legs[0].told = r.tap
+		}
+	})
+	return r, nil
+}
+
+// recordingName makes a file name of the time and the call; a call's id may hold anything. The number tells two of the same second apart.
+func recordingName(call string, now time.Time, n uint64) string {
+	safe := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
+			return c
+		}
+		return '_'
+	}, call)
+	return fmt.Sprintf("%s-%s-%d.wav", now.UTC().Format("20060102-150405"), safe[:min(len(safe), 100)], n)
+}
+
+// stopRecording ends a recording that goes on; the recorder then writes what is left.
+func (e *Engine) stopRecording(r *Recording) bool {
+	if r == nil || !r.stop(e.now) {
+		return false
+	}
+	e.recorder.nudge()
+	return true
+}
+
+// stop has the shard take the taps away and say that nothing comes any more; false when that was done before.
+func (r *Recording) stop(now func() int64) bool {
+	if r.ending.Swap(true) {
+		return false
+	}
+	untap := func() {
+		for _, l := range r.legs {
+			if l.heard == r.tap {
+				l.heard = nil
+			}
+			if l.told == r.tap {
+				l.told = nil
+			}
+		}
+		r.closed.CompareAndSwap(0, max(1, now()))
+	}
+	if !r.shard.order(func(*shard) { untap() }) {
+		untap() // the shard has ended: nobody else touches the legs
+	}
+	return true
+}
+
+// step brings the file up to date; true when the recording is over and its file complete.
+func (r *Recording) step(rec *recorder, now int64) (ended bool) {
+	if r.file == nil && !r.open(rec) {
+		return true
+	}
+	closed := r.closed.Load()
+	var room [1 << 16]byte
+	for e, ok := r.tap.next(room[:]); ok; e, ok = r.tap.next(room[:]) {
+		r.take(&e)
+	}
+	to := r.position(now) - playout
+	if closed != 0 {
+		to = max(r.position(closed), r.mix.last)
+	}
+	r.advance(to)
+	if closed != 0 || len(r.pending) >= recordedSecond {
+		if err := r.flush(); err != nil {
+			r.finish(rec, "the disk", fmt.Errorf("write %s: %w", r.File, err))
+			return true
+		}
+	}
+	if closed != 0 {
+		r.finish(rec, r.reason, nil)
+		return true
+	}
+	return false
+}
+
+// recordedSecond is the octets of a second of sound.
+const recordedSecond = sampleRate * 4
+
+// position is a time on the recording's time line.
+func (r *Recording) position(at int64) int64 {
+	return max(0, (at-r.began)/int64(time.Second/sampleRate))
+}
+
+func (r *Recording) take(e *tapped) {
+	arrival := r.position(e.at)
+	r.advance(arrival - playout)
+	pos, ok := r.tracks[e.channel&1].place(e.ssrc, e.stamp, arrival)
+	if !ok {
+		r.late += uint64(len(e.body))
+		return
+	}
+	r.late += uint64(r.mix.put(e.channel, e.payload, pos, e.body))
+}
+
+func (r *Recording) advance(to int64) { r.pending = r.mix.advance(to, r.pending) }
+
+func (r *Recording) open(rec *recorder) bool {
+	defer close(r.opened)
+	if r.err = rec.makeRoom(); r.err == nil {
+		r.file, r.err = os.OpenFile(r.File, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	}
+	if r.err == nil {
+		_, r.err = r.file.Write(recordedHeader(0))
+	}
+	if r.err != nil {
+		r.finish(rec, "it could not begin", r.err)
+		return false
+	}
+	return true
+}
+
+// flush appends what is pending, then says so in the header: whoever reads the file in between or after a crash finds it whole.
+func (r *Recording) flush() error {
+	if _, err := r.file.WriteAt(r.pending, recordedHead+r.written); err != nil {
+		return err
+	}
+	r.written += int64(len(r.pending))
+	r.pending = r.pending[:0]
+	_, err := r.file.WriteAt(recordedHeader(r.written), 0)
+	return err
+}
+
+// finish closes the file and tells everybody.
+func (r *Recording) finish(rec *recorder, reason string, err error) {
+	r.stop(rec.now) // the disk may have ended it
+	if r.file != nil {
+		err = errors.Join(err, r.file.Close())
+	}
+	end := RecordingEnd{
+		File: r.File, Length: time.Duration(r.written/4) * time.Second / sampleRate, Lost: r.tap.lost.Load(),
+		Late: time.Duration(r.late) * time.Second / sampleRate, Reason: reason, Err: err,
+	}
+	rec.ended(r, &end)
+	if r.onEnd != nil {
+		r.onEnd(end)
+	}
+}
+
+// recordedHead is the length of the header.
+const recordedHead = 44
+
+// recordedHeader is that of a WAV file with so many octets of samples; 4 GB, which it cannot say, are 37 hours.
+func recordedHeader(octets int64) []byte {
+	size := uint32(min(octets, 1<<32-1-recordedHead))
+	b := append(make([]byte, 0, recordedHead), "RIFF"...)
+	b = binary.LittleEndian.AppendUint32(b, size+recordedHead-8)
+	b = append(b, "WAVEfmt "...)
+	b = binary.LittleEndian.AppendUint32(b, 16)
+	b = binary.LittleEndian.AppendUint16(b, wavPCM)
+	b = binary.LittleEndian.AppendUint16(b, 2)
+	b = binary.LittleEndian.AppendUint32(b, sampleRate)
+	b = binary.LittleEndian.AppendUint32(b, recordedSecond)
+	b = binary.LittleEndian.AppendUint16(b, 4)
+	b = binary.LittleEndian.AppendUint16(b, 16)
+	b = append(b, "data"...)
+	return binary.LittleEndian.AppendUint32(b, size)
+}

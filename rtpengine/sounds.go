@@ -1,0 +1,289 @@
+package rtpengine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Sounds are named so:
+//
+//	music                the melody that is built in
+//	tone:busy            a call progress tone, British; tone.go has those of other countries
+//	tone:busy:de         the same in Germany
+//	/srv/sounds/a.wav    a WAV file
+//	acme/welcome         a prompt: acme/welcome.wav in Config.Prompts
+//
+// sounds keeps them as they are sent: each is read once and shared by all who play it. Those that nobody plays make room, the
+// longest unused first, when the memory is used up; those that somebody plays stay.
+type sounds struct {
+	prompts string // directory
+	limit   int64  // bytes of all
+	log     *slog.Logger
+
+	mu                       sync.Mutex
+	kept                     map[string]*keptSound
+	loading                  map[string]chan struct{} // closed when somebody's reading of that name has ended
+	bytes                    int64
+	uses                     uint64
+	loads, evicted, failures uint64
+}
+
+// keptSound is a sound and who uses it.
+type keptSound struct {
+	*sound
+	name    string
+	players int
+	used    uint64 // sounds.uses at its last use
+	stamp   fileStamp
+	gone    bool // a newer one has its name
+}
+
+// fileStamp tells whether a file is the one that was read.
+type fileStamp struct {
+	size    int64
+	changed time.Time
+}
+
+// ErrSoundMemory is told when the sounds that play leave no room for another one.
+var ErrSoundMemory = errors.New("rtpengine: the memory for sounds is used up by those that play")
+
+// take gives a sound to a player, who gives it back with release. It may read a file: not for a shard. A file that has changed
+// since is read again; who plays the old one goes on with it. When the new one cannot be read, the old one is good enough.
+func (s *sounds) take(name string) (*keptSound, error) {
+	path, stamp, err := s.find(name)
+	s.mu.Lock()
+	for s.loading[name] != nil { // one reads, the others wait for it
+		ended := s.loading[name]
+		s.mu.Unlock()
+		<-ended
+		s.mu.Lock()
+	}
+	old := s.kept[name]
+	if old != nil && err == nil && old.stamp == stamp {
+		s.use(old)
+		s.mu.Unlock()
+		return old, nil
+	}
+	ended := make(chan struct{})
+	s.loading[name] = ended
+	s.mu.Unlock()
+	var made *sound
+	if err == nil {
+		made, err = s.make(name, path)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.loading, name)
+	close(ended)
+	if err == nil {
+		return s.keep(name, made, stamp)
+	}
+	s.failures++
+	if old = s.kept[name]; old != nil {
+		s.log.Warn("a sound's file cannot be read any more; the one in memory is played", "sound", name, "error", err)
+		s.use(old)
+		return old, nil
+	}
+	return nil, err
+}
+
+// keep gives a sound its name; mu is held.
+func (s *sounds) keep(name string, made *sound, stamp fileStamp) (*keptSound, error) {
+	s.loads++
+	if old := s.kept[name]; old != nil {
+		s.forget(old)
+	}
+	for s.bytes+made.bytes() > s.limit {
+		if !s.evict() {
+			s.failures++
+			return nil, ErrSoundMemory
+		}
+	}
+	k := &keptSound{sound: made, name: name, stamp: stamp}
+	s.kept[name] = k
+	s.bytes += made.bytes()
+	s.use(k)
+	return k, nil
+}
+
+func (s *sounds) use(k *keptSound) {
+	s.uses++
+	k.used = s.uses
+	k.players++
+}
+
+// release is a player's, once for each take.
+func (s *sounds) release(k *keptSound) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k.players--; k.players == 0 && k.gone {
+		s.bytes -= k.bytes()
+	}
+}
+
+// forget takes a sound's name away; its memory counts for as long as it plays.
+func (s *sounds) forget(k *keptSound) {
+	k.gone = true
+	delete(s.kept, k.name)
+	if k.players == 0 {
+		s.bytes -= k.bytes()
+	}
+}
+
+// evict forgets the longest unused sound that nobody plays.
+func (s *sounds) evict() bool {
+	var oldest *keptSound
+	for _, k := range s.kept {
+		if k.players == 0 && (oldest == nil || k.used < oldest.used) {
+			oldest = k
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	s.evicted++
+	s.forget(oldest)
+	return true
+}
+
+// find gives the file of a sound and its present state; path is "" for what is built in.
+func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
+	switch {
+	case !strings.Contains(name, "/"):
+		return "", stamp, nil
+	case filepath.IsAbs(name):
+		path = name
+	case s.prompts == "" || !filepath.IsLocal(name):
+		return "", stamp, fmt.Errorf("rtpengine: there is no place for the prompt %q", name)
+	default:
+		path = filepath.Join(s.prompts, strings.TrimSuffix(name, ".wav")+".wav")
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", stamp, fmt.Errorf("rtpengine: sound %q: %w", name, err)
+	case !info.Mode().IsRegular():
+		return "", stamp, fmt.Errorf("rtpengine: sound %q: %s is no file", name, path)
+	}
+	return path, fileStamp{info.Size(), info.ModTime()}, nil
+}
+
+func (s *sounds) make(name, path string) (*sound, error) {
+	if path == "" {
+		samples, err := generate(name)
+		if err != nil {
+			return nil, err
+		}
+		return newSound(samples), nil
+	}
+	file, wav, err := s.open(name, path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	limit := int(s.limit / 2)
+	samples, whole := read(wav, limit)
+	switch {
+	case !whole:
+		return nil, s.tooLong(name)
+	case len(samples) == 0:
+		return nil, fmt.Errorf("rtpengine: sound %q: %s holds no samples", name, path)
+	}
+	return newSound(samples), nil
+}
+
+// read gives the samples of a file at 8 kHz, at most limit of them, and whether those are all.
+func read(wav *wavFile, limit int) (samples []int16, whole bool) {
+	if wav.rate != sampleRate {
+		return newResampler(wav.rate).run(wav.next, limit)
+	}
+	for {
+		v, ok := wav.next()
+		if !ok {
+			return samples, true
+		}
+		if len(samples) == limit {
+			return samples, false
+		}
+		samples = append(samples, int16(v))
+	}
+}
+
+func (s *sounds) open(name, path string) (*os.File, *wavFile, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("rtpengine: sound %q: %w", name, err)
+	}
+	wav, err := openWAV(file)
+	if err != nil {
+		file.Close()
+		return nil, nil, fmt.Errorf("rtpengine: sound %q: %s: %w", name, path, err)
+	}
+	return file, wav, nil
+}
+
+func (s *sounds) tooLong(name string) error {
+	return fmt.Errorf("rtpengine: sound %q is longer than the memory for all sounds, %d seconds", name, s.limit/2/sampleRate)
+}
+
+// check says what would keep a sound from being played, without keeping it.
+func (s *sounds) check(name string) error {
+	path, stamp, err := s.find(name)
+	switch {
+	case err != nil:
+		return err
+	case path == "" && !builtin(name):
+		return noSound(name)
+	case path == "":
+		return nil
+	}
+	file, wav, err := s.open(name, path)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	if wav.seconds(stamp.size) > float64(s.limit/2/sampleRate) {
+		return s.tooLong(name)
+	}
+	return nil
+}
+
+// CheckSound says whether Play could play a sound now; nil when it could. It may read the beginning of a file.
+func (e *Engine) CheckSound(name string) error { return e.sounds.check(name) }
+
+// CheckSound is Engine.CheckSound for an engine that is not there, with Config.Prompts and Config.SoundBytes.
+func CheckSound(prompts string, soundBytes int64, name string) error {
+	return newSounds(&Config{Prompts: prompts, SoundBytes: soundBytes}).check(name)
+}
+
+// SoundStats are those of the sounds in memory.
+type SoundStats struct {
+	Kept     int
+	Bytes    int64
+	Limit    int64
+	Loads    uint64 // sounds made or read from files
+	Evicted  uint64 // sounds that made room for others
+	Failures uint64 // sounds that could not be had
+}
+
+func (s *sounds) stats() SoundStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SoundStats{Kept: len(s.kept), Bytes: s.bytes, Limit: s.limit, Loads: s.loads, Evicted: s.evicted, Failures: s.failures}
+}
+
+const defaultSoundBytes = 64 << 20
+
+func newSounds(c *Config) *sounds {
+	return &sounds{
+		prompts: c.Prompts, limit: cmp.Or(c.SoundBytes, defaultSoundBytes), log: c.Log,
+		kept: make(map[string]*keptSound), loading: make(map[string]chan struct{}),
+	}
+}
