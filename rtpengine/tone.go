@@ -28,7 +28,8 @@ func special() []segment { return []segment{on(330, 950), on(330, 1400), on(330,
 type toneSet struct{ dial, ring, busy, congestion, info []segment }
 
 // tonesOf gives the tones of a country as they are used there: "" and "uk" are British, after BT SIN 350. at, ch, de, fr, it and nl
-// were compared with a public table after ITU-T E.180 Supplement 2; us, es, au and jp have not been compared with that list. Where a list has two frequencies or a span the one that is in use counts; a tone that the list modulates is two tones whose beat is the
+// were compared with a public table after ITU-T E.180 Supplement 2; us, es, au and jp have not been compared with that list. Where a
+// list has two frequencies or a span the one that is in use counts; a tone that it modulates is two tones whose beat is the
 // modulation; where it names no special information tone the one of E.180 itself is given.
 func tonesOf(country string) (toneSet, bool) {
 	switch country {
