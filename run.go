@@ -43,6 +43,9 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.media != nil {
 			out.run("media", func() error { return n.media.Run(outer) })
 		}
+		if n.ng != nil {
+			out.run("ng", func() error { return n.ng.Run(outer) })
+		}
 		out.run("sip", func() error { return n.sip.Run(outer) })
 		out.run("admin", func() error { return n.admin.Run(outer) })
 		out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
@@ -81,6 +84,11 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if err := n.listenWeb(); err != nil {
 		return err
+	}
+	if n.ng != nil {
+		if err := n.ng.Listen(); err != nil {
+			return err
+		}
 	}
 	return n.admin.Listen()
 }
@@ -173,6 +181,11 @@ func (n *Node) Drain(ctx context.Context) {
 	n.log.Info("draining: new calls are refused, calls in progress go on", "calls", n.pbx.Stats().Calls)
 	if err := n.sip.Drain(ctx); err != nil {
 		n.log.Warn("calls were still going on when the node had to stop", "calls", n.pbx.Stats().Calls)
+	}
+	if n.ng != nil {
+		if err := n.ng.Drain(ctx); err != nil {
+			n.log.Warn("media sessions of other proxies were still going on when the node had to stop", "sessions", n.ng.Stats().Sessions)
+		}
 	}
 }
 

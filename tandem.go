@@ -25,6 +25,7 @@ import (
 	"tandem/events"
 	"tandem/pbx"
 	"tandem/rtpengine"
+	"tandem/rtpengine/ng"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -40,6 +41,7 @@ type Node struct {
 	places  *sip.Location
 	cluster *cluster.Cluster
 	media   *rtpengine.Engine
+	ng      *ng.Server
 	pbx     *pbx.PBX
 	sip     *sip.Server
 	guard   *transport.Guard
@@ -57,10 +59,14 @@ type Node struct {
 // are made.
 func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, running: cfg, log: log, ready: make(chan struct{})}
+	if !cfg.Node.Has("signaling") { // a media engine for other proxies: phones have no business here
+		n.cfg.SIP.UDP, n.cfg.SIP.TCP, n.cfg.SIP.TLS, n.cfg.SIP.WS, n.cfg.SIP.WSS = nil, nil, nil, nil, nil
+		n.cfg.Web.HTTP, n.cfg.Web.HTTPS = nil, nil
+	}
 	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
-	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildSIP, n.buildAdmin} {
+	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildNG, n.buildSIP, n.buildAdmin} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -155,6 +161,28 @@ func (n *Node) buildMedia() error {
 	return err
 }
 
+// buildNG makes the door through which other proxies command the media engine.
+func (n *Node) buildNG() error {
+	c := n.cfg
+	if n.media == nil || len(c.Media.NG) == 0 {
+		return nil
+	}
+	var allow []netip.Prefix
+	for _, text := range c.Media.NGAllow {
+		p, err := netip.ParsePrefix(text)
+		if ip, one := netip.ParseAddr(text); one == nil {
+			p, err = ip.Unmap().Prefix(ip.Unmap().BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("media.ng_allow: %w", err)
+		}
+		allow = append(allow, p)
+	}
+	var err error
+	n.ng, err = ng.New(ng.Config{Engine: n.media, Listen: c.Media.NG, Allow: allow, MaxCallTime: c.Limits.CallDuration, Log: n.log})
+	return err
+}
+
 func family(ip netip.Addr) int {
 	if ip.Unmap().Is4() {
 		return 0
@@ -218,7 +246,7 @@ func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
 	})
 	return err

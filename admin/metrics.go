@@ -16,6 +16,7 @@ import (
 	"tandem/events"
 	"tandem/pbx"
 	"tandem/rtpengine"
+	"tandem/rtpengine/ng"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -62,6 +63,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.pbx(cfg.PBX.Stats())
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
+	}
+	if cfg.NG != nil {
+		m.ng(cfg.NG.Stats())
 	}
 	m.cluster(cfg.Cluster.Status())
 	m.dialplan(cfg.Dialplan.Stats())
@@ -264,6 +268,25 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_shard_skipped_ticks_total", "Packets players left out because they were late.", sh.SkippedTicks, "shard", shard)
 		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch.", sh.Faults, "shard", shard)
 	}
+}
+
+func (m meter) ng(st ng.Stats) {
+	for i, n := range st.Commands {
+		m.counter("tandem_ng_requests_total", "NG requests, by command.", n, "command", ng.CommandName(i))
+	}
+	m.counter("tandem_ng_errors_total", "NG requests answered with an error.", st.Errors)
+	m.counter("tandem_ng_limited_total", "Offers refused because there are too many sessions or ports, or the node drains.", st.Limited)
+	m.counter("tandem_ng_repeated_total", "Requests that came again and got the first answer again.", st.Repeated)
+	m.counter("tandem_ng_forgotten_total", "Times answers had to be forgotten early for want of room.", st.Forgotten)
+	m.counter("tandem_ng_malformed_total", "Datagrams that are no NG request.", st.Malformed)
+	m.counter("tandem_ng_refused_total", "Datagrams of sources that may not command.", st.Refused)
+	m.counter("tandem_ng_ignored_flags_total", "Flags and keys of requests that mean nothing here.", st.Ignored)
+	m.counter("tandem_ng_silent_total", "Sessions ended because no media came any more.", st.Silent)
+	m.counter("tandem_ng_expired_total", "Sessions ended because nobody answered or they had lasted too long.", st.Expired)
+	m.counter("tandem_ng_faults_total", "Datagrams that could not be read or sent.", st.Faults)
+	m.counter("tandem_ng_panics_total", "Requests that met a program error.", st.Panics)
+	m.gauge("tandem_ng_calls", "Calls of other proxies.", st.Calls)
+	m.gauge("tandem_ng_sessions", "Their media sessions.", st.Sessions)
 }
 
 func (m meter) cluster(st cluster.Status) {

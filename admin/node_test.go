@@ -23,6 +23,7 @@ import (
 	"tandem/events"
 	"tandem/pbx"
 	"tandem/rtpengine"
+	"tandem/rtpengine/ng"
 	"tandem/sip"
 	"tandem/sip/transport"
 
@@ -133,6 +134,7 @@ func (n *node) build(t *testing.T) {
 		Node: "n1", Bootstrap: true, Machines: map[string]cluster.Machine{"auth": c.Auth, "dialplan": c.Dialplan, "location": c.Location},
 	}))
 	c.Media = must[*rtpengine.Engine](t)(rtpengine.New(rtpengine.Config{Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 41000, PortMax: 41099}))
+	c.NG = must[*ng.Server](t)(ng.New(ng.Config{Engine: c.Media, Listen: []string{"127.0.0.1:0"}}))
 	dirs := directory{c.Dialplan, c.Auth}
 	c.PBX = must[*pbx.PBX](t)(pbx.New(pbx.Config{
 		Plan: func() *dialplan.Plan { p, _ := c.Dialplan.Current(); return p }, Directory: dirs, Events: c.Events,

@@ -18,6 +18,7 @@ import (
 	"tandem/events"
 	"tandem/pbx"
 	"tandem/rtpengine"
+	"tandem/rtpengine/ng"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -41,6 +42,7 @@ type Config struct {
 	Digest    *sip.Digest
 	Registrar *sip.Registrar
 	Media     *rtpengine.Engine
+	NG        *ng.Server // nil when no other proxy uses the media engine
 	Events    *events.Log
 	Guard     *transport.Guard
 	Certs     *certs.Store

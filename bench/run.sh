@@ -156,7 +156,7 @@ media_part() {
 	local targets=() flags=() threads
 	if [ "$TANDEM" != none ]; then
 		tandem tandem-media
-		targets+=(-target "$target")
+		targets+=(-target "$target" -target "name=tandem-ng,ng=127.0.0.1:6222,pid=$started") # once through SIP, once as rtpengine is commanded
 	fi
 	if [ $rtpengine = yes ]; then
 		for threads in 1 2; do

@@ -41,10 +41,21 @@ func (l *loader) checkRoles(c *Config) {
 		l.at("node.roles", "a node without a role has nothing to do", `give it "signaling", "media" or both`)
 		return
 	case !seen["signaling"]:
-		l.warn("node.roles", "a node without the role signaling is a media engine for other nodes, which comes with a later version", "this one serves signalling nevertheless")
+		l.checkMediaOnly(c, seen["media"])
 	}
 	if i := slices.Index(c.Node.Roles, "edge"); i >= 0 {
 		l.warn(itemName("node.roles", i), "the role edge has no effect in this version", "a node alone is its own edge; the role comes with clusters of several nodes")
+	}
+}
+
+// checkMediaOnly looks at a node that opens no SIP listener.
+func (l *loader) checkMediaOnly(c *Config, media bool) {
+	switch {
+	case !media:
+		l.warn("node.roles", "a node without the roles signaling and media serves nobody", `give it "signaling", "media" or both`)
+	case len(c.Media.NG) == 0:
+		l.warn("node.roles", "a node without the role signaling is a media engine for other proxies, and media.ng names no listener for them",
+			`write media { ng = ["127.0.0.1:2223"] }`)
 	}
 }
 
@@ -72,13 +83,16 @@ func sockets(c *Config) (all []socket) {
 			all = append(all, socket{itemName(label, i), label, network, netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
 		}
 	}
-	add("udp", "sip.udp", c.SIP.UDP...)
-	add("tcp", "sip.tcp", c.SIP.TCP...)
-	add("tcp", "sip.tls", c.SIP.TLS...)
-	add("tcp", "sip.ws", c.SIP.WS...)
-	add("tcp", "sip.wss", c.SIP.WSS...)
-	add("tcp", "web.http", c.Web.HTTP...)
-	add("tcp", "web.https", c.Web.HTTPS...)
+	if c.Node.Has("signaling") { // else they are not opened
+		add("udp", "sip.udp", c.SIP.UDP...)
+		add("tcp", "sip.tcp", c.SIP.TCP...)
+		add("tcp", "sip.tls", c.SIP.TLS...)
+		add("tcp", "sip.ws", c.SIP.WS...)
+		add("tcp", "sip.wss", c.SIP.WSS...)
+		add("tcp", "web.http", c.Web.HTTP...)
+		add("tcp", "web.https", c.Web.HTTPS...)
+	}
+	add("udp", "media.ng", c.Media.NG...)
 	add("tcp", "admin.listen", c.Admin.Listen)
 	add("tcp", "cluster.listen", c.Cluster.Listen)
 	add("tcp", "cluster.gossip", c.Cluster.Gossip)
@@ -146,6 +160,21 @@ func (l *loader) checkMedia(c *Config) {
 		if _, ok := bound[family]; !ok {
 			l.at(itemName("media.advertise", i), fmt.Sprintf("media.advertise has an %s address but media.address has none", family),
 				"bind an address of the same family")
+		}
+	}
+	l.checkNG(c)
+}
+
+// checkNG keeps the door to the media engine shut: the NG protocol has no passwords.
+func (l *loader) checkNG(c *Config) {
+	if len(c.Media.NG) > 0 && !c.Node.Has("media") {
+		l.at("media.ng", "media.ng needs the role media", `write node { roles = [..., "media"] }, or remove the line`)
+	}
+	for i, text := range c.Media.NG {
+		addr, err := netip.ParseAddrPort(text)
+		if err == nil && !addr.Addr().Unmap().IsLoopback() && len(c.Media.NGAllow) == 0 {
+			l.at(l.placed(itemName("media.ng", i), "media.ng", ""), fmt.Sprintf("media.ng: %s is not loopback, and media.ng_allow names nobody", addr),
+				"whoever reaches an NG port commands the media engine, for the protocol has no passwords; name the proxies, like ng_allow = [\"10.0.0.5\"], or listen on loopback")
 		}
 	}
 }

@@ -58,7 +58,8 @@ type Media struct {
 	Shards     int      // media shards, 0 = chosen from the number of processors
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
-	NG         []string // not available in this version
+	NG         []string // IP:port of NG protocol listeners: the engine serves other proxies; empty = none
+	NGAllow    []string // IP addresses and networks that may command it besides loopback
 }
 
 // Recording says where recordings of calls go and what they may use.

@@ -62,7 +62,9 @@ func TestARoleWithoutEffectIsSaid(t *testing.T) {
 		{`["signaling", "media"]`, ""},
 		{`["signaling"]`, ""},
 		{`["signaling", "media", "edge"]`, "tandem.hcl:2:34: warning: the role edge has no effect in this version"},
-		{`["media"]`, "tandem.hcl:2:11: warning: a node without the role signaling is a media engine for other nodes"},
+		{`["media"]`, "tandem.hcl:2:11: warning: a node without the role signaling is a media engine for other proxies, and media.ng names no listener"},
+		{`["edge"]`, "tandem.hcl:2:11: warning: a node without the roles signaling and media serves nobody"},
+		{"[\"media\"]\n}\nmedia {\n  ng = [\"127.0.0.1:2223\"]", ""},
 	} {
 		_, diags := Parse("tandem.hcl", []byte("node {\n  roles = "+test.roles+"\n}\n"), nil)
 		if got := render(diags); Failed(diags) || test.want == "" && got != "" || !strings.HasPrefix(got, test.want) {

@@ -106,6 +106,23 @@ func address(s string) (string, string) {
 	return fmt.Sprintf("%q is not an IP address", s), `write an IP address, like "0.0.0.0" or "2001:db8::1"`
 }
 
+// network checks one address or a network of them; not one of everybody, which is written by mistake or in a hurry.
+func network(s string) (string, string) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", ""
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%q is neither an IP address nor a network", s), `write "10.0.0.5" or "10.0.0.0/24"`
+	case p.Bits() == 0:
+		return fmt.Sprintf("%q is everybody", s), "name the addresses or networks that are meant"
+	case p != p.Masked():
+		return fmt.Sprintf("%q has bits behind its prefix", s), fmt.Sprintf("write %q for the network or %q for the address", p.Masked(), p.Addr())
+	}
+	return "", ""
+}
+
 func publicAddress(s string) (string, string) {
 	if wrong, instead := address(s); wrong != "" {
 		return wrong, instead

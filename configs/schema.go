@@ -105,7 +105,8 @@ func schema(c *Config) []section {
 			number("shards", &c.Media.Shards, 0, 256),
 			text("prompts", &c.Media.Prompts),
 			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),
-			notYet("ng", &c.Media.NG, "the NG protocol for other proxies"),
+			list("ng", &c.Media.NG, listener(2223)),
+			list("ng_allow", &c.Media.NGAllow, network),
 		}},
 		{"recording", []key{
 			text("dir", &c.Recording.Dir),

@@ -11,7 +11,7 @@
 node {
   name     = "n1"                   # who this node is; unique in the cluster
   data_dir = "/var/lib/tandem"      # everything that must survive a restart lies here
-  roles    = ["signaling", "media"] # what this node does; without "media" session descriptions pass as they are and no media flows through it
+  roles    = ["signaling", "media"] # what this node does; without "media" session descriptions pass as they are and no media flows through it, without "signaling" no SIP listener opens
   region   = ""                     # free word for where it stands, like "eu-1"; shown by `tandem status`, /readyz and metrics
 }
 
@@ -39,7 +39,8 @@ media {
   shards      = 0             # media shards; 0 = by the number of processors
   prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts
   sound_bytes = 67108864      # memory for the sounds that are played, 16,000 bytes a second; who plays one shares it
-  ng          = []            # NG protocol listeners, media engine for other proxies (not available in this version yet)
+  ng          = []            # UDP listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223"]; see docs/media-ng.md
+  ng_allow    = []            # addresses and networks of the proxies that may command through ng, like "10.0.0.5"; loopback always may, nobody else unless named
 }
 
 recording {

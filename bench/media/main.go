@@ -115,10 +115,15 @@ func (p *plan) measure(t gauge.Target) (*Report, error) {
 	}
 	defer s.close()
 	before := resident(server)
+	began := time.Now()
 	if err := relay.setUp(s); err != nil {
 		return nil, err
 	}
+	took := time.Since(began)
 	report, err := s.play(server)
+	if t.NG.IsValid() {
+		report.SetUpRate = float64(p.calls) / took.Seconds()
+	}
 	report.BytesPerCall = (resident(server) - before) / int64(p.calls)
 	return report, errors.Join(err, relay.tearDown())
 }
@@ -153,6 +158,9 @@ func (r *record) line() string {
 		text += fmt.Sprintf(" cpu/million %.2f  sent %d lost %d (driver dropped %d) odd %d  p50 %.3f p99 %.3f p99.9 %.3f ms  bytes/call %d  driver cpu %.2f lag99 %.2f ms",
 			m.CPUPerMillion(), m.Sent, m.Lost, m.DriverDropped, m.Misdelivered+m.Repeated, m.Latency.P50, m.Latency.P99, m.Latency.P999,
 			m.BytesPerCall, m.DriverCPU/max(m.Window, 1e-9), m.Lag.P99)
+	}
+	if r.Media != nil && r.Media.SetUpRate > 0 {
+		text += fmt.Sprintf("  set up %.0f calls/s", r.Media.SetUpRate)
 	}
 	if r.Error != "" {
 		text += "  ERROR " + r.Error

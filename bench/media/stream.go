@@ -34,7 +34,8 @@ type Report struct {
 	Latency       gauge.Latency
 	Lag           gauge.Latency // how late the driver was in sending
 	DriverCPU     float64
-	BytesPerCall  int64 // growth of the relay's resident memory
+	SetUpRate     float64 // calls a second that one client set up through NG, an offer and an answer each, one after the other; 0 through SIP
+	BytesPerCall  int64   // growth of the relay's resident memory
 }
 
 // CPUPerMillion is the relay's CPU-seconds per million packets forwarded.

@@ -12,6 +12,7 @@ sip {
 media {
   address = "127.0.0.1"
   ports   = "20000-29999"
+  ng      = ["NG_ADDRESS"]
 }
 admin { listen = "ADMIN_ADDRESS" }
 web {

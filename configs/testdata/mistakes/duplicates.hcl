@@ -1,5 +1,5 @@
 node {
-  roles = ["media", "media"]
+  roles = ["signaling", "signaling"]
 }
 sip {
   udp = ["127.0.0.1:5060", "127.0.0.1:5060", "127.0.0.1:21000"]

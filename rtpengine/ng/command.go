@@ -1,0 +1,281 @@
+package ng
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"tandem/rtpengine"
+)
+
+// Bounds on what names a call. SIP's own are of the size of a line.
+const (
+	maxName     = 1024
+	listDefault = 32 // Call-IDs that `list` gives when nobody says how many, as rtpengine does
+	listMost    = 1000
+)
+
+// failure is the answer that says why not. Proxies write the reason into their logs.
+func failure(reason string) dict { return dict{"result": "error", "error-reason": reason} }
+
+// unavailable are commands of rtpengine that this engine has nothing for. They get an answer of their own, so that an operator does not look
+// for a spelling mistake.
+var unavailable = map[string]bool{
+	"start recording": true, "stop recording": true, "pause recording": true, "start forwarding": true, "stop forwarding": true,
+	"block media": true, "unblock media": true, "block DTMF": true, "unblock DTMF": true, "silence media": true, "unsilence media": true,
+	"play media": true, "stop media": true, "play DTMF": true, "publish": true, "subscribe request": true, "subscribe answer": true,
+	"unsubscribe": true, "transform": true, "connect": true, "cli": true,
+}
+
+// carryOut answers one request. A program error in it costs that request, not the calls of the node.
+func (s *Server) carryOut(ask dict, now time.Time) (reply dict) {
+	command := ask.text("command")
+	s.count.commands[commandIndex(command)].Add(1)
+	defer func() {
+		if problem := recover(); problem != nil {
+			s.count.panics.Add(1)
+			s.log.Error("a program error in an NG request", "command", command, "call", ask.text("call-id"), "problem", problem, "stack", string(debug.Stack()))
+			reply = failure("internal error")
+		}
+		if reply["result"] == "error" {
+			s.count.errors.Add(1)
+			s.log.Debug("an NG request failed", "command", command, "call", ask.text("call-id"), "reason", reply["error-reason"])
+		}
+	}()
+	switch command {
+	case "ping":
+		return dict{"result": "pong"}
+	case "list":
+		return s.list(ask)
+	case "statistics":
+		return dict{"result": "ok", "statistics": s.statistics()}
+	case "":
+		return failure("Dictionary contains no key \"command\"")
+	case "offer", "answer", "delete", "query":
+	default:
+		if unavailable[command] {
+			return failure(command + " is not available in Tandem")
+		}
+		return failure("Unrecognized command")
+	}
+	n, missing := namesOf(ask, command)
+	if missing != "" {
+		return failure(missing)
+	}
+	switch command {
+	case "offer":
+		return s.offer(ask, n, now)
+	case "answer":
+		return s.answer(ask, n, now)
+	case "delete":
+		return s.delete(ask, n, now)
+	}
+	return s.query(n)
+}
+
+func commandIndex(name string) int {
+	if i := slices.Index(commands[:], name); i >= 0 {
+		return i
+	}
+	return len(commands) - 1
+}
+
+// names are what a request says about whom it means.
+type names struct {
+	call, from, to, branch string
+}
+
+// namesOf reads the names; missing says which one a command cannot do without.
+func namesOf(ask dict, command string) (n names, missing string) {
+	n = names{ask.text("call-id"), ask.text("from-tag"), ask.text("to-tag"), ask.text("via-branch")}
+	speaks := command == "offer" || command == "answer"
+	switch {
+	case n.call == "":
+		return n, "No call-id in message"
+	case speaks && n.from == "":
+		return n, "No from-tag in message"
+	case command == "answer" && n.to == "":
+		return n, "No to-tag in message"
+	case speaks && ask.text("sdp") == "":
+		return n, "No SDP body in message"
+	}
+	for _, name := range [...]string{n.call, n.from, n.to, n.branch} {
+		if len(name) > maxName {
+			return n, fmt.Sprintf("a call-id, tag or branch is longer than %d bytes", maxName)
+		}
+	}
+	return n, ""
+}
+
+// offer gives a description to the session that stands between the offerer and the other side, and begins one when there is none.
+func (s *Server) offer(ask dict, n names, now time.Time) dict {
+	o, wrong := s.options(ask)
+	if wrong != "" {
+		return failure(wrong)
+	}
+	sdp := ask.text("sdp")
+	if o.loopProtect && carries(sdp, s.mark) {
+		return dict{"result": "ok", "sdp": sdp} // it has been here before: a second session would send media in a circle
+	}
+	c := s.calls[n.call]
+	var d *dialogue
+	side := rtpengine.A
+	if c != nil {
+		d, side = c.forOffer(n)
+	}
+	fresh := d == nil
+	if fresh {
+		if s.draining.Load() {
+			return s.overload(o, "the node drains")
+		}
+		if c != nil && len(c.dialogues) >= maxDialogues {
+			return failure(fmt.Sprintf("the call has %d dialogues already", len(c.dialogues)))
+		}
+		var err error
+		if d, err = s.begin(n, now); err != nil {
+			return s.refusal(o, err)
+		}
+	}
+	d.hear(side, n, o, now)
+	out, err := d.session.Offer(side, o.beforeOffer(sdp), d.sources[side], o.destination(d.sources[side.Other()], d.sources[side]))
+	if err != nil {
+		if fresh {
+			d.session.Close()
+		}
+		return s.refusal(o, err)
+	}
+	if fresh {
+		s.enter(n.call, c, d, now)
+	}
+	d.offerer, d.protos = side, nil
+	if o.proto != "" {
+		d.protos = protosOf(sdp)
+	}
+	return o.reply(o.afterOffer(out), s.mark)
+}
+
+// answer gives a description to the session whose offer it answers.
+func (s *Server) answer(ask dict, n names, now time.Time) dict {
+	o, wrong := s.options(ask)
+	if wrong != "" {
+		return failure(wrong)
+	}
+	sdp := ask.text("sdp")
+	if o.loopProtect && carries(sdp, s.mark) {
+		return dict{"result": "ok", "sdp": sdp}
+	}
+	c := s.calls[n.call]
+	if c == nil {
+		return failure("Unknown call-id")
+	}
+	d := c.forAnswer(n)
+	if d == nil {
+		return failure("Unknown tags: no offer of this call is from " + n.from)
+	}
+	side := d.offerer.Other()
+	d.hear(side, names{from: n.to, to: n.from}, o, now)
+	out, err := d.session.Answer(side, []byte(sdp), d.sources[side], o.destination(d.sources[d.offerer]))
+	if err != nil {
+		return s.refusal(o, err)
+	}
+	d.answered = true
+	d.noise()
+	return o.reply(o.afterAnswer(out, d.protos), s.mark)
+}
+
+// refusal puts an error of the engine into words. Proxies that say so understand "load limit" as "ask another engine".
+func (s *Server) refusal(o *options, err error) dict {
+	var reject *rtpengine.RejectError
+	switch {
+	case errors.Is(err, rtpengine.ErrBusy):
+		return s.overload(o, "too many sessions")
+	case errors.Is(err, rtpengine.ErrNoPorts):
+		return s.overload(o, "no media port is free")
+	case errors.As(err, &reject):
+		return failure(fmt.Sprintf("this description gets %d, Warning: %s", reject.Status, reject.Warning))
+	case errors.Is(err, rtpengine.ErrNoOffer):
+		return failure("there is no offer of the other side to answer")
+	}
+	return failure(err.Error())
+}
+
+func (s *Server) overload(o *options, reason string) dict {
+	s.count.limited.Add(1)
+	if o.loadLimit {
+		return dict{"result": "load limit", "message": reason}
+	}
+	return failure(reason)
+}
+
+// delete ends what the names mean, now or after delete-delay. What nobody knows is no error, as with rtpengine: a proxy deletes on CANCEL and
+// on the answer to it.
+func (s *Server) delete(ask dict, n names, now time.Time) dict {
+	c := s.calls[n.call]
+	var chosen []*dialogue
+	if c != nil {
+		chosen = c.forDelete(n)
+	}
+	if len(chosen) == 0 {
+		if slices.Contains(ask.words("flags"), "fatal") {
+			return failure("Call-ID not found or tags didn't match")
+		}
+		return dict{"result": "ok", "warning": "Call-ID not found or tags didn't match"}
+	}
+	reply := c.report(chosen)
+	delay, _ := ask.number("delete-delay")
+	if delay <= 0 {
+		s.end(c, chosen)
+		return reply
+	}
+	for _, d := range chosen {
+		d.endAt = now.Add(time.Duration(min(delay, 3600)) * time.Second)
+	}
+	return reply
+}
+
+func (s *Server) query(n names) dict {
+	c := s.calls[n.call]
+	if c == nil {
+		return failure("Unknown call-id")
+	}
+	return c.report(c.dialogues)
+}
+
+func (s *Server) list(ask dict) dict {
+	limit, ok := ask.number("limit")
+	if !ok {
+		limit = listDefault
+	}
+	if limit <= 0 {
+		return failure("invalid limit, must be greater than zero")
+	}
+	ids := []any{}
+	for _, id := range slices.Sorted(maps.Keys(s.calls)) {
+		if int64(len(ids)) == min(limit, listMost) {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return dict{"result": "ok", "calls": ids}
+}
+
+// statistics are what rtpengine calls so, as far as this engine counts it.
+func (s *Server) statistics() dict {
+	st, media := s.Stats(), s.cfg.Engine.Stats()
+	var dropped uint64
+	for _, n := range media.Drops {
+		dropped += n
+	}
+	return dict{
+		"currentstatistics": dict{"sessionstotal": int64(st.Calls), "sessionsown": int64(st.Calls), "sessionsforeign": int64(0), "mediasessions": int64(media.Sessions)},
+		"totalstatistics": dict{
+			"timeoutsessions": int64(st.Expired), "silenttimeoutsessions": int64(st.Silent), "rejectedsessions": int64(st.Limited),
+			"relayedpackets": int64(media.Forwarded), "relayedbytes": int64(media.Bytes), "relayedpacketerrors": int64(dropped),
+			"offers": int64(st.Commands[commandIndex("offer")]), "answers": int64(st.Commands[commandIndex("answer")]),
+			"deletes": int64(st.Commands[commandIndex("delete")]), "errors": int64(st.Errors),
+		},
+	}
+}

@@ -1,0 +1,270 @@
+package ng
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem/rtpengine"
+)
+
+// Config sets a Server up. Engine and Listen are needed.
+type Config struct {
+	Engine *rtpengine.Engine
+	// Listen holds the UDP addresses, IP:port each. One that is not loopback wants Allow to say who may command.
+	Listen []string
+	// Allow holds the control addresses that are listened to besides loopback: of the proxies. The protocol has no passwords.
+	Allow []netip.Prefix
+	// MaxCallTime ends sessions that are older; default 12 h.
+	MaxCallTime time.Duration
+	// Log receives lines for operators; nil discards them.
+	Log *slog.Logger
+	// ListenPacket opens sockets; nil means net.ListenPacket.
+	ListenPacket func(network, addr string) (net.PacketConn, error)
+}
+
+const (
+	inboxSize = 256 // requests that wait for their turn; beyond it they wait in the kernel, whose queue drops and whose senders ask again
+	// maxFaults in a row end a reader: its socket is broken.
+	maxFaults  = 100
+	sweepEvery = time.Second
+	maxPacket  = 65507 // UDP's
+)
+
+// Server answers NG requests. All methods may be called from any goroutine.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	inbox    chan request
+	count    counters
+	draining atomic.Bool
+
+	listen struct {
+		sync.Mutex
+		conns []net.PacketConn
+	}
+
+	// owned by Run's loop:
+	calls  map[string]*call
+	memory memory
+	mark   string // attribute of our own that loop-protect writes and looks for
+}
+
+// request is one datagram of somebody who may command.
+type request struct {
+	conn   net.PacketConn
+	from   net.Addr
+	host   netip.Addr
+	packet []byte
+}
+
+// New checks the configuration. It opens nothing and starts nothing.
+func New(c Config) (*Server, error) {
+	if c.Engine == nil || len(c.Listen) == 0 {
+		return nil, errors.New("ng: an engine and an address to listen on are needed")
+	}
+	for _, text := range c.Listen {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, fmt.Errorf("ng: listen: %w", err)
+		}
+		if !addr.Addr().Unmap().IsLoopback() && len(c.Allow) == 0 {
+			return nil, fmt.Errorf("ng: %s is not loopback and nobody is allowed: whoever reaches an NG port commands the media engine; name the proxies with media.ng_allow", text)
+		}
+	}
+	if c.MaxCallTime == 0 {
+		c.MaxCallTime = 12 * time.Hour
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = net.ListenPacket
+	}
+	return &Server{
+		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
+	}, nil
+}
+
+// Listen opens the sockets; Run does it when nobody has. Once is enough.
+func (s *Server) Listen() error {
+	s.listen.Lock()
+	defer s.listen.Unlock()
+	if s.listen.conns != nil {
+		return nil
+	}
+	for _, addr := range s.cfg.Listen {
+		conn, err := s.cfg.ListenPacket("udp", addr)
+		if err != nil {
+			for _, c := range s.listen.conns {
+				_ = c.Close()
+			}
+			s.listen.conns = nil
+			return fmt.Errorf("NG address %s: %w; another process has it, or choose one with media.ng", addr, err)
+		}
+		s.listen.conns = append(s.listen.conns, conn)
+	}
+	return nil
+}
+
+// Addrs are the bound addresses.
+func (s *Server) Addrs() (list []string) {
+	s.listen.Lock()
+	defer s.listen.Unlock()
+	for _, conn := range s.listen.conns {
+		list = append(list, conn.LocalAddr().String())
+	}
+	return list
+}
+
+// Run answers until ctx ends, then closes all sessions and sockets and returns when every goroutine has ended.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.listen.Lock()
+	conns := s.listen.conns
+	s.listen.Unlock()
+	var readers sync.WaitGroup
+	for _, conn := range conns {
+		readers.Go(func() {
+			if err := s.read(ctx, conn); err != nil {
+				cancel(fmt.Errorf("ng: read %s: %w", conn.LocalAddr(), err))
+			}
+		})
+	}
+	s.loop(ctx)
+	for _, conn := range conns {
+		_ = conn.Close() // wakes its reader
+	}
+	readers.Wait()
+	for _, c := range s.calls {
+		s.end(c, c.dialogues)
+	}
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Drain refuses new calls and returns when those in progress are over or ctx ends.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for s.count.sessions.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+	}
+	return nil
+}
+
+// read hands the datagrams of those who may command to the loop.
+func (s *Server) read(ctx context.Context, conn net.PacketConn) error {
+	buffer := make([]byte, maxPacket+1)
+	for faults := 0; ; {
+		n, from, err := conn.ReadFrom(buffer)
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			s.count.faults.Add(1)
+			if faults++; faults == maxFaults {
+				return err
+			}
+			continue
+		}
+		faults = 0
+		host, ok := hostOf(from)
+		if !ok || !s.mayCommand(host) {
+			// No answer: a forged source must not be sent anything, and a stranger need not know that we are here.
+			if s.count.refused.Add(1) == 1 {
+				s.log.Warn("an NG request of a stranger was dropped; further ones are counted", "peer", from.String())
+			}
+			continue
+		}
+		select {
+		case s.inbox <- request{conn, from, host, slices.Clone(buffer[:n])}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func hostOf(addr net.Addr) (netip.Addr, bool) {
+	udp, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return udp.AddrPort().Addr().Unmap().WithZone(""), true
+}
+
+func (s *Server) mayCommand(host netip.Addr) bool {
+	return host.IsLoopback() || slices.ContainsFunc(s.cfg.Allow, func(p netip.Prefix) bool { return p.Contains(host) })
+}
+
+func (s *Server) loop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-s.inbox:
+			s.take(&r, time.Now())
+		case <-tick.C:
+			s.sweep(time.Now())
+		}
+	}
+}
+
+// take answers one datagram.
+func (s *Server) take(r *request, now time.Time) {
+	cookie, body, err := cutCookie(r.packet)
+	if err != nil {
+		s.malformed(r, err)
+		return
+	}
+	who := asker{r.host, cookie}
+	answer := s.memory.recall(who, now)
+	if answer != nil {
+		s.count.repeated.Add(1)
+	} else {
+		ask, as, err := decode(body)
+		var reply dict
+		if err != nil { // answered all the same: the proxy's log is where its operator looks
+			s.malformed(r, err)
+			reply = failure("the message cannot be read: " + err.Error())
+		} else {
+			reply = s.carryOut(ask, now)
+		}
+		prefix := append([]byte(cookie), ' ')
+		if answer = encode(prefix, reply, as); len(answer) > maxPacket {
+			answer = encode(append([]byte(cookie), ' '), failure("the answer is too long for a datagram"), as)
+		}
+		if s.memory.keep(who, answer, now) {
+			s.count.forgotten.Add(1)
+		}
+	}
+	if _, err := r.conn.WriteTo(answer, r.from); err != nil {
+		s.count.faults.Add(1)
+	}
+}
+
+func (s *Server) malformed(r *request, err error) {
+	s.count.malformed.Add(1)
+	s.log.Debug("a datagram that is no NG request", "peer", r.from.String(), "error", err)
+}
