@@ -147,6 +147,10 @@ func (n *Node) buildMedia() error {
 		}
 		mc.Bind = append(mc.Bind, ip)
 	}
+	var known bool
+	if mc.SRTP, known = rtpengine.ParseSRTPPolicy(c.Media.SRTP); !known {
+		return fmt.Errorf("media.srtp: %q is not known", c.Media.SRTP)
+	}
 	var advertise [2]netip.Addr
 	for _, a := range c.Media.Advertise {
 		ip, err := netip.ParseAddr(a)

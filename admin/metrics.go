@@ -265,6 +265,7 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_shard_datagrams_total", "Datagrams read.", sh.Datagrams, "shard", shard)
 		m.counter("tandem_media_shard_wakeups_total", "Times a relay goroutine woke up.", sh.Wakeups, "shard", shard)
 		m.counter("tandem_media_shard_waits_total", "Times signalling found the mailbox full.", sh.Waits, "shard", shard)
+		m.counter("tandem_media_shard_srtp_sources_forgotten_total", "SRTP sources that made room for newer ones under the same key.", sh.ForgottenSources, "shard", shard)
 		m.counter("tandem_media_shard_skipped_ticks_total", "Packets players left out because they were late.", sh.SkippedTicks, "shard", shard)
 		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch.", sh.Faults, "shard", shard)
 	}

@@ -132,6 +132,29 @@ func TestOfferTheNodeCannotTakeIsRefusedWithAReason(t *testing.T) {
 	})
 }
 
+// A caller who insists on encryption gets no call that is readable behind the node.
+func TestPlainAnswerToAnEncryptedOfferMakesNoCall(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		bob := o.phone("bob", atOnce)
+		offer := strings.Replace(description("alice"), "RTP/AVP", "RTP/SAVP", 1) +
+			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw\r\n"
+		m := alice.Call("bob", offer).Final()
+		expect(t, "INVITE", m.Status(), 488)
+		if !strings.Contains(m.Header("Warning"), "where media encryption was asked for") {
+			t.Errorf("Warning: %s", m.Header("Warning"))
+		}
+		if body := bob.Requests("INVITE")[0].Body(); !strings.Contains(body, " RTP/SAVP 0\r\n") || strings.Contains(body, "MTIzNDU2") {
+			t.Errorf("bob was offered %s", body)
+		}
+		expect(t, "ended at bob", bob.Calls()[0].WaitEnded(time.Minute), true)
+		expect(t, "calls", o.pbx.Stats().Calls, 0)
+		m = alice.Call("*43", offer).Final()
+		expect(t, "echo", m.Status(), 200)
+		expect(t, "keys of the node", strings.Contains(m.Body(), "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"), true)
+	})
+}
+
 func TestUnusableAnswerToAnOfferOfTheNodeEndsTheCall(t *testing.T) {
 	live(t, func(t *testing.T, o *office) {
 		alice := o.phone("alice", rings)

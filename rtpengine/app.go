@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"time"
+
+	"tandem/rtpengine/srtp"
 )
 
 // app answers in a leg's place: it echoes, plays, or listens in silence. Its shard owns it.
@@ -29,8 +31,8 @@ type app struct {
 	seqAdd   uint16
 	stampAdd uint32
 
-	packet [12 + frameSamples]byte
-	words  [96]byte // RTCP
+	packet [12 + frameSamples + srtp.Overhead]byte
+	words  [96 + srtp.Overhead]byte // RTCP
 }
 
 func newApp() *app {
@@ -80,14 +82,14 @@ func (a *app) rtcp(r *relay, l *leg, b []byte) {
 }
 
 func (a *app) send(r *relay, l *leg, b []byte, octets int) {
-	switch l.send(rtp, b) {
+	switch out := l.send(rtp, b); out {
 	case sent:
 		r.passed(l)
-	case nowhere:
-		r.drop(l, DropUnlatched)
-		return
 	case failed:
 		r.drop(l, DropSend)
+	default:
+		r.drop(l, out.drop())
+		return
 	}
 	if l.told != nil {
 		if h, ok := parseRTP(b); ok {
@@ -134,7 +136,7 @@ func (a *app) frame(r *relay, l *leg) {
 		a.marker = true
 		return
 	}
-	b := a.packet[:]
+	b := a.packet[:12+frameSamples]
 	a.seq++
 	a.stamp += frameSamples
 	b[0], b[1] = 2<<6, a.payload

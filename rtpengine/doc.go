@@ -15,9 +15,12 @@
 // signalling came from can become a side's peer, after three valid packets in a row; then nobody else
 // can, until the next offer/answer. What is dropped is counted by reason ([Drop]).
 //
+// Media may be encrypted (SRTP with keys in the descriptions). Each side has keys of its own with us: packets are opened when
+// they come and sealed when they go, so any phone talks to any ([SRTPPolicy] says what a side is offered).
+//
 // A relayed call with parallel forks makes one Session, calls Offer once for all branches (again for
 // a branch in the other IP family), and Answer for each answer as it comes: the last one is heard.
 //
 // DESIGN.md says why it is built so. Standards: RFC 3264 and 8866 (SDP), 3550 and 3551 (RTP), 3605
-// (a=rtcp), 4733 (events), 5761 (rtcp-mux), ITU-T G.711.
+// (a=rtcp), 3711, 4568, 7714 and 8643 (SRTP), 4733 (events), 5761 (rtcp-mux), ITU-T G.711.
 package rtpengine

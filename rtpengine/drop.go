@@ -15,12 +15,15 @@ const (
 	DropUnlatched             // the far side has not spoken yet and its signalled address is not to be trusted
 	DropFlood                 // beyond Config.PacketRate
 	DropOversize              // longer than a datagram we relay
+	DropForged                // SRTP whose tag is wrong: another key, or another sender
+	DropReplay                // SRTP that came before, or a packet number that we sent before under the same key
+	DropKey                   // the key may protect no more: too many sources or packets
 	DropSend                  // the kernel would not take it
 	drops
 )
 
 var dropNames = [drops]string{
-	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "send",
+	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "forged", "replay", "key", "send",
 }
 
 func (d Drop) String() string {
@@ -74,6 +77,7 @@ func loadDrops(from *[drops]atomic.Uint64) (d Drops) {
 // is added to the totals that others read once a wake-up.
 type batchCount struct {
 	packets, bytes, rtcp, forwarded uint64
+	forgotten                       uint64 // SRTP sources that made room for newer ones
 	drops                           Drops
 	dropped                         bool
 }
@@ -81,6 +85,7 @@ type batchCount struct {
 // totals are a shard's sums over all streams it ever carried.
 type totals struct {
 	packets, bytes, rtcp, forwarded atomic.Uint64
+	forgotten                       atomic.Uint64
 	drops                           [drops]atomic.Uint64
 }
 
@@ -90,6 +95,7 @@ func (t *totals) add(b *batchCount) {
 	t.bytes.Add(b.bytes)
 	t.rtcp.Add(b.rtcp)
 	t.forwarded.Add(b.forwarded)
+	t.forgotten.Add(b.forgotten)
 	if b.dropped {
 		for i, n := range b.drops {
 			if n > 0 {

@@ -23,8 +23,10 @@ type Endpoint struct {
 	sound   *keptSound // what plays, nil when nothing does
 	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
+	rings   []*keyring
 	payload []int // chosen G.711 payload type by m-line; -1 none
 	family  int   // of our Offer
+	offered secrecy
 	origin  origin
 	watch   watch
 
@@ -131,7 +133,7 @@ func playable(s *section) []string {
 
 func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, address netip.Addr) error {
 	for len(p.legs) <= i {
-		p.legs, p.kinds, p.payload = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1)
+		p.legs, p.kinds, p.payload, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1), append(p.rings, &keyring{})
 	}
 	p.kinds[i] = strings.Clone(s.kind)
 	if !l.active {
@@ -141,6 +143,11 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 	pair, err := p.openLeg(i, family)
 	if err != nil {
 		return err
+	}
+	if l.secrecy > plain {
+		if l.keys, err = p.rings[i].accept(s); err != nil {
+			return err
+		}
 	}
 	p.payload[i] = g711Of(formats)
 	put(out, "m=", s.kind, " ", strconv.Itoa(int(pair.port)), " ", s.proto, " ", strings.Join(formats, " "))
@@ -156,6 +163,9 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 	put(out, "a=", dir.reverse().String())
 	if s.mux {
 		put(out, "a=rtcp-mux")
+	}
+	if l.keys != nil {
+		put(out, l.keys.ours.line(l.keys.theirs.tag))
 	}
 	return nil
 }
@@ -229,21 +239,27 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 		return nil, err
 	}
 	if len(p.legs) == 0 {
-		p.legs, p.kinds, p.payload = []*leg{nil}, []string{"audio"}, []int{-1}
+		p.legs, p.kinds, p.payload, p.rings = []*leg{nil}, []string{"audio"}, []int{-1}, []*keyring{{}}
 	}
 	pair, err := p.openLeg(0, family)
 	if err != nil {
 		return nil, err
 	}
 	p.family = family
+	p.offered = p.engine.cfg.SRTP.toward(plain, p.rings[0].level)
 	var body bytes.Buffer
-	put(&body, "m=audio ", strconv.Itoa(int(pair.port)), " RTP/AVP 0 8 101")
+	put(&body, "m=audio ", strconv.Itoa(int(pair.port)), " ", p.offered.profile(""), " 0 8 101")
 	put(&body, "a=rtpmap:0 PCMU/8000")
 	put(&body, "a=rtpmap:8 PCMA/8000")
 	put(&body, "a=rtpmap:101 telephone-event/8000")
 	put(&body, "a=fmtp:101 0-15")
 	put(&body, "a=ptime:20")
 	put(&body, "a=sendrecv")
+	if p.offered > plain {
+		for _, line := range p.rings[0].offer() {
+			put(&body, line)
+		}
+	}
 	return p.describe(p.engine.local(family, dst), body.Bytes()), nil
 }
 
@@ -265,8 +281,14 @@ func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if len(st.lines) == 0 || !st.lines[0].active {
+	if len(st.lines) == 0 || d.sections[0].port == 0 {
 		return reject(488, 305, "The answer takes no audio")
+	}
+	if err := p.acceptKeys(&d.sections[0], &st.lines[0]); err != nil {
+		return err
+	}
+	if code, text := p.engine.refusal(&d.sections[0]); code != 0 {
+		return reject(488, code, text)
 	}
 	if p.payload[0] = g711Of(d.sections[0].formats); p.payload[0] < 0 {
 		return reject(488, 305, "The answer takes no G.711 audio")
@@ -274,6 +296,20 @@ func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
 	st.lines[0].mux = false // we did not offer it
 	p.enforce(st)
 	return nil
+}
+
+// acceptKeys reads the keys of the answer to our offer.
+func (p *Endpoint) acceptKeys(s *section, l *said) (err error) {
+	if p.offered == plain {
+		if encryptedRTP(s.proto) {
+			return reject(488, 302, "The answer is encrypted, the offer was not")
+		}
+		l.secrecy = plain
+		return nil
+	}
+	l.secrecy = p.offered
+	l.keys, err = p.rings[0].answered(s, p.offered)
+	return err
 }
 
 // enforce orders the shard to serve what the phone said.
@@ -290,8 +326,11 @@ func (p *Endpoint) enforce(st *statement) {
 		}
 		open := l.active && l.dir&recvonly != 0
 		expected = expected || l.active && l.dir&sendonly != 0
+		if l.active {
+			p.rings[i].settle(l.keys, l.secrecy)
+		}
 		setups = append(setups, &setup{
-			leg: g, rates: merge(l.clocks), addr: l.addr, from: st.from,
+			leg: g, keys: l.keys, rates: merge(l.clocks), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, active: l.active, rearm: l.active,
 		})
 	}

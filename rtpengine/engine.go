@@ -43,6 +43,8 @@ type Config struct {
 	// PacketRate bounds datagrams per second taken from one side of one m-line; default 5000. A
 	// media loop between two of our ports would otherwise run at wire speed.
 	PacketRate int
+	// SRTP says how media is offered, as to encryption.
+	SRTP SRTPPolicy
 	// DSCP marks our packets (RFC 2474); 0 means 46, expedited forwarding, as telephony expects
 	// (RFC 4594 §4.1), and a negative value leaves them unmarked.
 	DSCP int
@@ -98,6 +100,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("rtpengine: port range %d-%d: want at least two pairs from 1024 up", c.PortMin, c.PortMax)
 	case c.Shards < 0 || c.Shards > 256:
 		return fmt.Errorf("rtpengine: %d shards", c.Shards)
+	case int(c.SRTP) >= len(policyNames):
+		return fmt.Errorf("rtpengine: no SRTP policy %d", c.SRTP)
 	case c.DSCP > 63:
 		return fmt.Errorf("rtpengine: DSCP %d is beyond 63", c.DSCP)
 	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0:

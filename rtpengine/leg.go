@@ -3,6 +3,8 @@ package rtpengine
 import (
 	"net/netip"
 	"sync/atomic"
+
+	"tandem/rtpengine/srtp"
 )
 
 // Component of a stream: RTP, and RTCP on its own port.
@@ -44,6 +46,9 @@ type leg struct {
 	ready    bool          // signalling has said who is here
 	open     bool          // this side may send, and the other may receive
 	mux      bool          // RTCP shares the RTP port
+	unseal   *srtp.Context // opens what comes from this side; nil: it is plain
+	before   *srtp.Context // the key before this one, until the first packet under the new one
+	seal     *srtp.Context // protects what goes to this side; nil: it is plain
 	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
 	sockets  [2][2]*socket // by family and component
 	latch    [2]latch      // by component
@@ -60,6 +65,7 @@ type leg struct {
 type setup struct {
 	leg    *leg
 	out    *leg
+	keys   *agreement // nil: plain
 	rates  *[128]uint32
 	addr   [2]netip.AddrPort // signalled, by component; invalid = nowhere to send to
 	from   netip.Addr        // signalling source
@@ -73,6 +79,7 @@ type setup struct {
 func (l *leg) apply(s *setup, now int64) {
 	l.out, l.rates, l.mux = s.out, s.rates, s.mux
 	l.open, l.ready = s.open && s.active, s.active
+	l.rekey(s.keys)
 	if !s.rearm {
 		return
 	}
@@ -92,6 +99,19 @@ func (l *leg) apply(s *setup, now int64) {
 			l.to[c].clear()
 		}
 	}
+}
+
+// rekey takes the keys of an agreement. What is on its way under the key before is still taken, until the first packet under the
+// new one comes: a phone begins with its new key when it has heard our answer, and that is later than here.
+func (l *leg) rekey(a *agreement) {
+	if a == nil {
+		l.unseal, l.before, l.seal = nil, nil, nil
+		return
+	}
+	if a.in != l.unseal {
+		l.before = l.unseal
+	}
+	l.unseal, l.seal = a.in, a.out
 }
 
 // lock makes a source the peer of a component.

@@ -3,6 +3,8 @@ package rtpengine
 import (
 	"net/netip"
 	"time"
+
+	"tandem/rtpengine/srtp"
 )
 
 // relay is the part of a shard that thinks about packets. Everything here runs in one goroutine
@@ -15,6 +17,8 @@ type relay struct {
 	count batchCount // since the last wake-up
 
 	players []*leg // endpoints that play, in no order
+
+	spare [slabBytes + srtp.Overhead]byte // a second try at a packet while a phone changes keys
 }
 
 // receive takes one datagram from a socket. raw is the kernel's form of src and may be reused.
@@ -36,7 +40,13 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		r.drop(l, DropFlood)
 		return
 	}
-	if k.component == rtcp || l.mux && looksRTCP(b) {
+	control := k.component == rtcp || l.mux && looksRTCP(b)
+	if l.unseal != nil {
+		if b = r.open(l, b, control); b == nil {
+			return
+		}
+	}
+	if control {
 		r.receiveRTCP(l, k, src, raw, fit, b)
 		return
 	}
@@ -103,15 +113,52 @@ func (r *relay) receiveRTCP(l *leg, k *socket, src netip.AddrPort, raw *rawAddr,
 	r.forward(l, rtcp, b)
 }
 
+// open gives the plain packet of an authentic and new one, else counts it and gives nil. It stands before the latch: only the
+// holder of the key becomes the peer.
+func (r *relay) open(l *leg, b []byte, control bool) []byte {
+	if l.before == nil {
+		return r.opened(l, l.unseal, b, control)
+	}
+	again := r.spare[:copy(r.spare[:], b)] // a failed try spoils it
+	if out, err := unprotect(l.unseal, b, control); err == nil {
+		l.before = nil
+		return out
+	}
+	return r.opened(l, l.before, again, control)
+}
+
+func (r *relay) opened(l *leg, c *srtp.Context, b []byte, control bool) []byte {
+	known := c.Evicted()
+	out, err := unprotect(c, b, control)
+	r.count.forgotten += c.Evicted() - known
+	switch err {
+	case nil:
+		return out
+	case srtp.ErrMalformed:
+		r.drop(l, DropMalformed)
+	case srtp.ErrReplay:
+		r.drop(l, DropReplay)
+	case srtp.ErrUsedUp:
+		r.drop(l, DropKey)
+	default:
+		r.drop(l, DropForged)
+	}
+	return nil
+}
+
+func unprotect(c *srtp.Context, b []byte, control bool) ([]byte, error) {
+	if control {
+		return c.UnprotectRTCP(b)
+	}
+	return c.Unprotect(b)
+}
+
 // forward sends a packet of l out of the other side's socket to the other side's peer.
 func (r *relay) forward(l *leg, component int, b []byte) {
-	switch l.out.send(component, b) {
-	case sent:
+	if out := l.out.send(component, b); out == sent {
 		r.passed(l)
-	case nowhere:
-		r.drop(l, DropUnlatched)
-	case failed:
-		r.drop(l, DropSend)
+	} else {
+		r.drop(l, out.drop())
 	}
 }
 
@@ -122,10 +169,19 @@ const (
 	sent outcome = iota
 	nowhere
 	failed
+	repeated // the packet's number was sent before under this key
+	usedUp   // the key takes no more
+	unfit    // no packet that could be protected, or too long
 )
 
-// send sends towards this leg's peer.
+// drop is the reason to count.
+func (o outcome) drop() Drop {
+	return [...]Drop{failed: DropSend, nowhere: DropUnlatched, repeated: DropReplay, usedUp: DropKey, unfit: DropMalformed}[o]
+}
+
+// send sends towards this leg's peer. What b holds afterwards is undefined, up to srtp.Overhead bytes behind its end.
 func (l *leg) send(component int, b []byte) outcome {
+	control := component == rtcp
 	if l.mux {
 		component = rtp
 	}
@@ -137,10 +193,34 @@ func (l *leg) send(component int, b []byte) outcome {
 	if k == nil {
 		return nowhere
 	}
+	if l.seal != nil {
+		var out outcome
+		if b, out = protect(l.seal, b, control); out != sent {
+			return out
+		}
+	}
 	if !k.send(b, to) {
 		return failed
 	}
 	return sent
+}
+
+func protect(c *srtp.Context, b []byte, control bool) (_ []byte, out outcome) {
+	var err error
+	if control {
+		b, err = c.ProtectRTCP(b)
+	} else {
+		b, err = c.Protect(b)
+	}
+	switch err {
+	case nil:
+		return b, sent
+	case srtp.ErrReplay:
+		return nil, repeated
+	case srtp.ErrSources, srtp.ErrUsedUp:
+		return nil, usedUp
+	}
+	return nil, unfit
 }
 
 // drop counts a datagram that goes no further.

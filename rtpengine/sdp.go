@@ -63,12 +63,12 @@ type section struct {
 	formats []string
 
 	// What the lines say, session level applied.
-	addr      netip.Addr // invalid when absent or a host name
-	rtcpPort  uint16     // a=rtcp (RFC 3605), else port+1
-	rtcpAddr  netip.Addr
-	dir       direction
-	mux       bool // a=rtcp-mux (RFC 5761)
-	encrypted bool // a=crypto or a=fingerprint stand here
+	addr     netip.Addr // invalid when absent or a host name
+	rtcpPort uint16     // a=rtcp (RFC 3605), else port+1
+	rtcpAddr netip.Addr
+	dir      direction
+	mux      bool     // a=rtcp-mux (RFC 5761)
+	crypto   []string // values of a=crypto (RFC 4568), which stands at an m-line only
 	// noReceive says that the writer gave 0.0.0.0, the hold of RFC 2543 (RFC 3264 §8.4).
 	noReceive bool
 }
@@ -171,7 +171,7 @@ func (d *description) interpret() {
 	}
 	for i := range d.sections {
 		s := &d.sections[i]
-		s.addr, s.noReceive, s.dir, s.encrypted = whole.addr, whole.noReceive, whole.dir, whole.encrypted
+		s.addr, s.noReceive, s.dir = whole.addr, whole.noReceive, whole.dir
 		seen := false
 		for _, line := range s.lines {
 			if line[0] == 'c' {
@@ -203,8 +203,8 @@ func (s *section) read(line string) {
 			s.mux = true
 		case "rtcp":
 			s.readRTCP(strings.Fields(value))
-		case "crypto", "fingerprint":
-			s.encrypted = true
+		case "crypto":
+			s.crypto = append(s.crypto, value)
 		default:
 			if dir, ok := parseDirection(name); ok && value == "" {
 				s.dir = dir
@@ -318,23 +318,28 @@ func staticRate(pt uint8) uint32 {
 // plainRTP reports whether the proto is RTP that this version relays: RFC 3551's profile or plain feedback (RFC 4585).
 func plainRTP(proto string) bool { return proto == "RTP/AVP" || proto == "RTP/AVPF" }
 
-// encryptedRTP reports whether the proto asks for SRTP, by SDES or DTLS keys.
-func encryptedRTP(proto string) bool { return strings.Contains(proto, "RTP/SAVP") }
+// encryptedRTP reports whether the proto asks for SRTP with keys in the description (RFC 3711 §8, RFC 5124).
+func encryptedRTP(proto string) bool { return proto == "RTP/SAVP" || proto == "RTP/SAVPF" }
 
 // refusal says why a section cannot be relayed, as an RFC 3261 §20.43 warning code and text;
 // code 0 means that it can. Sections with port 0 are refused by their writer and ask nothing.
 func (s *section) refusal() (code int, text string) {
 	switch {
-	case encryptedRTP(s.proto):
-		return 302, "Media encryption (" + s.proto + ") is not available in this version"
+	case strings.HasPrefix(s.proto, "UDP/TLS/RTP/"):
+		return 302, "Media encryption with keys from DTLS (" + s.proto + ") is not available in this version"
 	case s.kind != "audio" && s.kind != "video" && s.kind != "text":
 		return 304, "Media type " + s.kind + " is not available"
-	case !plainRTP(s.proto):
+	case !plainRTP(s.proto) && !encryptedRTP(s.proto):
 		return 302, "Transport " + s.proto + " is not available"
 	case s.addr.IsMulticast():
 		return 330, "Multicast is not available"
 	case len(s.formats) == 0:
 		return 305, "No media format"
+	}
+	if encryptedRTP(s.proto) {
+		if list, problem := s.keys(); len(list) == 0 {
+			return 302, "Media encryption (" + s.proto + ") without a usable key: " + problem
+		}
 	}
 	return 0, ""
 }

@@ -2,6 +2,7 @@ package rtpengine
 
 import (
 	"bytes"
+	"cmp"
 	"hash/maphash"
 	"net/netip"
 	"slices"
@@ -33,8 +34,10 @@ type facing struct {
 
 // facingSection rewrites one section; port 0 rejects it.
 type facingSection struct {
-	port uint16
-	mux  bool // a=rtcp-mux is said to this side
+	port   uint16
+	mux    bool     // a=rtcp-mux is said to this side
+	proto  string   // "" leaves it
+	crypto []string // a=crypto lines with our keys
 	// bare drops every attribute: the section was refused by us, and its keys must not travel on.
 	bare bool
 }
@@ -103,7 +106,7 @@ func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
 }
 
 func (s *section) render(out *bytes.Buffer, f facingSection, address string, sessionC bool) {
-	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", s.proto, " ", strings.Join(s.formats, " "))
+	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", cmp.Or(f.proto, s.proto), " ", strings.Join(s.formats, " "))
 	if f.bare {
 		if !sessionC {
 			put(out, "c=IN ", address)
@@ -117,6 +120,11 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 	}
 	if f.mux && f.port != 0 {
 		put(out, "a=rtcp-mux")
+	}
+	if f.port != 0 {
+		for _, line := range f.crypto {
+			put(out, line)
+		}
 	}
 }
 

@@ -56,6 +56,7 @@ type line struct {
 	kind   string
 	legs   [2]*leg
 	placed [2]placing
+	rings  [2]*keyring // nil where nobody has spoken of keys
 }
 
 // placing is where a side last said that it is; a change of it means latching anew.
@@ -68,6 +69,7 @@ type placing struct {
 type exchange struct {
 	from     Side
 	said     [2]*statement // by side
+	toward   []secrecy     // by m-line, as we offered it to the other side
 	answered bool
 	inForce  bool // its answer has been applied
 }
@@ -82,11 +84,15 @@ type statement struct {
 // said is one m-line of a statement.
 type said struct {
 	mline  string // kind, proto and formats, for an answer that leaves the line out
+	proto  string
 	addr   [2]netip.AddrPort
 	dir    direction
 	mux    bool
 	active bool // port not 0, and nothing we refuse
 	clocks []clock
+
+	secrecy secrecy
+	keys    *agreement // with this side; nil: plain
 }
 
 // NewSession makes a session without media; the first Offer opens its ports.
@@ -126,6 +132,7 @@ func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, err
 	}
 	to := from.Other()
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
+	toward := make([]secrecy, len(d.sections))
 	for i := range d.sections {
 		if !st.lines[i].active {
 			view.sections[i].bare = d.sections[i].port != 0 // refused by us: nothing of it travels on
@@ -140,11 +147,14 @@ func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, err
 			return nil, err
 		}
 		view.sections[i] = facingSection{port: p.port, mux: st.lines[i].mux}
+		if toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i]); err != nil {
+			return nil, err
+		}
 	}
 	if s.latest != nil && s.latest.answered {
 		s.before = s.latest
 	}
-	s.latest = &exchange{from: from}
+	s.latest = &exchange{from: from, toward: toward}
 	s.latest.said[from] = st
 	return d.render(&view, &s.origins[to], s.engine.seed), nil
 }
@@ -175,12 +185,18 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+	agreed, err := s.answerKeys(x, d, st)
+	if err != nil {
+		s.engine.rejected.Add(1)
+		return nil, err
+	}
 	peer := s.lastAddr(to)
 	if dst.IsValid() && familyOf(dst) == offered.family {
 		peer = dst
 	}
 	view := facing{addr: s.engine.local(offered.family, peer), sections: make([]facingSection, len(d.sections))}
 	for i := range d.sections {
+		view.sections[i].proto = offered.lines[i].proto // RFC 3264 §6: as offered
 		st.lines[i].active = st.lines[i].active && offered.lines[i].active
 		st.lines[i].mux = st.lines[i].mux && offered.lines[i].mux // an answer cannot add it
 		if !st.lines[i].active {
@@ -188,7 +204,11 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 			continue
 		}
 		// RFC 5761 §5.1.1: the offerer asked for mux and gets it; the relay bridges when the other side does not mux.
-		view.sections[i] = facingSection{port: s.lines[i].legs[to].pairs[offered.family].port, mux: offered.lines[i].mux}
+		view.sections[i].port, view.sections[i].mux = s.lines[i].legs[to].pairs[offered.family].port, offered.lines[i].mux
+		if k := offered.lines[i].keys; k != nil {
+			view.sections[i].crypto = []string{k.ours.line(k.theirs.tag)}
+		}
+		st.lines[i].keys, st.lines[i].secrecy = agreed[i], x.toward[i]
 	}
 	x.said[from], x.answered = st, true
 	s.enforce(x)
@@ -348,8 +368,12 @@ func (s *Session) enforce(x *exchange) {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
 			expected[side] = expected[side] || open
+			if g := l.rings[side]; g != nil && active {
+				g.settle(mine.keys, mine.secrecy)
+			}
 			setups = append(setups, &setup{
-				leg: l.legs[side], out: l.legs[side.Other()], rates: rates,
+				keys: mine.keys,
+				leg:  l.legs[side], out: l.legs[side.Other()], rates: rates,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
 			})
@@ -364,6 +388,53 @@ func (s *Session) enforce(x *exchange) {
 			t.leg.apply(t, sh.now)
 		}
 	})
+}
+
+// offerKeys decides how an m-line is offered to the other side, and chooses from the keys that its offerer gave.
+func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *facingSection) (secrecy, error) {
+	agreed, to := plain, from.Other()
+	if g := l.rings[to]; g != nil {
+		agreed = g.level
+	}
+	level := e.cfg.SRTP.toward(heard.secrecy, agreed)
+	view.proto = level.profile(s.proto)
+	if level > plain {
+		view.crypto = l.ring(to).offer()
+	}
+	if heard.secrecy == plain {
+		return level, nil
+	}
+	var err error
+	heard.keys, err = l.ring(from).accept(s)
+	return level, err
+}
+
+// answerKeys reads the keys of an answer. An answer that lacks what was asked for is refused, never taken as plain; one that is
+// encrypted though nobody offered keys is no answer to that m-line.
+func (s *Session) answerKeys(x *exchange, d *description, st *statement) ([]*agreement, error) {
+	agreed := make([]*agreement, len(d.sections))
+	for i := range d.sections {
+		section := &d.sections[i]
+		if section.port == 0 || !x.said[x.from].lines[i].active {
+			continue
+		}
+		if x.toward[i] == plain {
+			st.lines[i].active = st.lines[i].active && !encryptedRTP(section.proto)
+			continue
+		}
+		var err error
+		if agreed[i], err = s.lines[i].ring(x.from.Other()).answered(section, x.toward[i]); err != nil {
+			return nil, err
+		}
+	}
+	return agreed, nil
+}
+
+func (l *line) ring(side Side) *keyring {
+	if l.rings[side] == nil {
+		l.rings[side] = &keyring{}
+	}
+	return l.rings[side]
 }
 
 // place notes where a side is and says whether its latches start over: always in a new exchange, and

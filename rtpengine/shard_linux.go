@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/rtpengine/srtp"
 )
 
 const (
@@ -38,7 +40,7 @@ type shard struct {
 	table        []*socket // by slot; the slot travels in the epoll event
 	vacant       []int32
 	events       [batch]unix.EpollEvent
-	slab         [slabBytes]byte
+	slab         [slabBytes + srtp.Overhead]byte
 	from         rawAddr
 }
 
@@ -167,7 +169,7 @@ func (s *shard) read(n int) (packets int) {
 			continue
 		}
 		k := s.table[slot]
-		got := k.receive(s.slab[:], &s.from)
+		got := k.receive(s.slab[:slabBytes], &s.from)
 		if got < 0 {
 			continue
 		}

@@ -2,7 +2,11 @@
 
 package rtpengine
 
-import "sync"
+import (
+	"sync"
+
+	"tandem/rtpengine/srtp"
+)
 
 const slabBytes = 16 << 10
 
@@ -73,9 +77,9 @@ func (s *shard) start(k *socket) {
 }
 
 func (s *shard) read(k *socket) {
-	slab := make([]byte, slabBytes+1)
+	slab := make([]byte, slabBytes+1+srtp.Overhead)
 	for {
-		n, from, err := k.conn.ReadFromUDPAddrPort(slab)
+		n, from, err := k.conn.ReadFromUDPAddrPort(slab[:slabBytes+1])
 		s.mu.Lock()
 		if k.closed || err != nil && s.ended {
 			s.mu.Unlock()

@@ -24,7 +24,7 @@ func (e *Engine) acceptable(d *description) error {
 		if s.port == 0 {
 			continue
 		}
-		why, words := s.refusal()
+		why, words := e.refusal(s)
 		if why == 0 {
 			active++
 		} else if code == 0 {
@@ -38,6 +38,14 @@ func (e *Engine) acceptable(d *description) error {
 	return nil
 }
 
+// refusal is the section's own, and what Config.SRTP asks for.
+func (e *Engine) refusal(s *section) (code int, text string) {
+	if code, text = s.refusal(); code == 0 && e.cfg.SRTP == SRTPRequired && s.secrecy(SRTPRequired) == plain {
+		return 302, "Media encryption is required here (RTP/SAVP)"
+	}
+	return code, text
+}
+
 // hear keeps what a description says about its writer, and nothing of its text: descriptions are long,
 // and calls are many.
 func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
@@ -48,13 +56,14 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 	for i := range d.sections {
 		s := &d.sections[i]
 		l := &st.lines[i]
-		*l = said{mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), dir: s.dir, mux: s.mux}
-		if code, _ := s.refusal(); code != 0 || s.port == 0 || active == maxActive {
+		*l = said{mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), proto: strings.Clone(s.proto), dir: s.dir, mux: s.mux}
+		if code, _ := e.refusal(s); code != 0 || s.port == 0 || active == maxActive {
 			continue
 		}
 		active++
 		l.active = true
 		l.clocks = s.clocks()
+		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {
 			l.dir &^= recvonly
 		}

@@ -41,6 +41,7 @@ type ShardStats struct {
 	Datagrams, Wakeups uint64
 	Naps, Orders       uint64
 	Waits              uint64 // times signalling found the mailbox full
+	ForgottenSources   uint64 // SRTP sources that made room for newer ones under the same key
 	SkippedTicks       uint64 // packets that players left out because they were late
 	Faults             uint64 // sockets the kernel would not watch
 }
@@ -69,7 +70,7 @@ func (e *Engine) Stats() Stats {
 		st.Shards = append(st.Shards, ShardStats{
 			Sockets: int(s.sockets.Load()), Playing: int(s.gauges.playing.Load()), Load: s.load.Load(),
 			Datagrams: s.received.Load(), Wakeups: s.wakeups.Load(), Naps: s.naps.Load(), Orders: s.orders.Load(),
-			Waits: s.waited(), SkippedTicks: s.lateTicks.Load(), Faults: s.faults.Load(),
+			Waits: s.waited(), SkippedTicks: s.lateTicks.Load(), ForgottenSources: s.forgotten.Load(), Faults: s.faults.Load(),
 		})
 	}
 	return st

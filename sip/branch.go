@@ -523,8 +523,11 @@ func (b *branch) cancelHeard() {
 	}
 }
 
-// ackAndBye ends a call that was answered when nobody wanted it any more.
-func (b *branch) ackAndBye(m *message.Message) {
+// tooLate is the Reason (RFC 3326) of ackAndBye when the call was answered after it had ended.
+const tooLate = `SIP;cause=487;text="answered too late"`
+
+// ackAndBye ends a call that was answered when nobody wanted it any more, or in a way that the caller cannot have.
+func (b *branch) ackAndBye(m *message.Message, reason string) {
 	contact := remoteTarget(m)
 	if contact == "" {
 		return
@@ -539,7 +542,7 @@ func (b *branch) ackAndBye(m *message.Message) {
 	}
 	p := party{contact: contact, value: m.Get(message.To), routes: routes, flow: b.flow}
 	b.sh.ownRequest("ACK", p, m.Get(message.From), m.CallID(), n, nil)
-	b.sh.ownRequest("BYE", p, m.Get(message.From), m.CallID(), n+1, message.AppendHeader(nil, "Reason", `SIP;cause=487;text="answered too late"`))
+	b.sh.ownRequest("BYE", p, m.Get(message.From), m.CallID(), n+1, message.AppendHeader(nil, "Reason", reason))
 }
 
 func (s *Server) isOurRouteValue(v string) bool {

@@ -633,7 +633,7 @@ func TestMaxForwardsIsUsedUpInsideADialog(t *testing.T) {
 // hostOf is the host of a phone.
 func (s *stage) hostOf(p *fakephone.Phone) *simnet.Host { return s.byHost[p.Addr().Addr()] }
 
-func TestAnswerThatMediaCannotUseEndsTheCall(t *testing.T) {
+func TestAnswerThatMediaCannotUseMakesNoCall(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
 		s.media = new(stageMedia)
 		alice, bob := s.pair()
@@ -644,11 +644,12 @@ func TestAnswerThatMediaCannotUseEndsTheCall(t *testing.T) {
 			s.media.mu.Unlock()
 			c.Answer(sdpOf("bob"))
 		})
-		call := alice.Call("bob", sdpOf("alice"))
-		call.MustAnswer()
-		expect(t, "ended on the caller's side", call.WaitEnded(time.Second), true)
+		m := alice.Call("bob", sdpOf("alice")).Final()
+		expect(t, "INVITE", m.Status(), 488)
+		expect(t, "Warning", strings.Contains(m.Header("Warning"), "this is no answer"), true)
 		expect(t, "ended on the callee's side", bob.Calls()[0].WaitEnded(time.Second), true)
 		expect(t, "media closed", s.media.closes(), 1)
+		expect(t, "dialogs", s.srv.Stats().Dialogs, 0)
 	})
 }
 

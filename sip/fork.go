@@ -127,10 +127,18 @@ func (f *fork) rewriteOffer() error {
 }
 
 func (f *fork) refuseMedia(err error) {
-	status, warn := 488, err.Error()
+	status, warn := mediaStatus(err)
+	f.refuseWith(status, warn)
+}
+
+func mediaStatus(err error) (status int, warn string) {
 	if me, ok := err.(MediaError); ok {
-		status, warn = me.SIPStatus()
+		return me.SIPStatus()
 	}
+	return 488, err.Error()
+}
+
+func (f *fork) refuseWith(status int, warn string) {
 	f.tx.respond(&message.Response{Status: status, Extra: f.sh.srv.warning(nil, 304, warn)})
 	f.finish(Result{Status: status})
 }
@@ -256,17 +264,20 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted {
 		if f.tx.invite {
-			b.ackAndBye(m)
+			b.ackAndBye(m, tooLate)
 		}
 		return false
 	}
 	first := !f.answered
+	if first && f.tx.invite && f.in != nil && f.unusable(b, m, p) {
+		return false
+	}
 	f.answered = true
 	f.groups = nil
 	if f.tx.invite && f.in != nil {
 		d := f.sh.earlyDialog(f, b, m)
 		if d == nil { // the table is full: better no call than one that nobody can end
-			b.ackAndBye(m)
+			b.ackAndBye(m, tooLate)
 			f.abandon()
 			f.tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
 			return false
@@ -283,6 +294,26 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 		f.sh.timers.stop(&f.timer)
 		f.finish(Result{Status: m.Status, Answered: true})
 	}
+	return true
+}
+
+// unusable looks at the session description of a first 2xx before the caller hears of it. One that Media cannot use makes no call:
+// the callee's is ended, and the caller is told why.
+func (f *fork) unusable(b *branch, m *message.Message, p transport.Packet) bool {
+	if f.relay.Media == nil || m.Body() == "" {
+		return false
+	}
+	_, err := f.rewriteAnswer(b, m, p)
+	if err == nil {
+		return false
+	}
+	f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is refused", "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
+	b.ackAndBye(m, `SIP;cause=488;text="session description refused"`)
+	f.abandoned, f.cancelling, f.groups = true, true, nil
+	f.cancelBranches("")
+	f.sh.timers.stop(&f.timer)
+	_, warn := mediaStatus(err)
+	f.refuseWith(488, warn) // whatever was wrong with the answer, the caller's request was not
 	return true
 }
 

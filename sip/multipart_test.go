@@ -120,16 +120,20 @@ func TestBodyThatHidesItsDescriptionIsRefused(t *testing.T) {
 	})
 }
 
-func TestAnswerThatHidesItsDescriptionEndsTheCall(t *testing.T) {
+func TestAnswerThatHidesItsDescriptionMakesNoCall(t *testing.T) {
 	broken := mixed(sdpPart+sdpOf("bob"), sdpPart+sdpOf("bob"))
 	t.Run("in the 2xx", func(t *testing.T) {
 		play(t, nil, func(t *testing.T, s *stage) {
 			s.media = &stageMedia{}
 			alice, bob := s.registered("alice"), s.registered("bob")
 			bob.OnInvite(func(c *fakephone.Call) { c.Answer(broken, mixedType) })
-			call := alice.Call("bob", sdpOf("alice"))
-			expect(t, "body at alice", call.MustAnswer().Body(), "")
-			expect(t, "ended", call.WaitEnded(time.Second), true)
+			m := alice.Call("bob", sdpOf("alice")).Final()
+			expect(t, "INVITE", m.Status(), 488) // and no call that would be over at once
+			expect(t, "Warning", m.Has("Warning"), true)
+			expect(t, "ended at bob", bob.Calls()[0].WaitEnded(time.Second), true)
+			expect(t, "reason", only(t, "BYE", bob.Requests("BYE")).Header("Reason"), `SIP;cause=488;text="session description refused"`)
+			expect(t, "dialogs", s.srv.Stats().Dialogs, 0)
+			expect(t, "media closed", s.media.closes(), 1)
 		})
 	})
 	t.Run("in the ACK", func(t *testing.T) {

@@ -40,6 +40,7 @@ test "sales rings bob" {
 // serveConfig says how one served node differs from the others.
 type serveConfig struct {
 	ipv6 bool   // it listens on ::1 too; see over6
+	srtp string // media.srtp, "" for its default
 	more string // more blocks of its configuration
 }
 
@@ -59,6 +60,10 @@ func serveNode(t testing.TB, c serveConfig) *node {
 		return fmt.Sprintf("[%q]", at(port))
 	}
 	media := fmt.Sprintf("[%q]", ip)
+	policy := ""
+	if c.srtp != "" {
+		policy = fmt.Sprintf("srtp = %q", c.srtp)
+	}
 	if c.ipv6 {
 		media = fmt.Sprintf("[%q, %q]", ip, "::1")
 	}
@@ -74,6 +79,7 @@ sip {
 media {
   address = %s
   ports   = "%d-%d"
+  %s
 }
 admin { listen = %q }
 web {
@@ -81,7 +87,7 @@ web {
   https = [%q]
 }
 dialplan { files = [%q] }
-%s`, filepath.Join(dir, "data"), listeners(sip), listeners(sip), listeners(sip+1), media, mediaFirst, mediaLast, at(admin), at(web), at(web+1), dir, c.more))
+%s`, filepath.Join(dir, "data"), listeners(sip), listeners(sip), listeners(sip+1), media, mediaFirst, mediaLast, policy, at(admin), at(web), at(web+1), dir, c.more))
 	n.argv = []string{program, "serve", "--config", filepath.Join(dir, "tandem.hcl")}
 	n.process = launch(t, "tandem", dir, nil, n.argv...)
 	n.ready.Domain = "acme.test"
