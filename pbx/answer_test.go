@@ -9,6 +9,7 @@ import (
 
 	"tandem/events"
 	"tandem/internal/fakephone"
+	"tandem/internal/simnet"
 	"tandem/rtpengine"
 )
 
@@ -158,6 +159,7 @@ func TestPlainAnswerToAnEncryptedOfferMakesNoCall(t *testing.T) {
 func TestUnusableAnswerToAnOfferOfTheNodeEndsTheCall(t *testing.T) {
 	live(t, func(t *testing.T, o *office) {
 		alice := o.phone("alice", rings)
+		o.net.SetLink(simnet.Link{Delay: time.Millisecond}) // the ACK is settled before the answer is there
 		call := alice.Call("*43", "")
 		call.SetACK("this is no description\r\n", false)
 		call.MustAnswer()
@@ -181,6 +183,7 @@ func TestMediaOfRelayedCallsIsAnchored(t *testing.T) {
 		if o.awaitRecord().Media == nil {
 			t.Error("the record says nothing about the media")
 		}
+		o.net.SetLink(simnet.Link{Delay: time.Millisecond}) // the ACK is settled before the answer is there
 		late := alice.Call("bob", "")
 		late.SetACK(description("alice"), false)
 		late.MustAnswer()

@@ -115,6 +115,7 @@ func TestLateOfferIsAnsweredInTheACK(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
 		s.media = new(stageMedia)
 		alice, bob := s.pair()
+		s.net.SetLink(linkDelay(time.Millisecond)) // the ACK is settled before the answer is there
 		call := alice.Call("bob", "")
 		call.SetACK(sdpOf("alice"), false)
 		ok := call.MustAnswer()
@@ -656,6 +657,7 @@ func TestAnswerThatMediaCannotUseMakesNoCall(t *testing.T) {
 func TestACKWithTheBranchOfItsInviteIsRelayed(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
 		alice, bob := s.pair()
+		s.net.SetLink(linkDelay(time.Millisecond)) // the ACK is settled before the answer is there
 		call := alice.Call("bob", sdpOf("alice"))
 		call.SetACK("", true)
 		ok := call.MustAnswer()

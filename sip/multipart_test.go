@@ -141,6 +141,7 @@ func TestAnswerThatHidesItsDescriptionMakesNoCall(t *testing.T) {
 			s.media = &stageMedia{}
 			alice, bob := s.registered("alice"), s.registered("bob")
 			bob.OnInvite(func(c *fakephone.Call) { c.Answer(sdpOf("bob")) })
+			s.net.SetLink(linkDelay(time.Millisecond)) // the ACK is settled before the answer is there
 			call := alice.Call("bob", "")
 			call.SetACK("", true)
 			ok := call.MustAnswer()
