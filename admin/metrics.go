@@ -134,6 +134,7 @@ func (m meter) sip(st sip.Stats) {
 	m.gauge("tandem_sip_branches", "Client transactions.", st.Branches)
 	m.gauge("tandem_sip_dialogs", "Dialogs.", st.Dialogs)
 	m.gauge("tandem_sip_pending", "Requests that began something and have no final answer yet.", st.Pending)
+	m.gauge("tandem_sip_remains", "Transactions that are over and await retransmissions only.", st.Remains)
 	m.gauge("tandem_sip_handlers", "Goroutines that think about a request.", st.Handlers)
 }
 

@@ -362,9 +362,9 @@ func (b *branch) leave(r *remains) {
 	switch {
 	case b.method == "INVITE": // timers D and M
 		r.loop = b.loop
-		sh.settled.put(b.id, r, sh.now())
+		sh.settled.put(b.id, r, sh.now(), sh.srv.limits().MaxTransactions)
 	case !b.flow.Net.Reliable(): // timer K
-		sh.heard.put(b.id, nil, sh.now())
+		sh.heard.put(b.id, nil, sh.now(), sh.srv.limits().MaxTransactions)
 	}
 	b.end()
 }
@@ -377,7 +377,7 @@ func (sh *shard) responseAgain(r *remains, m *message.Message, p transport.Packe
 	case m.Status < 300:
 		sh.successAgain(r, m, p)
 	case r.last != nil:
-		_ = sh.send(p.Flow, r.last)
+		_ = sh.send(r.flow, r.last)
 	}
 }
 
@@ -450,7 +450,7 @@ func (b *branch) failure(m *message.Message) {
 	if b.method == "INVITE" {
 		ack := b.acknowledge(m.Get(message.To))
 		_ = b.sh.send(b.flow, ack)
-		b.leave(&remains{last: ack})
+		b.leave(&remains{flow: b.flow, last: ack})
 	} else {
 		b.leave(nil)
 	}

@@ -356,12 +356,14 @@ func (f *fork) up(b *branch, m *message.Message, p transport.Packet) {
 	if f.relay.Media != nil && m.Body() != "" && f.tx.m != nil || b.sdpIn != "" {
 		body, err := f.rewriteAnswer(b, m, p)
 		if err != nil {
-			f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is ended", "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
 			body = "" // unchanged it would lead the media past the engine
 			e.DropAll(m, message.ContentType)
+			outcome := "it is left out"
 			if m.Status >= 200 {
+				outcome = "the call is ended"
 				f.sh.hangupLater(m)
 			}
+			f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; "+outcome, "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
 		}
 		e.SetBody, e.Body = body != m.Body(), body
 	}

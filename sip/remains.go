@@ -38,7 +38,12 @@ func newAfterlife(span time.Duration) afterlife {
 
 func (a *afterlife) len() int { return len(a.byKey) }
 
-func (a *afterlife) put(key uint64, r *remains, now time.Time) {
+// put takes the remains of a transaction. Where limit of them are kept already the oldest go: they are the least likely to be asked again.
+func (a *afterlife) put(key uint64, r *remains, now time.Time, limit int) {
+	if len(a.queue)-a.head >= limit {
+		delete(a.byKey, a.queue[a.head].key)
+		a.head++
+	}
 	a.byKey[key] = r
 	a.queue = append(a.queue, ending{key, now.Add(a.span).UnixNano()})
 }

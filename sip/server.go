@@ -200,12 +200,13 @@ type Stats struct {
 	Transactions, Branches, Dialogs int64
 	Pending                         int64 // requests of the Handler without a final answer
 	Handlers                        int64 // goroutines of theirs
+	Remains                         int64 // transactions of either side that only await retransmissions, when a timer last looked
 }
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
 	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, panics atomic.Uint64
-	transactions, branches, dialogs, pending atomic.Int64
+	transactions, branches, dialogs, pending, remains atomic.Int64
 }
 
 // Digest and Registrar are the parts the server was given, for their counters.
@@ -241,6 +242,7 @@ func (s *Server) Stats() Stats {
 		st.Branches += c.branches.Load()
 		st.Dialogs += c.dialogs.Load()
 		st.Pending += c.pending.Load()
+		st.Remains += c.remains.Load()
 	}
 	return st
 }

@@ -83,6 +83,7 @@ func (sh *shard) Wake(now time.Time) {
 	sh.settled.due(now)
 	sh.heard.due(now)
 	sh.count.transactions.Store(int64(sh.transactions()))
+	sh.count.remains.Store(int64(sh.answered.len() + sh.settled.len() + sh.heard.len()))
 	sh.shrink()
 	sh.rest()
 }

@@ -169,7 +169,7 @@ var silence = new(remains)
 func (tx *transaction) leave(r *remains) {
 	sh := tx.sh
 	if tx.invite || !tx.flow.Net.Reliable() {
-		sh.answered.put(tx.key, r, sh.now())
+		sh.answered.put(tx.key, r, sh.now(), sh.srv.limits().MaxTransactions)
 	}
 	if tx.state == txProceeding {
 		tx.state = txCompleted
