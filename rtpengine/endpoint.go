@@ -123,9 +123,9 @@ func playable(s *section) []string {
 	if out == nil {
 		return nil
 	}
-	for _, format := range s.formats {
-		if name := s.mapping(format); strings.EqualFold(name, "telephone-event/8000") {
-			out = append(out, format)
+	for _, c := range s.codecs() {
+		if c.named("telephone-event") && c.clock == 8000 {
+			out = append(out, strconv.Itoa(int(c.payload)))
 		}
 	}
 	return out
@@ -330,7 +330,7 @@ func (p *Endpoint) enforce(st *statement) {
 			p.rings[i].settle(l.keys, l.secrecy)
 		}
 		setups = append(setups, &setup{
-			leg: g, keys: l.keys, rates: merge(l.clocks), addr: l.addr, from: st.from,
+			leg: g, keys: l.keys, rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, active: l.active, rearm: l.active,
 		})
 	}

@@ -26,7 +26,7 @@ func TestDescriptionIsReadAsItsWriterMeantIt(t *testing.T) {
 	if video.port != 51372 || video.rtcpPort != 51373 || video.addr != netip.MustParseAddr("192.0.2.20") || video.rtcpAddr != video.addr {
 		t.Errorf("%+v", video)
 	}
-	rates := merge(audio.clocks(), video.clocks())
+	rates := merge("audio", audio.codecs(), video.codecs())
 	for pt, want := range map[int]uint32{0: 8000, 8: 8000, 97: 8000, 99: 90000, 13: 8000, 98: 0} {
 		if rates[pt] != want {
 			t.Errorf("payload type %d: %d Hz, want %d", pt, rates[pt], want)
@@ -158,7 +158,7 @@ func FuzzSDP(f *testing.F) {
 		}
 		view := &facing{addr: loop4}
 		for i := range d.sections {
-			if n := len(d.sections[i].clocks()); n > 128 {
+			if n := len(d.sections[i].codecs()); n > 128 {
 				t.Fatalf("%d payload types", n)
 			}
 			d.sections[i].refusal()

@@ -89,7 +89,7 @@ type said struct {
 	dir    direction
 	mux    bool
 	active bool // port not 0, and nothing we refuse
-	clocks []clock
+	codecs []codec
 
 	secrecy secrecy
 	keys    *agreement // with this side; nil: plain
@@ -363,7 +363,7 @@ func (s *Session) enforce(x *exchange) {
 			lines[x.from], lines[x.from.Other()] = offer.lines[i], answer.lines[i]
 		}
 		active := lines[A].active && lines[B].active
-		rates := merge(lines[A].clocks, lines[B].clocks)
+		rates := merge(l.kind, lines[A].codecs, lines[B].codecs)
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -446,16 +446,19 @@ func (l *line) place(side Side, addr [2]netip.AddrPort, from netip.Addr, fresh b
 	return fresh || moved
 }
 
-// merge tabulates the payload types that either side named, by clock rate. Each side numbers its own
-// (RFC 3264 §5.1), so a packet may carry the number of either.
-func merge(lists ...[]clock) *[128]uint32 {
+// merge tabulates the payload types that either side named, by clock rate. Each side numbers its own (RFC 3264 §5.1), so a packet may
+// carry the number of either. Comfort noise is always among those of audio: phones send it without asking (RFC 3389).
+func merge(kind string, lists ...[]codec) *[128]uint32 {
 	table := new([128]uint32)
 	for _, list := range lists {
 		for _, c := range list {
 			if table[c.payload] == 0 {
-				table[c.payload] = c.hertz
+				table[c.payload] = c.clock
 			}
 		}
+	}
+	if kind == "audio" && table[payloadCN] == 0 {
+		table[payloadCN] = 8000
 	}
 	return table
 }

@@ -62,7 +62,7 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 		}
 		active++
 		l.active = true
-		l.clocks = s.clocks()
+		l.codecs = s.codecs()
 		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {
 			l.dir &^= recvonly
