@@ -252,6 +252,7 @@ func (m meter) media(st rtpengine.Stats) {
 	for i, n := range st.Drops {
 		m.counter("tandem_media_dropped_total", "Datagrams that went no further, by reason.", n, "reason", rtpengine.Drop(i).String())
 	}
+	m.gauge("tandem_media_tier", "1 for the way in which media packets are read; the reason is why not a cheaper one.", 1, "tier", string(st.Tier.Tier), "reason", st.Tier.Reason)
 	for _, p := range st.Ports {
 		addr := p.Addr.String()
 		m.gauge("tandem_media_ports_used", "Port pairs in use.", p.Used, "address", addr)
@@ -268,7 +269,10 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_shard_waits_total", "Times signalling found the mailbox full.", sh.Waits, "shard", shard)
 		m.counter("tandem_media_shard_srtp_sources_forgotten_total", "SRTP sources that made room for newer ones under the same key.", sh.ForgottenSources, "shard", shard)
 		m.counter("tandem_media_shard_skipped_ticks_total", "Packets players left out because they were late.", sh.SkippedTicks, "shard", shard)
-		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch.", sh.Faults, "shard", shard)
+		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch or steer.", sh.Faults, "shard", shard)
+		m.counter("tandem_media_shard_steered_total", "Datagrams steered past their port's own socket.", sh.Steered, "shard", shard)
+		m.counter("tandem_media_shard_overruns_total", "Steered datagrams that the kernel dropped because they were not read in time.", sh.Overruns, "shard", shard)
+		m.counter("tandem_media_shard_exiled_total", "Flooded ports that went back to their own socket.", sh.Exiled, "shard", shard)
 	}
 }
 

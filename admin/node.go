@@ -28,6 +28,7 @@ type Status struct {
 	Dialplan      uint64         `json:"dialplan_version" doc:"0: there is none yet."`
 	Listeners     []Listener     `json:"listeners" nullable:"false"`
 	Certificate   *Certificate   `json:"certificate,omitempty"`
+	Media         *MediaTier     `json:"media,omitempty" doc:"How media is relayed; absent on a node without that role."`
 	Cluster       cluster.Status `json:"cluster"`
 }
 
@@ -41,6 +42,12 @@ type Listener struct {
 type Certificate struct {
 	SelfSigned bool      `json:"self_signed"`
 	NotAfter   time.Time `json:"not_after"`
+}
+
+// MediaTier is the way in which media packets are read.
+type MediaTier struct {
+	Tier   string `json:"tier" doc:"steered or sockets."`
+	Reason string `json:"reason,omitempty" doc:"Why it is not the cheaper one."`
 }
 
 // Build says which program this is.
@@ -95,6 +102,10 @@ func (s *Server) getStatus(context.Context, *struct{}) (*answer[Status], error) 
 	}
 	for _, l := range s.cfg.SIP.Transport().Listeners() {
 		st.Listeners = append(st.Listeners, Listener{l.Net.String(), l.Addr.String()})
+	}
+	if s.cfg.Media != nil {
+		tier := s.cfg.Media.Stats().Tier
+		st.Media = &MediaTier{string(tier.Tier), tier.Reason}
 	}
 	if s.cfg.Certs != nil {
 		c := s.cfg.Certs.Stats()

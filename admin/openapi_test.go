@@ -124,7 +124,7 @@ func TestMetricsAreCleanAndNameEveryPart(t *testing.T) {
 	for _, line := range []string{
 		"tandem_ready 1", `tandem_build_info{node="n1",version="1.2.3"} 1`, "tandem_calls 1", "tandem_calls_answered_total 1", "tandem_location_bindings 2", "tandem_auth_accounts 2",
 		"tandem_dialplan_version 1", "tandem_cluster_leader 1", "tandem_sip_dialogs 1", "tandem_registrar_committed_total 2", "go_memstats_heap_alloc_bytes ", "process_open_fds ",
-		"tandem_sip_requests_total ", "tandem_transport_datagrams_total ", "tandem_guard_bans 0", "tandem_digest_verified_total ", "tandem_media_sessions 0", `tandem_ng_requests_total{command="offer"} 0`, "tandem_ng_sessions 0", "tandem_events_published_total ",
+		"tandem_sip_requests_total ", "tandem_transport_datagrams_total ", "tandem_guard_bans 0", "tandem_digest_verified_total ", "tandem_media_sessions 0", `tandem_ng_requests_total{command="offer"} 0`, "tandem_ng_sessions 0", `tandem_media_tier{reason="`, "tandem_events_published_total ",
 		"tandem_certs_expiry_timestamp_seconds ", "tandem_admin_connections ", `tandem_media_dropped_total{reason="`,
 	} {
 		if !strings.Contains(body, "\n"+line) {

@@ -56,6 +56,7 @@ type Media struct {
 	Advertise  []string // IP addresses written into SDP, at most one per family; empty = the address the peer's signalling came to
 	Ports      PortRange
 	Shards     int      // media shards, 0 = chosen from the number of processors
+	Tier       string   // "auto" or "sockets": how packets reach their shard
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
@@ -168,7 +169,7 @@ func Default() Config {
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
-		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, SRTP: "mirror", SoundBytes: 64 << 20},
+		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", SoundBytes: 64 << 20},
 		Recording: Recording{MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
 		Cluster:   Cluster{Bootstrap: true},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},

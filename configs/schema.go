@@ -103,6 +103,7 @@ func schema(c *Config) []section {
 			textOrList("advertise", &c.Media.Advertise, publicAddress),
 			ports("ports", &c.Media.Ports),
 			number("shards", &c.Media.Shards, 0, 256),
+			text("tier", &c.Media.Tier, oneOf("auto", "sockets")),
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "preferred", "required")),
 			text("prompts", &c.Media.Prompts),
 			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),

@@ -7,8 +7,8 @@
 // An [Endpoint] is a phone of our own: it answers an offer itself and echoes, or plays music or a tone.
 //
 // The [Engine] owns the ports and the shards. A shard is one goroutine, locked to its thread, that
-// waits for many sockets with epoll and moves packets without allocating, locking, logging or asking
-// for the time. Signalling talks to it through a mailbox of orders, run between two batches. Both
+// waits for many sockets with epoll, or for the one that a BPF program steers their packets to, and
+// moves packets without allocating, locking, logging or asking for the time. Signalling talks to it through a mailbox of orders, run between two batches. Both
 // directions of a session live on one shard, so no packet ever meets another thread.
 //
 // Who may speak is decided by the latch: only the signalled address, its host, or the host that the

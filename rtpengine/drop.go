@@ -19,11 +19,12 @@ const (
 	DropReplay                // SRTP that came before, or a packet number that we sent before under the same key
 	DropKey                   // the key may protect no more: too many sources or packets
 	DropSend                  // the kernel would not take it
+	DropClosed                // of no session any more: the port was closed while it waited
 	drops
 )
 
 var dropNames = [drops]string{
-	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "forged", "replay", "key", "send",
+	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "forged", "replay", "key", "send", "closed",
 }
 
 func (d Drop) String() string {

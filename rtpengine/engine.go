@@ -53,6 +53,8 @@ type Config struct {
 	// SoundBytes bounds the memory of all sounds, 16,000 bytes a second; default 64 MiB, over an hour.
 	SoundBytes int64
 	Recording  RecordingConfig
+	// Tier is how packets reach their shard: TierAuto, which "" means, or TierSockets.
+	Tier Tier
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
 }
@@ -75,6 +77,9 @@ func (c *Config) ensureDefaults() {
 	}
 	if c.DSCP == 0 {
 		c.DSCP = 46
+	}
+	if c.Tier == "" {
+		c.Tier = TierAuto
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -107,7 +112,7 @@ func (c *Config) check() error {
 	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0:
 		return errors.New("rtpengine: a negative limit")
 	}
-	return nil
+	return c.Tier.check()
 }
 
 // Engine owns the media ports of a node. All methods may be called from any goroutine.
@@ -121,6 +126,7 @@ type Engine struct {
 	sounds *sounds
 
 	recorder *recorder
+	tier     atomic.Pointer[TierStats]
 
 	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
 	maxSessions atomic.Int64
@@ -157,6 +163,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e.recorder = newRecorder(&c, e.now)
 	e.SetLimits(c.Silence, c.MaxSessions)
+	e.serve(TierSockets, "the engine does not run yet")
 	for _, addr := range c.Bind {
 		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
 	}
@@ -187,6 +194,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.ran = true
 	e.mu.Unlock()
+	defer e.startTier()() // after the shards have ended
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

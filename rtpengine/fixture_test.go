@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,20 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// tierVariable has startEngine use the steered tier: set in the process that TestAllOnTheSteeredTier starts.
+const tierVariable = "TANDEM_TEST_STEERED"
+
+var onSteeredTier = os.Getenv(tierVariable) != ""
+
+func TestMain(m *testing.M) {
+	if onSteeredTier {
+		if err := loopbackUp(); err != nil {
+			fmt.Fprintln(os.Stderr, "loopback:", err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	loop4 = netip.MustParseAddr("127.0.0.1")
@@ -24,6 +38,9 @@ var (
 func startEngine(t testing.TB, change func(*Config)) *Engine {
 	t.Helper()
 	c := Config{Bind: []netip.Addr{loop4, loop6}, PortMin: 21000, PortMax: 28999, PacketRate: 1 << 30}
+	if c.Tier = TierSockets; onSteeredTier {
+		c.Tier = TierAuto
+	}
 	if change != nil {
 		change(&c)
 	}

@@ -6,6 +6,7 @@ import "sync/atomic"
 type gauges struct {
 	totals
 	wakeups, received, naps, orders, faults atomic.Uint64
+	steered, exiled, overruns               atomic.Uint64
 	lateTicks                               atomic.Uint64 // packet times skipped by players
 	sockets, playing                        atomic.Int64
 	load                                    atomic.Uint64 // datagrams in the last second, set by housekeeping

@@ -23,6 +23,10 @@ const (
 	// is cheaper than many for one. Near saturation a nap would only add delay.
 	napBelow = 4
 	nap      = 300 * time.Microsecond
+
+	// Negative slots of epoll events: the event descriptor, and the inbox's sockets by family.
+	eventSlot = -1
+	inboxSlot = -2 // IPv4's; IPv6's is one less
 )
 
 // shard is one relay with its sockets, run by one goroutine locked to its thread.
@@ -42,6 +46,7 @@ type shard struct {
 	events       [batch]unix.EpollEvent
 	slab         [slabBytes + srtp.Overhead]byte
 	from         rawAddr
+	inbox        *inbox // nil when packets are not steered
 }
 
 func newShard(clock func() int64, epoch int64, rate int) *shard {
@@ -59,9 +64,21 @@ func (s *shard) open() (err error) {
 	if s.event, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return os.NewSyscallError("eventfd2", err)
 	}
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: eventSlot}
 	if err = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.event, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
+	}
+	if s.inbox == nil {
+		return nil
+	}
+	for family, fd := range s.inbox.fds {
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: inboxSlot - int32(family)}
+		if fd < 0 {
+			continue
+		}
+		if err = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+			return os.NewSyscallError("epoll_ctl", err)
+		}
 	}
 	return nil
 }
@@ -109,6 +126,10 @@ func (s *shard) run() error {
 	s.mail.start()
 	s.now = s.clock()
 	s.obey()
+	enough := napBelow
+	if s.inbox != nil {
+		enough = inboxNapBelow
+	}
 	for !s.stopped {
 		n := s.wait()
 		s.now = s.clock()
@@ -119,7 +140,8 @@ func (s *shard) run() error {
 			s.obey()
 		}
 		s.totals.add(&s.count)
-		if packets > 0 && packets < napBelow && !s.stopped {
+		s.recount()
+		if packets > 0 && packets < enough && !s.stopped {
 			s.naps.Add(1)
 			sleep := unix.NsecToTimespec(int64(nap))
 			_ = unix.Nanosleep(&sleep, nil)
@@ -131,6 +153,9 @@ func (s *shard) run() error {
 func (s *shard) end() {
 	s.mail.close()
 	s.obey()
+	if s.inbox != nil {
+		s.inbox.close() // first: without it the program steers nothing here
+	}
 	for _, k := range s.table {
 		if k != nil {
 			k.close()
@@ -158,11 +183,15 @@ func (s *shard) wait() int {
 	return got
 }
 
-// read takes one datagram from every ready socket. Level-triggered: what is left is reported again,
+// read takes one datagram from every ready socket, and a batch from the inbox. Level-triggered: what is left is reported again,
 // after all others had their turn.
 func (s *shard) read(n int) (packets int) {
 	for i := range s.events[:n] {
 		slot := s.events[i].Fd
+		if slot <= inboxSlot {
+			packets += s.unpack(int(inboxSlot - slot))
+			continue
+		}
 		if slot < 0 {
 			var count [8]byte
 			_, _ = unix.Read(s.event, count[:])
@@ -221,6 +250,9 @@ func (s *shard) attach(k *socket, l *leg, component int) {
 	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, k.fd, &ev); err != nil {
 		s.faults.Add(1)
 	}
+	if s.inbox != nil && !s.inbox.take(k) {
+		s.faults.Add(1) // its own socket serves it
+	}
 	s.sockets.Add(1)
 }
 
@@ -231,6 +263,9 @@ func (s *shard) detach(k *socket) {
 		s.vacant = append(s.vacant, k.slot)
 		k.slot = -1
 		s.sockets.Add(-1)
+	}
+	if s.inbox != nil {
+		s.inbox.forget(k)
 	}
 	if k.leg != nil {
 		k.leg.sockets[k.family][k.component] = nil

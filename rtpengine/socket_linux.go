@@ -19,8 +19,13 @@ type socket struct {
 	family    int
 	component int
 	leg       *leg
+	port      uint16
 	slot      int32 // place in the shard's table
+	steered   bool  // its packets come by the shard's inbox
 	closed    bool
+
+	crowdAt int64 // second of crowd
+	crowd   int   // steered datagrams of whatever source
 }
 
 // openSocket binds addr:port and marks what it sends, unless dscp is negative.
@@ -45,7 +50,7 @@ func openSocket(addr netip.Addr, port uint16, dscp int) (*socket, error) {
 	if dscp >= 0 { // a kernel that refuses the mark still carries the packets
 		_ = unix.SetsockoptInt(fd, level, mark, dscp<<2)
 	}
-	return &socket{fd: fd, family: familyOf(addr), slot: -1}, nil
+	return &socket{fd: fd, family: familyOf(addr), port: port, slot: -1}, nil
 }
 
 func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }

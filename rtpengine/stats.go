@@ -22,6 +22,7 @@ type Stats struct {
 
 	Recordings RecordingStats
 
+	Tier   TierStats
 	Ports  []PortStats
 	Shards []ShardStats
 }
@@ -43,7 +44,10 @@ type ShardStats struct {
 	Waits              uint64 // times signalling found the mailbox full
 	ForgottenSources   uint64 // SRTP sources that made room for newer ones under the same key
 	SkippedTicks       uint64 // packets that players left out because they were late
-	Faults             uint64 // sockets the kernel would not watch
+	Faults             uint64 // sockets the kernel would not watch or steer
+	Steered            uint64 // datagrams that came by the inbox
+	Overruns           uint64 // datagrams that the kernel dropped before a full inbox
+	Exiled             uint64 // ports that were flooded and went back to their own socket
 }
 
 // Stats may be called at any time.
@@ -54,6 +58,7 @@ func (e *Engine) Stats() Stats {
 	st.Playing = int(e.playing.Load())
 	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()
 	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
+	st.Tier = *e.tier.Load()
 	for _, p := range e.pools {
 		if p != nil {
 			st.Ports = append(st.Ports, p.stats())
@@ -71,6 +76,7 @@ func (e *Engine) Stats() Stats {
 			Sockets: int(s.sockets.Load()), Playing: int(s.gauges.playing.Load()), Load: s.load.Load(),
 			Datagrams: s.received.Load(), Wakeups: s.wakeups.Load(), Naps: s.naps.Load(), Orders: s.orders.Load(),
 			Waits: s.waited(), SkippedTicks: s.lateTicks.Load(), ForgottenSources: s.forgotten.Load(), Faults: s.faults.Load(),
+			Steered: s.steered.Load(), Overruns: s.overruns.Load(), Exiled: s.exiled.Load(),
 		})
 	}
 	return st

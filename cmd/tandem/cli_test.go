@@ -181,6 +181,7 @@ func TestAnOperatorsDay(t *testing.T) {
 	}
 	expect(t, 0, "leader", "", "nodes")
 	expect(t, 0, "this node leads", "", "status")
+	expect(t, 0, "Media tier", "", "status")
 	expect(t, 0, "applied", "", "cluster", "status", "-o", "table")
 	expect(t, 1, "!no call nonsense", "", "call", "hangup", "nonsense")
 	expect(t, 1, "!no recent message", "", "call", "trace", "nonsense")

@@ -54,6 +54,13 @@ func showStatus(out *output, st admin.Status) {
 		{"SIP", strings.Join(listeners, "\n")},
 		{"Cluster", clusterLine(st.Cluster)},
 	}
+	if st.Media != nil {
+		tier := st.Media.Tier
+		if st.Media.Reason != "" {
+			tier += ": " + st.Media.Reason
+		}
+		rows = append(rows, table.Row{"Media tier", tier})
+	}
 	if st.Certificate != nil {
 		kind := "from files"
 		if st.Certificate.SelfSigned {

@@ -1,0 +1,9 @@
+//go:build !linux || portable
+
+package rtpengine
+
+import "errors"
+
+func (e *Engine) steer() (end func(), err error) {
+	return nil, errors.New("steering needs Linux")
+}
