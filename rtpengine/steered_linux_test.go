@@ -152,7 +152,6 @@ func TestClosedPortIsNotSteeredAnyMore(t *testing.T) {
 		t.Error("another's packet was changed")
 	}
 	settle(sh)
-	settle(sh) // counters are added after the orders of a wake-up
 	if got := e.Stats().Drops[DropClosed]; got != 1 {
 		t.Errorf("%d packets of a closed port counted, want 1", got)
 	}
