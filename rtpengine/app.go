@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"tandem/rtpengine/srtp"
@@ -11,9 +12,11 @@ import (
 // app answers in a leg's place: it echoes, plays, or listens in silence. Its shard owns it.
 type app struct {
 	echo   bool
-	sound  []byte // of the chosen law; nil when nothing plays
-	at     int    // next sample of sound
-	listed bool   // in the relay's players
+	sound  []byte       // of the chosen law; nil when nothing plays
+	at     int          // next sample of sound
+	listed bool         // in the relay's players
+	left   int          // packet times until the sound is over, 0 = it never is
+	over   *atomic.Bool // set when it is; nil when nobody asks
 
 	payload uint8 // G.711 payload type that playing uses
 	ssrc    uint32
@@ -84,7 +87,11 @@ func (a *app) rtcp(r *relay, l *leg, b []byte) {
 func (a *app) send(r *relay, l *leg, b []byte, octets int) {
 	switch out := l.send(rtp, b); out {
 	case sent:
-		r.passed(l)
+		if l.app != nil {
+			r.passed(l)
+		} else {
+			r.count.forwarded++ // what a relayed side hears is not counted as what it said
+		}
 	case failed:
 		r.drop(l, DropSend)
 	default:
@@ -110,16 +117,34 @@ func (a *app) send(r *relay, l *leg, b []byte, octets int) {
 // play gives every player its packets for n elapsed packet times.
 func (s *shard) play(n int) {
 	skip := max(0, n-catchUp)
-	for _, l := range s.players {
-		if skip > 0 {
-			l.app.skip(skip)
-		}
-		for range n - skip {
-			l.app.frame(&s.relay, l)
-		}
-	}
 	if skip > 0 && len(s.players) > 0 {
 		s.lateTicks.Add(uint64(skip))
+	}
+	for i := len(s.players) - 1; i >= 0; i-- { // backwards: who has ended leaves the list
+		l := s.players[i]
+		a := l.voice()
+		late, due := skip, n-skip
+		ends := a.left > 0 && a.left <= n
+		if ends {
+			late = min(late, a.left)
+			due = a.left - late
+		}
+		if late > 0 {
+			a.skip(late)
+		}
+		for range due {
+			a.frame(&s.relay, l)
+		}
+		switch {
+		case ends:
+			over := a.over
+			s.delist(l)
+			if over != nil {
+				over.Store(true)
+			}
+		case a.left > 0:
+			a.left -= n
+		}
 	}
 }
 
@@ -131,7 +156,7 @@ func (a *app) skip(n int) {
 
 // frame sends 20 ms of the sound.
 func (a *app) frame(r *relay, l *leg) {
-	if !l.ready || !l.open {
+	if !l.ready || !l.hears {
 		a.skip(1)
 		a.marker = true
 		return

@@ -20,11 +20,14 @@ const (
 	DropKey                   // the key may protect no more: too many sources or packets
 	DropSend                  // the kernel would not take it
 	DropClosed                // of no session any more: the port was closed while it waited
+	DropBlocked               // Session.Block keeps it from the other side
+	DropReplaced              // the other side hears a sound instead, Session.Play
 	drops
 )
 
 var dropNames = [drops]string{
 	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "forged", "replay", "key", "send", "closed",
+	"blocked", "replaced",
 }
 
 func (d Drop) String() string {

@@ -331,7 +331,7 @@ func (p *Endpoint) enforce(st *statement) {
 		}
 		setups = append(setups, &setup{
 			leg: g, keys: l.keys, rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
-			mux: l.mux, open: open, active: l.active, rearm: l.active,
+			mux: l.mux, open: open, hears: open, active: l.active, rearm: l.active,
 		})
 	}
 	p.watch.arm(expected, p.engine.now())

@@ -250,7 +250,7 @@ func TestLatePlayerSkipsInsteadOfBursting(t *testing.T) {
 	s := newShard(func() int64 { return 0 }, 0, 1)
 	s.enlist(l, make([]byte, 10*frameSamples), payloadPCMU)
 	stamp, seq := l.app.stamp, l.app.seq
-	l.ready, l.open = true, true
+	l.ready, l.hears = true, true
 	s.play(50)
 	if got := l.app.stamp - stamp; got != 50*frameSamples {
 		t.Errorf("the clock went on by %d", got)

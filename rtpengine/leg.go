@@ -43,13 +43,17 @@ type leg struct {
 	// owned by the shard:
 	out      *leg          // where this side's media goes; nil for an endpoint
 	app      *app          // what answers instead; nil for a relayed leg
+	player   *app          // what a relayed leg hears or heard instead of the other side; nil when nothing ever did
 	ready    bool          // signalling has said who is here
 	open     bool          // this side may send, and the other may receive
+	hears    bool          // this side may receive
+	bars     bars          // why what this side says does not go on as it is; 0: it does
 	mux      bool          // RTCP shares the RTP port
 	unseal   *srtp.Context // opens what comes from this side; nil: it is plain
 	before   *srtp.Context // the key before this one, until the first packet under the new one
 	seal     *srtp.Context // protects what goes to this side; nil: it is plain
 	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
+	events   payloads      // which of them are telephone events
 	sockets  [2][2]*socket // by family and component
 	latch    [2]latch      // by component
 	to       [2]destination
@@ -67,10 +71,13 @@ type setup struct {
 	out    *leg
 	keys   *agreement // nil: plain
 	rates  *[128]uint32
+	events payloads
+	block  Block
 	addr   [2]netip.AddrPort // signalled, by component; invalid = nowhere to send to
 	from   netip.Addr        // signalling source
 	mux    bool
 	open   bool
+	hears  bool
 	rearm  bool // a new description of this side: latch again
 	active bool // false: the m-line is rejected, nothing passes
 }
@@ -78,7 +85,9 @@ type setup struct {
 // apply puts a decision in force.
 func (l *leg) apply(s *setup, now int64) {
 	l.out, l.rates, l.mux = s.out, s.rates, s.mux
-	l.open, l.ready = s.open && s.active, s.active
+	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
+	l.events = s.events
+	l.block(s.block)
 	l.rekey(s.keys)
 	if !s.rearm {
 		return
@@ -112,6 +121,14 @@ func (l *leg) rekey(a *agreement) {
 		l.before = l.unseal
 	}
 	l.unseal, l.seal = a.in, a.out
+}
+
+// voice is what speaks to this side in place of another one: an endpoint's app, or the player of a relayed leg; nil when there is none.
+func (l *leg) voice() *app {
+	if l.app != nil {
+		return l.app
+	}
+	return l.player
 }
 
 // lock makes a source the peer of a component.

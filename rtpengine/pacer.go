@@ -54,10 +54,11 @@ func (e *Engine) startPlaying() {
 
 func (e *Engine) stopPlaying() { e.playing.Add(-1) }
 
-// enlist makes a leg's app play sound from its start; drop takes it off the list. Shard only.
+// enlist makes a leg's app or player play sound from its start, over and over; delist takes it off the list. Shard only.
 func (s *shard) enlist(l *leg, sound []byte, payload uint8) {
-	a := l.app
+	a := l.voice()
 	a.sound, a.at, a.payload, a.marker, a.echo = sound, 0, payload, true, false
+	a.left, a.over = 0, nil
 	if !a.listed {
 		a.listed = true
 		s.players = append(s.players, l)
@@ -66,10 +67,14 @@ func (s *shard) enlist(l *leg, sound []byte, payload uint8) {
 }
 
 func (s *shard) delist(l *leg) {
-	if l.app == nil || !l.app.listed {
+	a := l.voice()
+	if a == nil || !a.listed {
 		return
 	}
-	l.app.listed, l.app.sound = false, nil
+	a.listed, a.sound = false, nil
+	if l.app == nil {
+		l.out.bars &^= barPlay
+	}
 	for i, p := range s.players {
 		if p == l {
 			last := len(s.players) - 1

@@ -82,6 +82,7 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		l.app.rtp(r, l, &h, b)
 	case !l.open:
 		r.drop(l, DropHold)
+	case l.bars != 0 && r.barred(l, &h, b):
 	default:
 		r.forward(l, rtp, b)
 	}

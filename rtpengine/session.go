@@ -49,6 +49,9 @@ type Session struct {
 	watch   [2]watch
 
 	recording *Recording // the latest
+
+	plays  [2]*playing // by the side that hears it, nil when nothing plays
+	blocks [2]Block    // by the side that is not heard
 }
 
 // line is one m-line: its kind and our sockets towards both sides.
@@ -241,6 +244,8 @@ func (s *Session) Close() {
 	}
 	s.closed = true
 	s.engine.stopRecording(s.recording)
+	s.stopPlay(A)
+	s.stopPlay(B)
 	lines := s.lines
 	s.mu.Unlock()
 	s.engine.leave(s)
@@ -363,7 +368,7 @@ func (s *Session) enforce(x *exchange) {
 			lines[x.from], lines[x.from.Other()] = offer.lines[i], answer.lines[i]
 		}
 		active := lines[A].active && lines[B].active
-		rates := merge(l.kind, lines[A].codecs, lines[B].codecs)
+		rates, events := merge(l.kind, lines[A].codecs, lines[B].codecs), eventsOf(lines[A].codecs, lines[B].codecs)
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -375,6 +380,7 @@ func (s *Session) enforce(x *exchange) {
 				keys: mine.keys,
 				leg:  l.legs[side], out: l.legs[side.Other()], rates: rates,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
+				hears: active && mine.dir&recvonly != 0, events: events, block: s.blocks[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
 			})
 		}
@@ -388,6 +394,7 @@ func (s *Session) enforce(x *exchange) {
 			t.leg.apply(t, sh.now)
 		}
 	})
+	s.carryOn()
 }
 
 // offerKeys decides how an m-line is offered to the other side, and chooses from the keys that its offerer gave.

@@ -41,7 +41,13 @@ func (s *Session) silent(now int64) {
 			quiet[side] = d
 		}
 	}
+	tell := s.reap()
 	s.mu.Unlock()
+	for _, ended := range tell {
+		if ended != nil {
+			ended()
+		}
+	}
 	for side, d := range quiet {
 		if d > 0 {
 			s.engine.tellSilence(&s.cfg, Side(side), d)
