@@ -291,6 +291,7 @@ func (m meter) ng(st ng.Stats) {
 	m.counter("tandem_ng_expired_total", "Sessions ended because nobody answered or they had lasted too long.", st.Expired)
 	m.counter("tandem_ng_faults_total", "Datagrams that could not be read or sent.", st.Faults)
 	m.counter("tandem_ng_panics_total", "Requests that met a program error.", st.Panics)
+	m.counter("tandem_ng_busy_total", "Requests refused because too many that read a file were under way.", st.Busy)
 	m.gauge("tandem_ng_calls", "Calls of other proxies.", st.Calls)
 	m.gauge("tandem_ng_sessions", "Their media sessions.", st.Sessions)
 }

@@ -21,21 +21,25 @@ const (
 type call struct {
 	id        string
 	created   time.Time
-	dialogues []*dialogue // in the order in which they began
+	dialogues []*dialogue     // in the order in which they began
+	block     rtpengine.Block // of both sides of all of them, besides their own
 }
 
 // dialogue is one session and who its sides are.
 type dialogue struct {
 	session  *rtpengine.Session
-	branch   string           // via-branch of its first offer
-	tags     [2][]string      // by side; the last is the one that spoke last
-	sources  [2]netip.Addr    // where a side's signalling comes from: received-from
-	offerer  rtpengine.Side   // of the latest offer
-	protos   []string         // the latest offer's, when the other side was shown others
-	created  time.Time        //
-	latest   time.Time        // the last offer or answer
-	endAt    time.Time        // delete-delay; zero = nobody has deleted it
-	quiet    *[2]atomic.Int64 // by side: for how many ns it was silent when the engine said so, 0 = it speaks
+	branch   string             // via-branch of its first offer
+	tags     [2][]string        // by side; the last is the one that spoke last
+	sources  [2]netip.Addr      // where a side's signalling comes from: received-from
+	places   [2]netip.Addr      // what a side's description names first
+	labels   [2]string          // what the proxy calls a side
+	blocks   [2]rtpengine.Block // what of a side is not heard
+	offerer  rtpengine.Side     // of the latest offer
+	protos   []string           // the latest offer's, when the other side was shown others
+	created  time.Time          //
+	latest   time.Time          // the last offer or answer
+	endAt    time.Time          // delete-delay; zero = nobody has deleted it
+	quiet    *[2]atomic.Int64   // by side: for how many ns it was silent when the engine said so, 0 = it speaks
 	answered bool
 }
 
@@ -57,6 +61,7 @@ func (s *Server) enter(id string, c *call, d *dialogue, now time.Time) {
 		s.count.calls.Add(1)
 	}
 	c.dialogues = append(c.dialogues, d)
+	c.enforceBlocks()
 	s.count.sessions.Add(1)
 }
 
@@ -108,6 +113,16 @@ func (d *dialogue) hear(side rtpengine.Side, n names, o *options, now time.Time)
 		d.sources[side] = o.source
 	}
 	d.latest, d.endAt = now, time.Time{}
+}
+
+// describe notes what a side's description and the proxy say of it.
+func (d *dialogue) describe(side rtpengine.Side, ask dict, sdp string) {
+	d.places[side] = placeOf(sdp)
+	for _, key := range [...]string{"label", "from-label"} {
+		if label := ask.text(key); label != "" && len(label) <= maxName {
+			d.labels[side] = label
+		}
+	}
 }
 
 // tag makes a tag the side's latest.

@@ -24,56 +24,80 @@ func failure(reason string) dict { return dict{"result": "error", "error-reason"
 // unavailable are commands of rtpengine that this engine has nothing for. They get an answer of their own, so that an operator does not look
 // for a spelling mistake.
 var unavailable = map[string]bool{
-	"start recording": true, "stop recording": true, "pause recording": true, "start forwarding": true, "stop forwarding": true,
-	"block media": true, "unblock media": true, "block DTMF": true, "unblock DTMF": true, "silence media": true, "unsilence media": true,
-	"play media": true, "stop media": true, "play DTMF": true, "publish": true, "subscribe request": true, "subscribe answer": true,
-	"unsubscribe": true, "transform": true, "connect": true, "cli": true,
+	"start forwarding": true, "stop forwarding": true, "play DTMF": true, "publish": true, "subscribe request": true,
+	"subscribe answer": true, "unsubscribe": true, "inject start": true, "inject stop": true, "transform": true, "connect": true,
+	"create": true, "create answer": true, "mesh": true, "cli": true,
 }
 
-// carryOut answers one request. A program error in it costs that request, not the calls of the node.
-func (s *Server) carryOut(ask dict, now time.Time) (reply dict) {
-	command := ask.text("command")
-	s.count.commands[commandIndex(command)].Add(1)
+// carryOut answers one request, or gives what is left to do and may take long: later, for which the loop does not wait.
+func (s *Server) carryOut(ask dict, now time.Time) (reply dict, later func() dict) {
+	s.count.commands[commandIndex(ask.text("command"))].Add(1)
+	reply = s.guarded(ask, func() (reply dict) {
+		reply, later = s.command(ask.text("command"), ask, now)
+		return reply
+	})
+	if later == nil {
+		return reply, nil
+	}
+	slow := later
+	return nil, func() dict { return s.guarded(ask, slow) }
+}
+
+// guarded runs a part of a request and counts how it ended. A program error in it costs that request, not the calls of the node.
+func (s *Server) guarded(ask dict, part func() dict) (reply dict) {
 	defer func() {
 		if problem := recover(); problem != nil {
 			s.count.panics.Add(1)
-			s.log.Error("a program error in an NG request", "command", command, "call", ask.text("call-id"), "problem", problem, "stack", string(debug.Stack()))
+			s.log.Error("a program error in an NG request", "command", ask.text("command"), "call", ask.text("call-id"), "problem", problem, "stack", string(debug.Stack()))
 			reply = failure("internal error")
 		}
 		if reply["result"] == "error" {
 			s.count.errors.Add(1)
-			s.log.Debug("an NG request failed", "command", command, "call", ask.text("call-id"), "reason", reply["error-reason"])
+			s.log.Debug("an NG request failed", "command", ask.text("command"), "call", ask.text("call-id"), "reason", reply["error-reason"])
 		}
 	}()
+	return part()
+}
+
+func (s *Server) command(command string, ask dict, now time.Time) (reply dict, later func() dict) {
 	switch command {
 	case "ping":
-		return dict{"result": "pong"}
+		return dict{"result": "pong"}, nil
 	case "list":
-		return s.list(ask)
+		return s.list(ask), nil
 	case "statistics":
-		return dict{"result": "ok", "statistics": s.statistics()}
+		return dict{"result": "ok", "statistics": s.statistics()}, nil
 	case "":
-		return failure("Dictionary contains no key \"command\"")
-	case "offer", "answer", "delete", "query":
-	default:
-		if unavailable[command] {
-			return failure(command + " is not available in Tandem")
-		}
-		return failure("Unrecognized command")
+		return failure("Dictionary contains no key \"command\""), nil
+	case "pause recording":
+		return failure(noPause), nil
+	}
+	switch {
+	case unavailable[command]:
+		return failure(command + " is not available in Tandem"), nil
+	case commandIndex(command) == len(commands)-1:
+		return failure("Unrecognized command"), nil
 	}
 	n, missing := namesOf(ask, command)
 	if missing != "" {
-		return failure(missing)
+		return failure(missing), nil
 	}
 	switch command {
 	case "offer":
-		return s.offer(ask, n, now)
+		return s.offer(ask, n, now), nil
 	case "answer":
-		return s.answer(ask, n, now)
+		return s.answer(ask, n, now), nil
 	case "delete":
-		return s.delete(ask, n, now)
+		return s.delete(ask, n, now), nil
 	}
-	return s.query(n)
+	c := s.calls[n.call]
+	switch {
+	case c == nil:
+		return failure("Unknown call-id"), nil
+	case command == "query":
+		return c.report(c.dialogues), nil
+	}
+	return s.intervene(command, ask, c)
 }
 
 func commandIndex(name string) int {
@@ -150,6 +174,8 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 	if fresh {
 		s.enter(n.call, c, d, now)
 	}
+	d.describe(side, ask, sdp)
+	o.record(d)
 	d.offerer, d.protos = side, nil
 	if o.proto != "" {
 		d.protos = protosOf(sdp)
@@ -183,6 +209,8 @@ func (s *Server) answer(ask dict, n names, now time.Time) dict {
 	}
 	d.answered = true
 	d.noise()
+	d.describe(side, ask, sdp)
+	o.record(d)
 	return o.reply(o.afterAnswer(out, d.protos), s.mark)
 }
 
@@ -234,14 +262,6 @@ func (s *Server) delete(ask dict, n names, now time.Time) dict {
 		d.endAt = now.Add(time.Duration(min(delay, 3600)) * time.Second)
 	}
 	return reply
-}
-
-func (s *Server) query(n names) dict {
-	c := s.calls[n.call]
-	if c == nil {
-		return failure("Unknown call-id")
-	}
-	return c.report(c.dialogues)
 }
 
 func (s *Server) list(ask dict) dict {

@@ -25,7 +25,13 @@ type running struct {
 
 func run(t *testing.T, silence time.Duration) *running {
 	t.Helper()
-	engine, err := rtpengine.New(rtpengine.Config{Bind: []netip.Addr{loop}, PortMin: firstPort + 400, PortMax: firstPort + 799, Silence: silence})
+	return runWith(t, rtpengine.Config{Silence: silence})
+}
+
+func runWith(t *testing.T, c rtpengine.Config) *running {
+	t.Helper()
+	c.Bind, c.PortMin, c.PortMax = []netip.Addr{loop}, firstPort+400, firstPort+799
+	engine, err := rtpengine.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

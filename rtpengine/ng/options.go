@@ -18,13 +18,15 @@ type options struct {
 	loopProtect  bool
 	loadLimit    bool // supports: the proxy knows the result "load limit"
 	wantsRecords bool
+	warnings     []string
 }
 
 // meant are the flags that ask for what this engine does anyway, or that only choose between ways it does not have. They are no reason to
 // count a request as one that asked for more than it got.
 var meant = map[string]bool{
 	"trust address": true, "symmetric": true, "strict source": true, "port latching": true, "SIP source address": true, "reset": true,
-	"no rtcp attribute": true, "loop protect": true, "fatal": true, "full rtcp attribute": true,
+	"no rtcp attribute": true, "loop protect": true, "fatal": true, "full rtcp attribute": true, "directional": true, "all": true,
+	"record call": true,
 }
 
 // understood are the keys that are read elsewhere, or that say nothing a relay of plain RTP must obey: there is one interface, no key and no
@@ -57,7 +59,7 @@ func (s *Server) options(ask dict) (o *options, wrong string) {
 			}
 		case "supports":
 			o.loadLimit = slices.Contains(ask.words(key), "load limit")
-		case "received-from", "address-family", "media-address", "transport-protocol", "ICE", "DTLS", "record call":
+		case "received-from", "address-family", "media-address", "transport-protocol", "ICE", "DTLS", "record call", "record-call":
 			if wrong = o.key(key, ask.words(key)); wrong != "" {
 				return nil, wrong
 			}
@@ -81,7 +83,7 @@ func (o *options) flag(word string) int {
 		o.noRTCP = true
 	case "loop protect":
 		o.loopProtect = true
-	case "record call":
+	case "record call", "record-call":
 		o.wantsRecords = true
 	}
 	if meant[word] {
@@ -148,7 +150,7 @@ func (o *options) key(key string, words []string) (wrong string) {
 		if word == "passive" || word == "active" {
 			return "DTLS=" + word + " is not available"
 		}
-	case "record call":
+	case "record call", "record-call":
 		o.wantsRecords = word == "yes" || word == "on"
 	}
 	return ""
@@ -173,14 +175,24 @@ func (o *options) destination(known ...netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
+// record starts the recording that an offer or answer asks for.
+func (o *options) record(d *dialogue) {
+	if !o.wantsRecords {
+		return
+	}
+	if _, err := d.record(); err != nil {
+		o.warnings = append(o.warnings, "this call is not recorded: "+err.Error())
+	}
+}
+
 // reply is the answer that carries a description.
 func (o *options) reply(sdp, mark string) dict {
 	if o.loopProtect {
 		sdp = markSDP(sdp, mark)
 	}
 	d := dict{"result": "ok", "sdp": sdp}
-	if o.wantsRecords {
-		d["warning"] = "this call is not recorded: recording is not available in Tandem"
+	if o.warnings != nil {
+		d["warning"] = strings.Join(o.warnings, "; ")
 	}
 	return d
 }

@@ -123,6 +123,21 @@ func protosOf(sdp string) (protos []string) {
 	return protos
 }
 
+// placeOf is the first address of a description, invalid when it names none.
+func placeOf(sdp string) netip.Addr {
+	for line := range strings.Lines(sdp) {
+		if rest, ok := strings.CutPrefix(line, "c="); ok {
+			words := strings.Fields(rest)
+			if len(words) < 3 {
+				break
+			}
+			addr, _ := netip.ParseAddr(words[2])
+			return addr.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
 // carries reports whether a description has a line.
 func carries(sdp, line string) bool {
 	for l := range strings.Lines(sdp) {

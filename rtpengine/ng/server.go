@@ -44,6 +44,8 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	inbox    chan request
+	ended    chan outcome
+	workers  sync.WaitGroup
 	count    counters
 	draining atomic.Bool
 
@@ -53,9 +55,10 @@ type Server struct {
 	}
 
 	// owned by Run's loop:
-	calls  map[string]*call
-	memory memory
-	mark   string // attribute of our own that loop-protect writes and looks for
+	calls   map[string]*call
+	memory  memory
+	pending map[asker]bool // requests that workers are busy with
+	mark    string         // attribute of our own that loop-protect writes and looks for
 }
 
 // request is one datagram of somebody who may command.
@@ -90,7 +93,7 @@ func New(c Config) (*Server, error) {
 		c.ListenPacket = net.ListenPacket
 	}
 	return &Server{
-		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
+		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), ended: make(chan outcome), pending: make(map[asker]bool), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
 	}, nil
 }
 
@@ -144,6 +147,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	s.loop(ctx)
+	s.workers.Wait()
 	for _, conn := range conns {
 		_ = conn.Close() // wakes its reader
 	}
@@ -224,41 +228,82 @@ func (s *Server) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-s.inbox:
-			s.take(&r, time.Now())
+			s.take(ctx, &r, time.Now())
+		case o := <-s.ended:
+			delete(s.pending, o.who)
+			s.tell(&o.request, o.who, o.reply, o.as, time.Now())
 		case <-tick.C:
 			s.sweep(time.Now())
 		}
 	}
 }
 
-// take answers one datagram.
-func (s *Server) take(r *request, now time.Time) {
+// maxPending bounds the requests that workers are busy with: those that may read a file.
+const maxPending = 16
+
+// outcome is how a request ended that a worker was busy with.
+type outcome struct {
+	request request
+	who     asker
+	as      encoding
+	reply   dict
+}
+
+// take answers one datagram, or has a worker do it.
+func (s *Server) take(ctx context.Context, r *request, now time.Time) {
 	cookie, body, err := cutCookie(r.packet)
 	if err != nil {
 		s.malformed(r, err)
 		return
 	}
 	who := asker{r.host, cookie}
-	answer := s.memory.recall(who, now)
-	if answer != nil {
+	if answer := s.memory.recall(who, now); answer != nil {
 		s.count.repeated.Add(1)
-	} else {
-		ask, as, err := decode(body)
-		var reply dict
-		if err != nil { // answered all the same: the proxy's log is where its operator looks
-			s.malformed(r, err)
-			reply = failure("the message cannot be read: " + err.Error())
-		} else {
-			reply = s.carryOut(ask, now)
-		}
-		prefix := append([]byte(cookie), ' ')
-		if answer = encode(prefix, reply, as); len(answer) > maxPacket {
-			answer = encode(append([]byte(cookie), ' '), failure("the answer is too long for a datagram"), as)
-		}
-		if s.memory.keep(who, answer, now) {
-			s.count.forgotten.Add(1)
-		}
+		s.send(r, answer)
+		return
 	}
+	if s.pending[who] { // the answer is on its way
+		s.count.repeated.Add(1)
+		return
+	}
+	ask, as, err := decode(body)
+	if err != nil { // answered all the same: the proxy's log is where its operator looks
+		s.malformed(r, err)
+		s.tell(r, who, failure("the message cannot be read: "+err.Error()), as, now)
+		return
+	}
+	reply, later := s.carryOut(ask, now)
+	if later != nil && len(s.pending) >= maxPending {
+		s.count.busy.Add(1)
+		reply, later = failure("too many sounds are being read"), nil
+	}
+	if later == nil {
+		s.tell(r, who, reply, as, now)
+		return
+	}
+	s.pending[who] = true
+	request := *r
+	s.workers.Go(func() {
+		select {
+		case s.ended <- outcome{request, who, as, later()}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// tell answers a request and remembers it.
+func (s *Server) tell(r *request, who asker, reply dict, as encoding, now time.Time) {
+	answer := encode(append([]byte(who.cookie), ' '), reply, as)
+	if len(answer) > maxPacket {
+		answer = encode(append([]byte(who.cookie), ' '), failure("the answer is too long for a datagram"), as)
+	}
+	if s.memory.keep(who, answer, now) {
+		s.count.forgotten.Add(1)
+	}
+	s.send(r, answer)
+}
+
+func (s *Server) send(r *request, answer []byte) {
 	if _, err := r.conn.WriteTo(answer, r.from); err != nil {
 		s.count.faults.Add(1)
 	}

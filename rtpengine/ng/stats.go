@@ -3,7 +3,11 @@ package ng
 import "sync/atomic"
 
 // commands are those counted by name, in the order of Stats.Commands; the last stands for all others.
-var commands = [...]string{"ping", "offer", "answer", "delete", "query", "list", "statistics", "other"}
+var commands = [...]string{
+	"ping", "offer", "answer", "delete", "query", "list", "statistics",
+	"play media", "stop media", "block media", "unblock media", "block DTMF", "unblock DTMF", "silence media", "unsilence media",
+	"start recording", "stop recording", "pause recording", "other",
+}
 
 // Stats are a server's counters since New and gauges of now.
 type Stats struct {
@@ -20,6 +24,7 @@ type Stats struct {
 	Expired   uint64 // sessions ended because nobody answered or they had lasted too long
 	Faults    uint64 // datagrams that could not be read or sent
 	Panics    uint64 // requests that met a program error; each was answered with an error
+	Busy      uint64 // requests refused because too many slow ones were under way
 
 	Calls, Sessions int
 }
@@ -31,7 +36,7 @@ func CommandName(i int) string { return commands[i] }
 type counters struct {
 	commands [len(commands)]atomic.Uint64
 
-	errors, limited, repeated, forgotten, malformed, refused, ignored, silent, expired, faults, panics atomic.Uint64
+	errors, limited, repeated, forgotten, malformed, refused, ignored, silent, expired, faults, panics, busy atomic.Uint64
 
 	calls, sessions atomic.Int64
 }
@@ -42,7 +47,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Errors: c.errors.Load(), Limited: c.limited.Load(), Repeated: c.repeated.Load(), Forgotten: c.forgotten.Load(), Malformed: c.malformed.Load(),
 		Refused: c.refused.Load(), Ignored: c.ignored.Load(), Silent: c.silent.Load(), Expired: c.expired.Load(), Faults: c.faults.Load(),
-		Panics: c.panics.Load(), Calls: int(c.calls.Load()), Sessions: int(c.sessions.Load()),
+		Panics: c.panics.Load(), Busy: c.busy.Load(), Calls: int(c.calls.Load()), Sessions: int(c.sessions.Load()),
 	}
 	for i := range st.Commands {
 		st.Commands[i] = c.commands[i].Load()
