@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 ARGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop fuzz bench check fmt cover vuln
+.PHONY: help build demo test race interop fuzz bench check fmt cover vuln ui
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one packa
 bench: ## measure Tandem beside Kamailio and rtpengine on this machine, and print the tables
 	internal/tools/install-peers.sh servers
 	bench/run.sh $(ARGS)
+
+ui: ## build the browser phone from admin/phone/page into admin/phone/dist (needs Node and npm)
+	npm ci --prefix admin/phone/page --ignore-scripts --no-audit --no-fund --loglevel=error
+	node admin/phone/page/build.mjs
 
 check: ## quick and always green: formatting, vet, staticcheck, architecture, dead code, tidy modules
 	GO="$(GO)" internal/tools/check.sh

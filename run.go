@@ -46,6 +46,9 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.ng != nil {
 			out.run("ng", func() error { return n.ng.Run(outer) })
 		}
+		if n.turn != nil {
+			out.run("turn", func() error { return n.turn.Run(outer) })
+		}
 		out.run("sip", func() error { return n.sip.Run(outer) })
 		out.run("admin", func() error { return n.admin.Run(outer) })
 		out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
@@ -87,6 +90,11 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if n.ng != nil {
 		if err := n.ng.Listen(); err != nil {
+			return err
+		}
+	}
+	if n.turn != nil {
+		if err := n.turn.Listen(); err != nil {
 			return err
 		}
 	}

@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"tandem/admin"
+	"tandem/admin/phone"
 	"tandem/auth"
 	"tandem/certs"
 	"tandem/cluster"
@@ -26,6 +28,7 @@ import (
 	"tandem/pbx"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
+	"tandem/rtpengine/turn"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -42,6 +45,8 @@ type Node struct {
 	cluster *cluster.Cluster
 	media   *rtpengine.Engine
 	ng      *ng.Server
+	turn    *turn.Server
+	phone   *phone.Handler
 	pbx     *pbx.PBX
 	sip     *sip.Server
 	guard   *transport.Guard
@@ -66,7 +71,7 @@ func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
 	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
-	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildNG, n.buildSIP, n.buildAdmin} {
+	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildNG, n.buildTURN, n.buildSIP, n.buildPhone, n.buildAdmin} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -187,6 +192,37 @@ func (n *Node) buildNG() error {
 	return err
 }
 
+// buildTURN makes the way in for phones whose network passes little UDP.
+func (n *Node) buildTURN() (err error) {
+	c := n.cfg
+	if n.media == nil || !c.Node.Has("signaling") || !c.TURN.On() {
+		return nil
+	}
+	var told []netip.Addr
+	for _, sixth := range []bool{false, true} {
+		if addr := n.media.Told(sixth); addr.IsValid() {
+			told = append(told, addr)
+		}
+	}
+	n.turn, err = turn.New(turn.Config{
+		UDP: c.TURN.UDP, TCP: c.TURN.TCP, TLS: c.TURN.TLS, TLSConfig: n.certs.TLS(), Secret: n.turnSecret(), Known: n.mayRelay, Media: n.media, Address: told,
+		PerUser: c.TURN.PerUser, Log: n.log,
+	})
+	return err
+}
+
+func (n *Node) turnSecret() []byte {
+	key := derivedKey("tandem turn", n.cfg.AuthKeyFile())
+	return key[:]
+}
+
+// mayRelay reports whether an account of a TURN credential is still there.
+func (n *Node) mayRelay(user string) bool {
+	tenant, name, _ := strings.Cut(user, "/")
+	a, ok := n.auth.Account(tenant, name)
+	return ok && !a.Disabled
+}
+
 func family(ip netip.Addr) int {
 	if ip.Unmap().Is4() {
 		return 0
@@ -244,13 +280,52 @@ func (n *Node) buildSIP() (err error) {
 	return nil
 }
 
+// buildPhone makes the phone in a web page.
+func (n *Node) buildPhone() (err error) {
+	n.phone, err = phone.New(phone.Config{
+		Version: Version(), Accounts: n.auth, Plan: n.plan, Guard: n.guard, ICE: n.iceServers,
+		HTTPS: func() int {
+			_, https := n.WebAddrs()
+			if len(https) == 0 {
+				return 0
+			}
+			return portOf(https[0])
+		},
+	})
+	return err
+}
+
+func portOf(addr string) int {
+	ap, _ := netip.ParseAddrPort(addr) // of a listener, so it parses
+	return int(ap.Port())
+}
+
+// iceServers are the ways to media besides the direct one: browsers try the direct one first.
+func (n *Node) iceServers(tenant, user, host string) []phone.ICEServer {
+	if n.turn == nil {
+		return nil
+	}
+	cred := turn.Mint(n.turnSecret(), tenant+"/"+user, time.Now().Add(n.cfg.TURN.Lifetime))
+	s := phone.ICEServer{Username: cred.Name, Credential: cred.Password, Expires: cred.Expires.Unix()}
+	for _, text := range n.turn.Addrs() {
+		way, addr, _ := strings.Cut(text, ":")
+		switch way {
+		case "udp", "tcp":
+			s.URLs = append(s.URLs, fmt.Sprintf("turn:%s:%d?transport=%s", host, portOf(addr), way))
+		case "tls":
+			s.URLs = append(s.URLs, fmt.Sprintf("turns:%s:%d?transport=tcp", host, portOf(addr)))
+		}
+	}
+	return []phone.ICEServer{s}
+}
+
 // plan is the dialplan in force.
 func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
 	})
 	return err
@@ -368,10 +443,7 @@ func (n *Node) WebAddrs() (http, https []string) {
 func (n *Node) webHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ws", n.sip.Transport().ServeWebSocket)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, "Tandem %s, node %s.\nSIP over WebSocket: /ws (subprotocol sip).\n", Version(), n.cfg.Node.Name)
-	})
+	mux.Handle("/", n.phone)
 	return mux
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tandem/admin/phone"
 	"tandem/auth"
 	"tandem/cluster"
 	"tandem/dialplan"
@@ -17,6 +18,7 @@ import (
 	"tandem/pbx"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
+	"tandem/rtpengine/turn"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -66,6 +68,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if cfg.NG != nil {
 		m.ng(cfg.NG.Stats())
+	}
+	if cfg.TURN != nil {
+		m.turn(cfg.TURN.Stats())
+	}
+	if cfg.Phone != nil {
+		m.phone(cfg.Phone.Stats())
 	}
 	m.cluster(cfg.Cluster.Status())
 	m.dialplan(cfg.Dialplan.Stats())
@@ -294,6 +302,27 @@ func (m meter) ng(st ng.Stats) {
 	m.counter("tandem_ng_busy_total", "Requests refused because too many that read a file were under way.", st.Busy)
 	m.gauge("tandem_ng_calls", "Calls of other proxies.", st.Calls)
 	m.gauge("tandem_ng_sessions", "Their media sessions.", st.Sessions)
+}
+
+func (m meter) turn(st turn.Stats) {
+	m.gauge("tandem_turn_allocations", "Relay sockets of phones.", st.Allocations)
+	m.gauge("tandem_turn_connections", "Open TCP and TLS connections.", st.Connections)
+	m.counter("tandem_turn_allocations_total", "Relay sockets made for phones.", st.Allocated)
+	m.counter("tandem_turn_packets_total", "Packets relayed.", st.ToMedia, "to", "media")
+	m.counter("tandem_turn_packets_total", "Packets relayed.", st.ToPhones, "to", "phone")
+	m.counter("tandem_turn_denied_total", "Requests with a credential that is wrong, expired or of nobody.", st.Denied)
+	m.counter("tandem_turn_quota_total", "Relay sockets refused because the user or the node has enough.", st.Quota)
+	m.counter("tandem_turn_exhausted_total", "Relay sockets refused because the system had none.", st.Exhausted)
+	m.counter("tandem_turn_forbidden_total", "Peers refused because they are not the media engine.", st.Forbidden)
+	m.counter("tandem_turn_dropped_total", "Packets dropped.", st.Strayed, "reason", "not_media")
+	m.counter("tandem_turn_dropped_total", "Packets dropped.", st.Limited, "reason", "rate")
+	m.counter("tandem_turn_refused_connections_total", "Connections beyond the limits.", st.Refused)
+	m.counter("tandem_turn_faults_total", "Datagrams that could not be read.", st.Faults)
+}
+
+func (m meter) phone(st phone.Stats) {
+	m.counter("tandem_phone_accounts_total", "Browser phones that were told their account.", st.Accounts)
+	m.counter("tandem_phone_refused_total", "Browser phones that were refused: wrong password, banned, or not encrypted.", st.Refused)
 }
 
 func (m meter) cluster(st cluster.Status) {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tandem/admin/phone"
 	"tandem/auth"
 	"tandem/certs"
 	"tandem/cluster"
@@ -19,6 +20,7 @@ import (
 	"tandem/pbx"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
+	"tandem/rtpengine/turn"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -42,7 +44,9 @@ type Config struct {
 	Digest    *sip.Digest
 	Registrar *sip.Registrar
 	Media     *rtpengine.Engine
-	NG        *ng.Server // nil when no other proxy uses the media engine
+	NG        *ng.Server     // nil when no other proxy uses the media engine
+	TURN      *turn.Server   // nil when there is none
+	Phone     *phone.Handler // nil in tests
 	Events    *events.Log
 	Guard     *transport.Guard
 	Certs     *certs.Store

@@ -14,6 +14,9 @@
 package auth
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"log/slog"
 	"slices"
 	"strings"
@@ -108,6 +111,18 @@ func (s *Store) User(tenant, name string) (user string, ok bool) {
 		return "", false
 	}
 	return r.user, true
+}
+
+// VerifyPassword reports whether a password is that of an account, known by user or extension and not disabled; user is its canonical name.
+// It takes as long for accounts that do not exist.
+func (s *Store) VerifyPassword(tenant, name, password string) (user string, ok bool) {
+	want, n, user, known := s.HA1(tenant, name, SHA256)
+	sum := sha256.Sum256([]byte(name + ":" + tenant + ":" + password))
+	same := subtle.ConstantTimeCompare(want[:n], []byte(hex.EncodeToString(sum[:]))) == 1
+	if !known || !same {
+		return "", false
+	}
+	return user, true
 }
 
 // Accounts lists a tenant's accounts by user name, or with tenant "" those of all tenants by tenant and user: at most limit of them

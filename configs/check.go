@@ -91,6 +91,11 @@ func sockets(c *Config) (all []socket) {
 		add("tcp", "sip.wss", c.SIP.WSS...)
 		add("tcp", "web.http", c.Web.HTTP...)
 		add("tcp", "web.https", c.Web.HTTPS...)
+		if c.Node.Has("media") {
+			add("udp", "turn.udp", c.TURN.UDP...)
+			add("tcp", "turn.tcp", c.TURN.TCP...)
+			add("tcp", "turn.tls", c.TURN.TLS...)
+		}
 	}
 	add("udp", "media.ng", c.Media.NG...)
 	add("tcp", "admin.listen", c.Admin.Listen)

@@ -21,6 +21,7 @@ type Config struct {
 	Cluster   Cluster
 	Admin     Admin
 	Web       Web
+	TURN      TURN
 	Dialplan  Dialplan
 	Certs     Certs
 	Auth      Auth
@@ -98,6 +99,16 @@ type Web struct {
 	Origins     []string // Origin headers accepted for WebSockets, like https://phone.example; empty = all
 }
 
+// TURN is the server through which phones behind firewalls reach the media engine (RFC 8656); STUN is answered there, too.
+type TURN struct {
+	UDP, TCP, TLS []string      // IP:port each; all empty = none
+	PerUser       int           // allocations of one user at once
+	Lifetime      time.Duration // of the credentials that are handed out
+}
+
+// On reports whether there is a listener.
+func (t TURN) On() bool { return len(t.UDP)+len(t.TCP)+len(t.TLS) > 0 }
+
 // Dialplan names the plan files that are applied once, when the cluster has no plan.
 type Dialplan struct {
 	Files []string // files, or directories of *.dialplan.hcl
@@ -174,6 +185,9 @@ func Default() Config {
 		Cluster:   Cluster{Bootstrap: true},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},
 		Web:       Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
+		TURN: TURN{
+			UDP: []string{"0.0.0.0:3478"}, TCP: []string{"0.0.0.0:3478"}, PerUser: 20, Lifetime: 12 * time.Hour,
+		},
 		Dialplan: Dialplan{
 			Files: []string{"/etc/tandem/dialplan.d"},
 		},

@@ -131,6 +131,13 @@ func schema(c *Config) []section {
 			list("https", &c.Web.HTTPS, listener(8443)),
 			list("origins", &c.Web.Origins, origin),
 		}},
+		{"turn", []key{
+			list("udp", &c.TURN.UDP, listener(3478)),
+			list("tcp", &c.TURN.TCP, listener(3478)),
+			list("tls", &c.TURN.TLS, listener(5349)),
+			number("per_user", &c.TURN.PerUser, 1, 10_000),
+			duration("lifetime", &c.TURN.Lifetime, time.Minute, 7*24*time.Hour),
+		}},
 		{"dialplan", []key{
 			list("files", &c.Dialplan.Files, notEmpty),
 		}},

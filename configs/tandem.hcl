@@ -70,6 +70,14 @@ web {
   origins = []               # web sites whose pages may open the WebSocket, like "https://phone.example"; empty = all
 }
 
+turn {
+  udp      = ["0.0.0.0:3478"] # TURN and STUN for phones whose network passes little UDP; browsers get the address and a password by themselves
+  tcp      = ["0.0.0.0:3478"]
+  tls      = []               # passes most firewalls on port 443: ["203.0.113.11:443"]; port 5349 is the usual one
+  per_user = 20               # relay sockets of one user at once; they need no opening in a firewall, for only the media engine of this node is reached through them
+  lifetime = "12h"            # how long a password is good
+}
+
 dialplan {
   files = ["/etc/tandem/dialplan.d"] # plan files, or directories of *.dialplan.hcl; applied once, when the cluster has no plan
 }

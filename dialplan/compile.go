@@ -185,8 +185,12 @@ func compileTenant(d *draft) tenant {
 		}
 		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
 			t.add(e.text, n, way, Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
+			if n.kind != "user" {
+				t.public.Services = append(t.public.Services, Service{e.text, n.String()})
+			}
 		}
 	}
+	sort.Slice(t.public.Services, func(i, j int) bool { return t.public.Services[i].Number < t.public.Services[j].Number })
 	return t
 }
 

@@ -83,7 +83,8 @@ func TestATenantMayBeSpreadOverFiles(t *testing.T) {
 	)
 	want := []Tenant{{
 		Name: "acme", Domains: []string{"acme.example"}, TimeZone: "Europe/London", Nodes: 2, Tests: 1, At: Position{"a.hcl", 1, 1},
-		Users: []User{{Name: "alice", Extension: "201", At: Position{"a.hcl", 2, 6}}},
+		Users:    []User{{Name: "alice", Extension: "201", At: Position{"a.hcl", 2, 6}}},
+		Services: []Service{{"200", "ring.all"}},
 	}}
 	if diff := cmp.Diff(want, plan.Tenants()); diff != "" {
 		t.Error(diff)

@@ -53,7 +53,8 @@ type Tenant struct {
 	TimeZone string   // IANA name, "UTC" when the plan names none
 	Country  string   // calling code without "+", "" when the plan names none
 	Users    []User   // in the order of their names
-	Nodes    int      // users, ring groups, ... together
+	Services []Service
+	Nodes    int // users, ring groups, ... together
 	Tests    int
 	At       Position
 }
@@ -66,6 +67,12 @@ type User struct {
 	Groups    []string
 	Record    bool // the calls from and to this user are recorded
 	At        Position
+}
+
+// Service is a number that is nobody's: a ring group, the echo test. In the order of the numbers.
+type Service struct {
+	Number string
+	Node   string // as in "echo.test"
 }
 
 // tenant is the compiled form: numbers are what can be dialled, entries what happens then.

@@ -344,8 +344,13 @@ func (e *Engine) local(family int, peer netip.Addr) netip.Addr {
 	if addr.IsUnspecified() {
 		addr = routeTo(family, peer)
 	}
+	return e.advertised(addr)
+}
+
+// advertised is a local address as the world sees it.
+func (e *Engine) advertised(addr netip.Addr) netip.Addr {
 	if e.cfg.Advertise != nil {
-		if seen := e.cfg.Advertise(addr); seen.IsValid() && familyOf(seen) == family {
+		if seen := e.cfg.Advertise(addr); seen.IsValid() && familyOf(seen) == familyOf(addr) {
 			return seen.Unmap()
 		}
 	}

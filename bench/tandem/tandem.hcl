@@ -19,6 +19,10 @@ web {
   http  = []
   https = []
 }
+turn {
+  udp = []
+  tcp = []
+}
 dialplan { files = ["PLAN_FILE"] }
 auth { nonce_lifetime = "1h" } # Kamailio's nonce_expire in bench/kamailio is the same
 limits {

@@ -82,6 +82,7 @@ func aNode(t *testing.T) string {
 	cfg.SIP.UDP, cfg.SIP.TCP, cfg.SIP.TLS = local, nil, nil
 	cfg.Web.HTTP, cfg.Web.HTTPS = local, nil
 	cfg.Media.Address = []string{"127.0.0.1"}
+	cfg.TURN.UDP, cfg.TURN.TCP = local, nil
 	cfg.Admin.Listen = local[0]
 	cfg.Dialplan.Files = nil
 	n, err := tandem.New(cfg, slog.New(slog.DiscardHandler))

@@ -144,6 +144,7 @@ func (f *demoFlags) config(notes io.Writer) (configs.Config, error) {
 	httpPort := p.free("web", f.httpPort, 1, false)
 	httpsPort := p.free("", f.httpPort+363, 1, false) // 8080 -> 8443
 	adminPort := p.free("", 9090, 1, false)
+	turnPort := p.free("", 3478, 1, true)
 	if p.err != nil {
 		return cfg, p.err
 	}
@@ -151,6 +152,7 @@ func (f *demoFlags) config(notes io.Writer) (configs.Config, error) {
 	cfg.Media.Address = []string{ip.String()}
 	cfg.Web.HTTP, cfg.Web.HTTPS = []string{p.at(httpPort)}, []string{p.at(httpsPort)}
 	cfg.Admin.Listen = p.at(adminPort)
+	cfg.TURN.UDP, cfg.TURN.TCP = []string{p.at(turnPort)}, []string{p.at(turnPort)}
 	cfg.Dialplan.Files = nil
 	cfg.Certs.Hosts = []string{"localhost", ip.String()}
 	return cfg, nil
@@ -272,6 +274,14 @@ func (f *demoFlags) node(n *tandem.Node, cfg configs.Config) demoNode {
 	return d
 }
 
+// page is the web address where browsers give a page the microphone: on this machine any, elsewhere the encrypted one.
+func (n demoNode) page() string {
+	if addr, err := netip.ParseAddrPort(strings.TrimPrefix(n.HTTP, "http://")); err == nil && addr.Addr().IsLoopback() {
+		return n.HTTP
+	}
+	return "https://" + strings.TrimSuffix(strings.TrimPrefix(n.SIP.WSS, "wss://"), "/ws")
+}
+
 // print writes what a person with a softphone needs.
 func (r *demoReport) print(out io.Writer) {
 	n := r.Nodes[0]
@@ -286,5 +296,8 @@ func (r *demoReport) print(out io.Writer) {
 	t.Render()
 	fmt.Fprintf(out, "\n  domain     %s\n  server     %s (UDP, TCP), %s (TLS)\n  WebSocket  %s\n  admin      %s\n  data       %s\n\n",
 		r.Domain, n.SIP.UDP, n.SIP.TLS, n.SIP.WS, n.Admin, n.DataDir)
+	first, second := r.Accounts[0], r.Accounts[1]
+	fmt.Fprintf(out, "Or be the phone in a browser, in one click:\n\n  %s/#%s:%s\n  %s/#%s:%s   (a second one)\n\n",
+		n.page(), first.User, first.Password, n.page(), second.User, second.Password)
 	fmt.Fprintf(out, "Dial 1000-1003 to ring each other, 1999 to ring all, *43 for the echo test, *98 for music. Ctrl-C ends.\n")
 }

@@ -159,6 +159,10 @@ web {
   http  = []
   https = []
 }
+turn {
+  udp = []
+  tcp = []
+}
 dialplan { files = [] }
 certs {
   hosts = ["self.example"]
@@ -204,7 +208,7 @@ log { level = %q }
 
 	// One mistake, and nothing of the file counts.
 	said = n.hangup(t, config("127.0.0.1:0", "calls = 9\n  cals_per_user = 3", "info", ""), "goes on with the old one")
-	if !strings.Contains(said, n.file+":23:3: limits has no key") {
+	if !strings.Contains(said, n.file+":27:3: limits has no key") {
 		t.Errorf("the mistake is not named with its place:\n%s", said)
 	}
 	// The text is fine, the certificate is not there.
@@ -239,6 +243,10 @@ admin { listen = %q }
 web {
   http  = []
   https = []
+}
+turn {
+  udp = []
+  tcp = []
 }
 dialplan { files = [] }
 `, filepath.Join(t.TempDir(), "data"), admin))

@@ -86,6 +86,10 @@ web {
   http  = [%q]
   https = [%q]
 }
+turn {
+  udp = []
+  tcp = []
+}
 dialplan { files = [%q] }
 %s`, filepath.Join(dir, "data"), listeners(sip), listeners(sip), listeners(sip+1), media, mediaFirst, mediaLast, policy, at(admin), at(web), at(web+1), dir, c.more))
 	n.argv = []string{program, "serve", "--config", filepath.Join(dir, "tandem.hcl")}

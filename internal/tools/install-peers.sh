@@ -3,7 +3,7 @@
 #   install-peers.sh SET...   with SET one of
 #     compiler   a C compiler, which Go's race detector needs
 #     phones     sipp, baresip and linphone, for make interop
-#     browser    Chromium, and JsSIP below internal/interop, for make interop
+#     browser    Chromium, and the modules of our browser phone and of the one in internal/interop, for make interop
 #     servers    Kamailio and rtpengine, for make bench
 set -euo pipefail
 
@@ -69,13 +69,12 @@ debian() {
 	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
 }
 
-# jssip fetches what package-lock.json pins, by hash, and runs no script of it. npm notes in a lock of its own what it has installed.
-jssip() {
-	local page
-	page=$(cd "$(dirname "$0")/../interop/testdata/browser" && pwd)
-	if [ ! "$page/node_modules/.package-lock.json" -nt "$page/package-lock.json" ]; then
-		echo 'installing JsSIP'
-		npm ci --prefix "$page" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null
+# modules fetches what the package-lock.json of a folder pins, by hash, and runs no script of it. npm notes in a lock of its own what it has
+# installed.
+modules() {
+	if [ ! "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ]; then
+		echo "installing the modules of $1"
+		npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null
 	fi
 }
 
@@ -83,5 +82,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 	debian "${missing[@]}"
 fi
 case " $* " in
-*' browser '*) jssip ;;
+*' browser '*)
+	cd "$(dirname "$0")/../.."
+	modules internal/interop/testdata/browser
+	modules admin/phone/page
+	;;
 esac
