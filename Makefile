@@ -4,6 +4,7 @@ GO       ?= go
 TOOL     := $(GO) tool -modfile=internal/tools/go.mod
 FUZZTIME ?= 30s
 ARGS     ?=
+TAGS     ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race interop fuzz bench check fmt cover vuln ui
@@ -11,8 +12,8 @@ ARGS     ?=
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-build: ## build bin/tandem, one static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/tandem ./cmd/tandem
+build: ## build bin/tandem, one binary that needs libc (TAGS=static: none, and no Opus encoder)
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -o bin/tandem ./cmd/tandem
 
 demo: build ## build and run the demo: four phones, nothing to configure (ARGS="--password x" passes flags)
 	exec bin/tandem demo $(ARGS)

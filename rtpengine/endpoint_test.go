@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 func startEndpoint(t *testing.T, e *Engine) *Endpoint {
@@ -280,8 +282,8 @@ func TestSoundsAreLoopsOfWholeFramesAtASaneLevel(t *testing.T) {
 		}
 		var peak, power float64
 		for i, code := range snd.pcmu {
-			v := float64(decodeUlaw(code))
-			if math.Abs(v-float64(decodeAlaw(snd.pcma[i]))) > 1100 {
+			v := float64(audio.DecodeUlaw(code))
+			if math.Abs(v-float64(audio.DecodeAlaw(snd.pcma[i]))) > 1100 {
 				t.Fatalf("%s: the laws disagree at %d", name, i)
 			}
 			peak, power = max(peak, math.Abs(v)), power+v*v

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // readRecording gives the two channels of a recording as its header says that they are.
@@ -93,8 +95,8 @@ func speech(a arrival, hz float64, shift uint32) []byte {
 	body := make([]byte, frameSamples)
 	for i := range body {
 		v := int16(8000 * math.Sin(2*math.Pi*hz*float64(a.n*frameSamples+i)/sampleRate))
-		if body[i] = encodeUlaw(v); a.channel == 1 {
-			body[i] = encodeAlaw(v)
+		if body[i] = audio.EncodeUlaw(v); a.channel == 1 {
+			body[i] = audio.EncodeAlaw(v)
 		}
 	}
 	return packet([2]uint8{payloadPCMU, payloadPCMA}[a.channel], uint16(65530+a.n), 0xffffff00+shift+uint32(a.n*frameSamples), 7+uint32(a.channel), string(body))
@@ -149,7 +151,7 @@ func TestRecordingIsWholeInSpiteOfJitterReorderingDuplicatesAndLoss(t *testing.T
 		t.Errorf("%d samples, %+v", len(left), b.ends[0])
 	}
 	for i := range packets * frameSamples {
-		wantL, wantR := decodeUlaw(encodeUlaw(int16(8000*math.Sin(2*math.Pi*440*float64(i)/sampleRate)))), decodeAlaw(encodeAlaw(int16(8000*math.Sin(2*math.Pi*1000*float64(i)/sampleRate))))
+		wantL, wantR := audio.DecodeUlaw(audio.EncodeUlaw(int16(8000*math.Sin(2*math.Pi*440*float64(i)/sampleRate)))), audio.DecodeAlaw(audio.EncodeAlaw(int16(8000*math.Sin(2*math.Pi*1000*float64(i)/sampleRate))))
 		if i >= lostFrom*frameSamples && i < lostTo*frameSamples {
 			wantL = 0
 		}
@@ -194,7 +196,7 @@ func TestRecordingFollowsASourceThatChangesOrJumpsAndAClockThatDrifts(t *testing
 	} {
 		b := newBench(t, RecordingConfig{})
 		const packets = 1000
-		body := strings.Repeat(string([]byte{encodeUlaw(5000)}), 161)
+		body := strings.Repeat(string([]byte{audio.EncodeUlaw(5000)}), 161)
 		for n := range packets {
 			b.now = int64(n)*20*ms + 1
 			p := packet(0, uint16(n), c.stamp(n), c.ssrc(n), body)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	audio "tandem/rtpengine/codec"
 )
 
 const (
@@ -27,7 +29,7 @@ func newSound(samples []int16) *sound {
 	}
 	s := &sound{pcmu: make([]byte, len(samples)), pcma: make([]byte, len(samples))}
 	for i, v := range samples {
-		s.pcmu[i], s.pcma[i] = encodeUlaw(v), encodeAlaw(v)
+		s.pcmu[i], s.pcma[i] = audio.EncodeUlaw(v), audio.EncodeAlaw(v)
 	}
 	return s
 }

@@ -1,5 +1,7 @@
 package rtpengine
 
+import audio "tandem/rtpengine/codec"
+
 // Positions below are samples at 8 kHz since the beginning of a recording.
 const (
 	playout    = sampleRate / 2   // how long a recording waits for a packet: the depth of its jitter buffer
@@ -68,9 +70,9 @@ type mix struct {
 
 // put decodes a payload to its position and tells how many of its samples came too late.
 func (m *mix) put(channel, payload uint8, pos int64, body []byte) (late int) {
-	decode := decodeUlaw
+	decode := audio.DecodeUlaw
 	if payload == payloadPCMA {
-		decode = decodeAlaw
+		decode = audio.DecodeAlaw
 	}
 	for i, code := range body {
 		switch at := pos + int64(i); {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Formats of a WAV file that are understood (RFC 2361, and mmreg.h for the last one).
@@ -119,9 +121,9 @@ func (w *wavFile) next() (float32, bool) {
 	for i := 0; i < len(frame); i += w.bits / 8 {
 		switch {
 		case w.format == wavAlaw:
-			sum += int(decodeAlaw(frame[i]))
+			sum += int(audio.DecodeAlaw(frame[i]))
 		case w.format == wavUlaw:
-			sum += int(decodeUlaw(frame[i]))
+			sum += int(audio.DecodeUlaw(frame[i]))
 		case w.bits == 8: // unsigned, unlike the wider ones
 			sum += (int(frame[i]) - 128) << 8
 		default:

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // wavOf is a WAV file of a sine with an amplitude of 10000, with the chunk that many programs put in front.
@@ -20,9 +22,9 @@ func wavOf(format uint16, bits, channels, rate int, hz, seconds float64) []byte 
 		for range channels {
 			switch {
 			case format == wavAlaw:
-				data = append(data, encodeAlaw(v))
+				data = append(data, audio.EncodeAlaw(v))
 			case format == wavUlaw:
-				data = append(data, encodeUlaw(v))
+				data = append(data, audio.EncodeUlaw(v))
 			case bits == 8:
 				data = append(data, byte(int(v)>>8+128))
 			default:
@@ -216,7 +218,7 @@ func TestPromptIsPlayedToAPhone(t *testing.T) {
 	var heard []int16
 	for len(heard) < 1600 {
 		for _, code := range a.next(a.rtp)[12:] {
-			heard = append(heard, decodeUlaw(code))
+			heard = append(heard, audio.DecodeUlaw(code))
 		}
 	}
 	if got := amplitude(heard, 1000); math.Abs(got-10000) > 300 {

@@ -24,8 +24,10 @@ var rules = []rule{
 		dir: "sip", own: []string{"events"},
 		outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/coder/websocket", "github.com/miekg/dns", "golang.org/x/net", "golang.org/x/sys"},
 	},
-	{dir: "rtpengine", own: []string{"rtpengine/internal"}, outside: []string{"github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
+	{dir: "rtpengine", own: []string{"rtpengine/internal", "rtpengine/codec"}, outside: []string{"github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
 	{dir: "rtpengine/internal/steer", outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys"}},
+	// Codecs know no engine.
+	{dir: "rtpengine/codec", outside: []string{"github.com/pion/opus", "github.com/ebitengine/purego"}},
 	{
 		dir:     "cluster",
 		outside: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/go-hclog", "github.com/hashicorp/memberlist", "go.etcd.io/bbolt", "golang.org/x/sys"},

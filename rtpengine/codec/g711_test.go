@@ -1,4 +1,4 @@
-package rtpengine
+package codec
 
 import (
 	"crypto/sha256"
@@ -26,10 +26,10 @@ func TestG711AgreesBitByBitWithTheReferenceTables(t *testing.T) {
 		name, want string
 		bytes      []byte
 	}{
-		{"µ-law decoded", "3dab54339e520bb2c924826e3b72a917a2b612e9fd12fc867500f1d983a75827", decode(decodeUlaw)},
-		{"A-law decoded", "e04788d110e58ff8c70c93b8480190d973e3b67876b6119abbaec766cc75c174", decode(decodeAlaw)},
-		{"µ-law encoded", "81d633c9e6972a18c74a58720b96cb8ca0bdd096d4060b646dd708c3b846019a", encode(encodeUlaw)},
-		{"A-law encoded", "38488f6fd710f4686360edc4d38639f96c491595ef93f8eb8d62d5e07ca6ce7b", encode(encodeAlaw)},
+		{"µ-law decoded", "3dab54339e520bb2c924826e3b72a917a2b612e9fd12fc867500f1d983a75827", decode(DecodeUlaw)},
+		{"A-law decoded", "e04788d110e58ff8c70c93b8480190d973e3b67876b6119abbaec766cc75c174", decode(DecodeAlaw)},
+		{"µ-law encoded", "81d633c9e6972a18c74a58720b96cb8ca0bdd096d4060b646dd708c3b846019a", encode(EncodeUlaw)},
+		{"A-law encoded", "38488f6fd710f4686360edc4d38639f96c491595ef93f8eb8d62d5e07ca6ce7b", encode(EncodeAlaw)},
 	} {
 		sum := sha256.Sum256(table.bytes)
 		if got := hex.EncodeToString(sum[:]); got != table.want {
@@ -40,20 +40,20 @@ func TestG711AgreesBitByBitWithTheReferenceTables(t *testing.T) {
 
 func TestG711KnownVectors(t *testing.T) {
 	for code, want := range map[byte]int16{0x00: -32124, 0x80: 32124, 0xff: 0, 0x7f: 0, 0xfe: 8, 0x7e: -8} {
-		if got := decodeUlaw(code); got != want {
+		if got := DecodeUlaw(code); got != want {
 			t.Errorf("µ-law %#x: got %d, want %d", code, got, want)
 		}
 	}
 	for code, want := range map[byte]int16{0xd5: 8, 0x55: -8, 0xaa: 32256, 0x2a: -32256} {
-		if got := decodeAlaw(code); got != want {
+		if got := DecodeAlaw(code); got != want {
 			t.Errorf("A-law %#x: got %d, want %d", code, got, want)
 		}
 	}
 	for code := range 256 {
-		if got := encodeAlaw(decodeAlaw(byte(code))); got != byte(code) {
+		if got := EncodeAlaw(DecodeAlaw(byte(code))); got != byte(code) {
 			t.Errorf("A-law %#x comes back as %#x", code, got)
 		}
-		if got := encodeUlaw(decodeUlaw(byte(code))); got != byte(code) && code != 0x7f { // two zeros
+		if got := EncodeUlaw(DecodeUlaw(byte(code))); got != byte(code) && code != 0x7f { // two zeros
 			t.Errorf("µ-law %#x comes back as %#x", code, got)
 		}
 	}
