@@ -17,6 +17,7 @@ type app struct {
 	listed bool         // in the relay's players
 	left   int          // packet times until the sound is over, 0 = it never is
 	over   *atomic.Bool // set when it is; nil when nobody asks
+	digits *dialling    // sent in place of all else; nil: none
 
 	payload uint8 // G.711 payload type that playing uses
 	ssrc    uint32
@@ -55,6 +56,9 @@ func (a *app) rtp(r *relay, l *leg, h *rtpHeader, b []byte) {
 	}
 	if !l.open {
 		r.drop(l, DropHold)
+		return
+	}
+	if a.digits != nil {
 		return
 	}
 	if a.from != h.ssrc || !a.talked {
@@ -145,17 +149,27 @@ func (s *shard) play(n int) {
 		case a.left > 0:
 			a.left -= n
 		}
+		if a.digits != nil {
+			s.dialled(l)
+		}
 	}
 }
 
 // skip lets packet times pass unsent: the clock runs on, the sequence does not.
 func (a *app) skip(n int) {
+	if a.sound == nil {
+		return
+	}
 	a.at = (a.at + n*frameSamples) % len(a.sound)
 	a.stamp += uint32(n * frameSamples)
 }
 
 // frame sends 20 ms of the sound.
 func (a *app) frame(r *relay, l *leg) {
+	if a.digits != nil {
+		a.dial(r, l)
+		return
+	}
 	if !l.ready || !l.hears {
 		a.skip(1)
 		a.marker = true

@@ -82,6 +82,7 @@ func loadDrops(from *[drops]atomic.Uint64) (d Drops) {
 type batchCount struct {
 	packets, bytes, rtcp, forwarded uint64
 	forgotten                       uint64 // SRTP sources that made room for newer ones
+	untold                          uint64 // notices that found no room
 	drops                           Drops
 	dropped                         bool
 }
@@ -89,7 +90,7 @@ type batchCount struct {
 // totals are a shard's sums over all streams it ever carried.
 type totals struct {
 	packets, bytes, rtcp, forwarded atomic.Uint64
-	forgotten                       atomic.Uint64
+	forgotten, untold               atomic.Uint64
 	drops                           [drops]atomic.Uint64
 }
 
@@ -100,6 +101,7 @@ func (t *totals) add(b *batchCount) {
 	t.rtcp.Add(b.rtcp)
 	t.forwarded.Add(b.forwarded)
 	t.forgotten.Add(b.forgotten)
+	t.untold.Add(b.untold)
 	if b.dropped {
 		for i, n := range b.drops {
 			if n > 0 {

@@ -24,8 +24,9 @@ type Endpoint struct {
 	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
 	rings   []*keyring
-	payload []int // chosen G.711 payload type by m-line; -1 none
-	family  int   // of our Offer
+	payload []int     // chosen G.711 payload type by m-line; -1 none
+	codecs  [][]codec // that the phone takes, by m-line
+	family  int       // of our Offer
 	offered secrecy
 	origin  origin
 	watch   watch
@@ -316,6 +317,7 @@ func (p *Endpoint) acceptKeys(s *section, l *said) (err error) {
 func (p *Endpoint) enforce(st *statement) {
 	var setups []*setup
 	expected := false
+	p.codecs = make([][]codec, len(p.legs))
 	for i, g := range p.legs {
 		if g == nil {
 			continue
@@ -329,7 +331,9 @@ func (p *Endpoint) enforce(st *statement) {
 		if l.active {
 			p.rings[i].settle(l.keys, l.secrecy)
 		}
+		p.codecs[i] = l.codecs
 		setups = append(setups, &setup{
+			listener: p.listener(i), events: eventsOf(l.codecs),
 			leg: g, keys: l.keys, rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, hears: open, active: l.active, rearm: l.active,
 		})
@@ -405,7 +409,7 @@ func (p *Endpoint) perform() {
 }
 
 // plays reports whether this very sound is playing.
-func (a *app) plays(law []byte) bool { return a.listed && &a.sound[0] == &law[0] }
+func (a *app) plays(law []byte) bool { return a.listed && a.sound != nil && &a.sound[0] == &law[0] }
 
 // silent is housekeeping's question.
 func (p *Endpoint) silent(now int64) {
@@ -465,6 +469,7 @@ func (p *Endpoint) Close() {
 	p.shard.order(func(sh *shard) {
 		for _, g := range legs {
 			if g != nil {
+				sh.stopDialling(g)
 				sh.delist(g)
 			}
 		}

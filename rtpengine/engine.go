@@ -133,6 +133,8 @@ type Engine struct {
 
 	playing atomic.Int64
 	beat    chan struct{} // wakes the pacer; buffered by one
+	board   chan notice   // from the shards to tellAll
+	digits  [3]atomic.Uint64
 
 	silences, rejected, refused atomic.Uint64
 
@@ -159,7 +161,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
-		beat: make(chan struct{}, 1), members: make(map[member]struct{}), sounds: newSounds(&c),
+		beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
 	}
 	e.recorder = newRecorder(&c, e.now)
 	e.SetLimits(c.Silence, c.MaxSessions)
@@ -168,7 +170,9 @@ func New(c Config) (*Engine, error) {
 		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
 	}
 	for range c.Shards {
-		e.shards = append(e.shards, newShard(e.now, e.began.UnixNano(), c.PacketRate))
+		s := newShard(e.now, e.began.UnixNano(), c.PacketRate)
+		s.board = e.board
+		e.shards = append(e.shards, s)
 	}
 	return e, nil
 }
@@ -209,6 +213,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	keepers.Go(func() { e.keepHouse(ctx) })
 	keepers.Go(func() { e.pace(ctx) })
+	keepers.Go(func() { e.tellAll(ctx) })
 	writers.Go(func() { e.recorder.run(silent) })
 	<-ctx.Done()
 	keepers.Wait() // first, so that no callback comes after the sockets are gone

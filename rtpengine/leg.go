@@ -60,9 +60,11 @@ type leg struct {
 	windowAt int64 // flood window
 	window   int
 	trip     roundTrip
-	heard    *tap  // where copies of what this side says go; nil when nobody records
-	told     *tap  // and of what an app tells it
-	channel  uint8 // of heard
+	heard    *tap      // where copies of what this side says go; nil when nobody records
+	told     *tap      // and of what an app tells it
+	channel  uint8     // of heard
+	digits   *digitEar // finds the digits of this side; nil when nobody wants them
+	dubs     *dialling // digits to the other side, in place of what this one says; nil: none
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.
@@ -80,6 +82,9 @@ type setup struct {
 	hears  bool
 	rearm  bool // a new description of this side: latch again
 	active bool // false: the m-line is rejected, nothing passes
+
+	listener *SessionConfig // whose OnDigit is told
+	side     Side
 }
 
 // apply puts a decision in force.
@@ -89,6 +94,7 @@ func (l *leg) apply(s *setup, now int64) {
 	l.events = s.events
 	l.block(s.block)
 	l.rekey(s.keys)
+	l.listen(s)
 	if !s.rearm {
 		return
 	}

@@ -59,7 +59,12 @@ func (s *shard) enlist(l *leg, sound []byte, payload uint8) {
 	a := l.voice()
 	a.sound, a.at, a.payload, a.marker, a.echo = sound, 0, payload, true, false
 	a.left, a.over = 0, nil
-	if !a.listed {
+	s.list(l)
+}
+
+// list has what speaks to a leg told of each packet time.
+func (s *shard) list(l *leg) {
+	if a := l.voice(); !a.listed {
 		a.listed = true
 		s.players = append(s.players, l)
 		s.gauges.playing.Add(1)
@@ -71,10 +76,13 @@ func (s *shard) delist(l *leg) {
 	if a == nil || !a.listed {
 		return
 	}
-	a.listed, a.sound = false, nil
 	if l.app == nil {
 		l.out.bars &^= barPlay
 	}
+	if a.sound = nil; a.digits != nil {
+		return // they are sent to the end
+	}
+	a.listed = false
 	for i, p := range s.players {
 		if p == l {
 			last := len(s.players) - 1

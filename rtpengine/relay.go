@@ -18,6 +18,10 @@ type relay struct {
 
 	players []*leg // endpoints that play, in no order
 
+	notices [maxNoticed]notice // of this batch
+	noticed int
+	board   chan<- notice // where they go
+
 	spare [slabBytes + srtp.Overhead]byte // a second try at a packet while a phone changes keys
 }
 
@@ -77,6 +81,9 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 	if l.heard != nil && (l.open || l.app != nil) {
 		l.heard.put(l.channel, &h, b, r.now)
 	}
+	if l.digits != nil {
+		l.digits.packet(r, &l.events, rate, &h, b)
+	}
 	switch {
 	case l.app != nil:
 		l.app.rtp(r, l, &h, b)
@@ -84,6 +91,9 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		r.drop(l, DropHold)
 	case l.bars != 0 && r.barred(l, &h, b):
 	default:
+		if l.dubs != nil {
+			b = l.dub(&h, rate, b, r.now)
+		}
 		r.forward(l, rtp, b)
 	}
 }

@@ -31,6 +31,9 @@ type SessionConfig struct {
 	OnSilence func(side Side, d time.Duration)
 	// OnRecorded is told that a recording is complete, or failed. It runs in the recorder with no lock held and must not block.
 	OnRecorded func(RecordingEnd)
+	// OnDigit is told of each digit that a side sends in its media, when it is let go; nil wants none. An endpoint hears tones where its
+	// phone takes no telephone-event. It runs in one goroutine for all sessions, with no lock held, and must not block.
+	OnDigit func(Digit)
 }
 
 // Session relays the media of one call between two sides. It is fed with the descriptions that pass
@@ -377,6 +380,7 @@ func (s *Session) enforce(x *exchange) {
 				g.settle(mine.keys, mine.secrecy)
 			}
 			setups = append(setups, &setup{
+				listener: s.listener(l), side: side,
 				keys: mine.keys,
 				leg:  l.legs[side], out: l.legs[side.Other()], rates: rates,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,

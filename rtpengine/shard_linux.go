@@ -139,6 +139,9 @@ func (s *shard) run() error {
 		if s.pending.Load() {
 			s.obey()
 		}
+		if s.noticed > 0 {
+			s.pass()
+		}
 		s.totals.add(&s.count)
 		s.recount()
 		if packets > 0 && packets < enough && !s.stopped {

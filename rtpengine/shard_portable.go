@@ -101,6 +101,7 @@ func (s *shard) take(k *socket, raw rawAddr, b []byte) {
 	} else {
 		s.receive(k, raw.source(), &raw, b)
 	}
+	s.pass()
 	s.totals.add(&s.count)
 }
 

@@ -18,6 +18,9 @@ type Stats struct {
 	Forwarded      uint64 // datagrams sent
 	Drops          Drops
 
+	Digits [3]uint64 // told to OnDigit, by DigitVia
+	Untold uint64    // digits and wishes for pictures lost because too much was to be told
+
 	Sounds SoundStats
 
 	Recordings RecordingStats
@@ -57,6 +60,9 @@ func (e *Engine) Stats() Stats {
 	e.mu.Unlock()
 	st.Playing = int(e.playing.Load())
 	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()
+	for i := range st.Digits {
+		st.Digits[i] = e.digits[i].Load()
+	}
 	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
 	st.Tier = *e.tier.Load()
 	for _, p := range e.pools {
@@ -69,6 +75,7 @@ func (e *Engine) Stats() Stats {
 		st.Bytes += s.bytes.Load()
 		st.RTCP += s.rtcp.Load()
 		st.Forwarded += s.forwarded.Load()
+		st.Untold += s.untold.Load()
 		for i, n := range loadDrops(&s.drops) {
 			st.Drops[i] += n
 		}
