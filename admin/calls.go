@@ -39,6 +39,7 @@ func (s *Server) callRoutes(api huma.API) {
 	route(api, http.MethodDelete, "/calls/{id}", "hang-up-call", "Hang up a call on both sides", s.hangUp, noContent, fails(404))
 	route(api, http.MethodPut, "/calls/{id}/recording", "record-call", "Start to record an answered call", s.recordCall, fails(404, 409, 507))
 	route(api, http.MethodDelete, "/calls/{id}/recording", "stop-recording-call", "Stop recording a call, which goes on", s.stopRecordingCall, noContent, fails(404, 409))
+	route(api, http.MethodPost, "/calls/{id}/digits", "dial-in-call", "Send digits to one side of an answered call", s.dialInCall, noContent, fails(404, 409))
 	route(api, http.MethodGet, "/calls/{id}/trace", "trace-call", "Show the SIP messages of a call", s.traceCall, fails(404))
 	route(api, http.MethodGet, "/cdrs", "list-cdrs", "List finished calls, newest first", s.listCDRs)
 	route(api, http.MethodGet, "/messages", "list-messages", "Show recent SIP messages", s.listMessages)
@@ -97,6 +98,26 @@ func (s *Server) recordCall(ctx context.Context, in *callID) (*answer[Recording]
 func (s *Server) stopRecordingCall(_ context.Context, in *callID) (*struct{}, error) {
 	if err := s.cfg.PBX.StopRecording(in.ID); err != nil {
 		return nil, recordingProblem(in.ID, err)
+	}
+	return nil, nil
+}
+
+// Digits are to be sent to one side of a call.
+type Digits struct {
+	Digits string `json:"digits" minLength:"1" maxLength:"64" pattern:"^[0-9*#A-Da-d,!]+$" doc:"Keys, and commas for pauses of half a second."`
+	To     string `json:"to,omitempty" enum:"caller,callee" default:"callee" doc:"Who hears them; in a call that the node answers it is the caller."`
+}
+
+func (s *Server) dialInCall(_ context.Context, in *struct {
+	callID
+	Body Digits
+},
+) (*struct{}, error) {
+	switch err := s.cfg.PBX.SendDigits(in.ID, in.Body.Digits, in.Body.To == "caller"); {
+	case errors.Is(err, pbx.ErrNoCall):
+		return nil, noCall(in.ID)
+	case err != nil:
+		return nil, newProblem(http.StatusConflict, strings.TrimPrefix(err.Error(), "rtpengine: "))
 	}
 	return nil, nil
 }

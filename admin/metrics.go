@@ -231,6 +231,8 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_failed_total", "Calls that were not answered.", st.Failed)
 	m.counter("tandem_calls_limited_total", "Calls refused by a limit.", st.Limited)
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
+	m.counter("tandem_calls_info_digits_total", "Digits that came in an INFO to a call that the node answered.", st.InfoDigits)
+	m.counter("tandem_calls_info_converted_total", "INFOs that the other phone did not know, done in the media of a relayed call.", st.InfoConverted)
 	m.gauge("tandem_calls", "Calls of now.", st.Calls)
 }
 
@@ -250,6 +252,12 @@ func (m meter) media(st rtpengine.Stats) {
 	m.counter("tandem_recordings_failed_total", "Recordings that could not be made or written.", st.Recordings.Failed)
 	m.counter("tandem_recordings_lost_total", "Packets missing in recordings because the disk was too slow.", st.Recordings.Lost)
 	m.counter("tandem_recordings_bytes_total", "Bytes of sound written.", st.Recordings.Bytes)
+	for i, n := range st.Digits {
+		if via := rtpengine.DigitVia(i); via != rtpengine.ViaINFO {
+			m.counter("tandem_media_digits_total", "Digits heard in the media of calls that the node answers, by how they came.", n, "via", via.String())
+		}
+	}
+	m.counter("tandem_media_untold_total", "Digits and wishes for pictures lost because too many came at once.", st.Untold)
 	m.counter("tandem_media_silences_total", "Sides reported silent.", st.Silences)
 	m.counter("tandem_media_rejected_total", "Session descriptions refused.", st.Rejected)
 	m.counter("tandem_media_refused_total", "Sessions refused because there were too many.", st.Refused)

@@ -93,6 +93,11 @@ func (c *Client) StopRecording(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "/calls/"+url.PathEscape(id)+"/recording", nil, nil, nil)
 }
 
+// SendDigits sends digits to one side of an answered call, "caller" or "callee".
+func (c *Client) SendDigits(ctx context.Context, id, digits, to string) error {
+	return c.do(ctx, http.MethodPost, "/calls/"+url.PathEscape(id)+"/digits", nil, Digits{digits, to}, nil)
+}
+
 // Trace shows the messages of a call.
 func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
 	return get[Trace](ctx, c, "/calls/"+url.PathEscape(id)+"/trace", nil)

@@ -13,6 +13,10 @@ const (
 	CallAnswered Kind = "call.answered" // the first 2xx; To is who answered when that differs from the number dialled
 	CallEnded    Kind = "call.ended"    // Status, Reason, Media; exactly one per call
 
+	// A key pressed in a call that Tandem answers, when it is let go; Duration, and Detail with digit and via (rfc4733, tone, info).
+	// Digits of relayed calls are nobody's but the phones': they may be secrets.
+	CallDigit Kind = "call.digit"
+
 	// A recording of an answered call; File, and of the end Duration (of the sound) and Reason when it was not meant to end. The end may come
 	// after that of the call.
 	RecordingStarted Kind = "recording.started"

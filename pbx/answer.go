@@ -24,7 +24,7 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		return c.goOn(480)
 	}
 	l := &leg{call: c}
-	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded})
+	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded, OnDigit: l.digit})
 	if err != nil {
 		return c.goOn(503)
 	}

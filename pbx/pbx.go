@@ -55,7 +55,7 @@ type PBX struct {
 	byUser map[string]int // calls begun by a user, "tenant\x00user"
 	peak   int            // most calls since the tables were made
 
-	started, answered, failed, limited, silent atomic.Uint64
+	started, answered, failed, limited, silent, infoDigits, infoConverted atomic.Uint64
 }
 
 // New validates cfg.
@@ -90,6 +90,8 @@ type Stats struct {
 	Started, Answered, Failed uint64
 	Limited                   uint64 // refused by a limit
 	Silent                    uint64 // ended because no media came any more
+	InfoDigits                uint64 // digits that came in an INFO to a call answered here
+	InfoConverted             uint64 // INFOs of relayed calls that the other phone did not know, done in the media
 	Calls                     int
 }
 
@@ -100,6 +102,7 @@ func (p *PBX) Stats() Stats {
 	p.mu.Unlock()
 	return Stats{
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
+		InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 	}
 }
 

@@ -18,7 +18,7 @@ type Stats struct {
 	Forwarded      uint64 // datagrams sent
 	Drops          Drops
 
-	Digits [3]uint64 // told to OnDigit, by DigitVia
+	Digits [3]uint64 // told to OnDigit, by DigitVia; those of an INFO are signalling's
 	Untold uint64    // digits and wishes for pictures lost because too much was to be told
 
 	Sounds SoundStats

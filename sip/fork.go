@@ -510,6 +510,8 @@ func (f *fork) conclude() {
 	switch {
 	case f.byCaller:
 		f.tx.respond(&message.Response{Status: 487})
+	case f.doneInMedia(res.Status):
+		f.tx.respond(&message.Response{Status: 200})
 	case f.in == nil:
 		f.tx.refuseBest(res.Status)
 	}

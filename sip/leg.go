@@ -205,7 +205,9 @@ func (l *Leg) request(m *message.Message, p transport.Packet, key uint64, _ bool
 		l.end("BYE", true)
 	case "INVITE", "UPDATE":
 		l.reoffer(tx, m)
-	case "INFO", "OPTIONS", "MESSAGE":
+	case "INFO":
+		l.info(tx, m)
+	case "OPTIONS", "MESSAGE":
 		tx.respond(&message.Response{Status: 200, Extra: []byte("Allow: " + allowed + "\r\n")})
 	case "PRACK":
 		tx.respond(&message.Response{Status: 481})

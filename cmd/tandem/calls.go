@@ -79,7 +79,7 @@ func newCallsHistory(f *apiFlags) *cobra.Command {
 }
 
 func newCall(f *apiFlags) *cobra.Command {
-	return group("call", "Hang up, record or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallTrace(f))
+	return group("call", "Hang up, record, dial in or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallDial(f), newCallTrace(f))
 }
 
 func newCallHangup(f *apiFlags) *cobra.Command {
@@ -120,6 +120,27 @@ func newCallRecord(f *apiFlags) *cobra.Command {
 			return usageError{fmt.Errorf("%q is neither start nor stop", args[1])}
 		}),
 	}
+}
+
+func newCallDial(f *apiFlags) *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use: "dial ID DIGITS", Short: "Send digits into an answered call, by id or Call-ID", Args: needs("ID DIGITS", 2, 2),
+		Long: "Send digits to one side of an answered call: 0-9, *, #, A-D, and commas for pauses of half a second. They go as telephone-event\n" +
+			"(RFC 4733) where the phone takes those, else as tones. Between two phones they take the place of what the other says.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			if to != "caller" && to != "callee" {
+				return usageError{fmt.Errorf("--to %q is neither caller nor callee", to)}
+			}
+			if err := client.SendDigits(ctx, args[0], args[1], to); err != nil {
+				return err
+			}
+			out.say("%s is sent into call %s", args[1], args[0])
+			return nil
+		}),
+	}
+	c.Flags().StringVar(&to, "to", "callee", "who hears them: caller or callee; a call that the node answers has only the caller")
+	return c
 }
 
 func newCallTrace(f *apiFlags) *cobra.Command {
