@@ -340,6 +340,7 @@ func TestEndpointHearsEventsAndWithoutThemTones(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.dial(answer)
+	settle(p.shard)
 	a.tone('4', 5) // its phone has agreed on events: what sounds like a digit is none
 	for _, b := range eventPackets(a.ssrc, a.seq, 160*uint32(a.seq), '#', 6) {
 		a.raw(a.rtp, a.to, b)
@@ -354,6 +355,7 @@ func TestEndpointHearsEventsAndWithoutThemTones(t *testing.T) {
 	if hasLine(answer, "a=rtpmap:101") {
 		t.Error("events are agreed on")
 	}
+	settle(p.shard)
 	a.seq += 20
 	a.tone('7', 5)
 	if d := told.await(t); d.Key != '7' || d.Via != ViaTone || d.Duration < 60*time.Millisecond || d.Duration > 140*time.Millisecond {
