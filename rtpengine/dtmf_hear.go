@@ -1,6 +1,10 @@
 package rtpengine
 
-import "time"
+import (
+	"time"
+
+	audio "tandem/rtpengine/codec"
+)
 
 // digitEar finds the digits that one side of one m-line sends. Its shard owns it.
 type digitEar struct {
@@ -69,9 +73,9 @@ func (d *digitEar) sound(r *relay, h *rtpHeader, body []byte) {
 		}
 	}
 	d.heard, d.ssrc, d.stamp = true, h.ssrc, h.stamp+uint32(len(body))
-	decode := decodeUlaw
+	decode := audio.DecodeUlaw
 	if h.payload == payloadPCMA {
-		decode = decodeAlaw
+		decode = audio.DecodeAlaw
 	}
 	var samples [2 * frameSamples]int16
 	for len(body) > 0 {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Errors of SendDigits.
@@ -85,9 +87,9 @@ func (d *dialling) next(stamp, length uint32) (do action, e telephoneEvent) {
 
 // sing writes the piece of the digit in hand that belongs to stamp, in the law of a payload type.
 func (d *dialling) sing(body []byte, payload uint8, stamp uint32) {
-	encode := encodeUlaw
+	encode := audio.EncodeUlaw
 	if payload == payloadPCMA {
-		encode = encodeAlaw
+		encode = audio.EncodeAlaw
 	}
 	key, at, length := byte(0), 0, 0
 	if len(d.keys) > 0 && d.keys[0] != ',' && d.begun {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // twoTones makes a tone of two frequencies at levels in dBm0.
@@ -32,7 +34,7 @@ func spell(samples []int16) string {
 		n := min(len(samples), frameSamples)
 		frame := make([]int16, n)
 		for i, v := range samples[:n] {
-			frame[i] = decodeUlaw(encodeUlaw(v))
+			frame[i] = audio.DecodeUlaw(audio.EncodeUlaw(v))
 		}
 		if key, _ := ear.hear(frame); key != 0 {
 			out = append(out, key)
@@ -325,7 +327,7 @@ func (p *phone) tone(key byte, frames int) {
 		dtmfTone(samples[:], key, i*frameSamples, frames*frameSamples)
 		body := make([]byte, frameSamples)
 		for k, v := range samples {
-			body[k] = encodeUlaw(v)
+			body[k] = audio.EncodeUlaw(v)
 		}
 		p.say(string(body))
 	}
@@ -390,7 +392,7 @@ func (p *phone) digitsOf(n int, events bool) string {
 		case !events && h.payload == 0:
 			samples := make([]int16, len(b)-12)
 			for i, code := range b[12:] {
-				samples[i] = decodeUlaw(code)
+				samples[i] = audio.DecodeUlaw(code)
 			}
 			if key, _ := ear.hear(samples); key != 0 {
 				out = append(out, key)
