@@ -269,6 +269,15 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_dropped_total", "Datagrams that went no further, by reason.", n, "reason", rtpengine.Drop(i).String())
 	}
 	m.gauge("tandem_media_tier", "1 for the way in which media packets are read; the reason is why not a cheaper one.", 1, "tier", string(st.Tier.Tier), "reason", st.Tier.Reason)
+	kernel := st.Tier.Kernel
+	m.gauge("tandem_media_kernel", "1 when the kernel may forward media; the reason is why not.", map[bool]int{true: 1}[kernel.On], "reason", kernel.Reason)
+	m.gauge("tandem_media_kernel_flows_limit", "Directions of media that the kernel can forward at a time.", kernel.MaxFlows)
+	for _, in := range kernel.Interfaces {
+		m.gauge("tandem_media_kernel_interface", "1 for an interface whose media the kernel may forward; the reason is why not.", map[bool]int{true: 1}[in.Reason == ""], "interface", in.Name, "reason", in.Reason)
+	}
+	for _, n := range st.Streams {
+		m.gauge("tandem_media_streams", "Directions of relayed media by the way that they take; the reason is why not by the kernel.", n.Streams, "tier", string(n.Tier), "reason", n.Reason)
+	}
 	for _, p := range st.Ports {
 		addr := p.Addr.String()
 		m.gauge("tandem_media_ports_used", "Port pairs in use.", p.Used, "address", addr)

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"tandem/cluster"
+	"tandem/rtpengine"
 )
 
 // Status is the state of a node at a glance.
@@ -44,10 +45,42 @@ type Certificate struct {
 	NotAfter   time.Time `json:"not_after"`
 }
 
-// MediaTier is the way in which media packets are read.
+// MediaTier is the way that media packets take.
 type MediaTier struct {
-	Tier   string `json:"tier" doc:"steered or sockets."`
+	Tier   string `json:"tier" doc:"How packets that the kernel does not forward are read: steered or sockets."`
 	Reason string `json:"reason,omitempty" doc:"Why it is not the cheaper one."`
+
+	Kernel       bool           `json:"kernel" doc:"The kernel forwards what it can."`
+	KernelReason string         `json:"kernel_reason,omitempty" doc:"Why it does not."`
+	Interfaces   []MediaLink    `json:"interfaces" nullable:"false" doc:"Those that media may come by, when the kernel forwards."`
+	Streams      []MediaStreams `json:"streams" nullable:"false" doc:"Directions of relayed media by the way that they take."`
+}
+
+// MediaLink is an interface that media may come by.
+type MediaLink struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason,omitempty" doc:"Why the kernel does not forward what comes by it."`
+}
+
+// MediaStreams are directions of media that take one way for one reason.
+type MediaStreams struct {
+	Tier    string `json:"tier" doc:"kernel, steered or sockets."`
+	Reason  string `json:"reason,omitempty" doc:"Why it is not the kernel; docs/media.md explains each."`
+	Streams int    `json:"streams"`
+}
+
+func mediaTier(st rtpengine.Stats) *MediaTier {
+	t := &MediaTier{
+		Tier: string(st.Tier.Tier), Reason: st.Tier.Reason, Kernel: st.Tier.Kernel.On, KernelReason: st.Tier.Kernel.Reason,
+		Interfaces: []MediaLink{}, Streams: []MediaStreams{},
+	}
+	for _, in := range st.Tier.Kernel.Interfaces {
+		t.Interfaces = append(t.Interfaces, MediaLink(in))
+	}
+	for _, n := range st.Streams {
+		t.Streams = append(t.Streams, MediaStreams{string(n.Tier), n.Reason, n.Streams})
+	}
+	return t
 }
 
 // Build says which program this is.
@@ -104,8 +137,7 @@ func (s *Server) getStatus(context.Context, *struct{}) (*answer[Status], error) 
 		st.Listeners = append(st.Listeners, Listener{l.Net.String(), l.Addr.String()})
 	}
 	if s.cfg.Media != nil {
-		tier := s.cfg.Media.Stats().Tier
-		st.Media = &MediaTier{string(tier.Tier), tier.Reason}
+		st.Media = mediaTier(s.cfg.Media.Stats())
 	}
 	if s.cfg.Certs != nil {
 		c := s.cfg.Certs.Stats()

@@ -57,7 +57,8 @@ type Media struct {
 	Advertise  []string // IP addresses written into SDP, at most one per family; empty = the address the peer's signalling came to
 	Ports      PortRange
 	Shards     int      // media shards, 0 = chosen from the number of processors
-	Tier       string   // "auto" or "sockets": how packets reach their shard
+	Tier       string   // "auto", "steered" or "sockets": the cheapest way that packets may take
+	Interfaces []string // whose packets the kernel may forward; empty = all that have an address of Address
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play

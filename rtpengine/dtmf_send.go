@@ -306,6 +306,7 @@ func (s *Session) dialOver(l *line, to Side, d *dialling) {
 			return
 		}
 		d.done()
+		from.withdraw(&sh.relay)
 		if d.done = nil; from.dubs != nil {
 			from.dubs.add(d)
 		} else {

@@ -53,8 +53,10 @@ type Config struct {
 	// SoundBytes bounds the memory of all sounds, 16,000 bytes a second; default 64 MiB, over an hour.
 	SoundBytes int64
 	Recording  RecordingConfig
-	// Tier is how packets reach their shard: TierAuto, which "" means, or TierSockets.
+	// Tier is the cheapest way that packets may take: TierAuto, which "" means, TierSteered or TierSockets.
 	Tier Tier
+	// Interfaces are those whose packets the kernel may forward; none means all that have an address of Bind.
+	Interfaces []string
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
 }
@@ -127,6 +129,7 @@ type Engine struct {
 
 	recorder *recorder
 	tier     atomic.Pointer[TierStats]
+	bypasser atomic.Pointer[bypasser] // nil without the kernel tier
 
 	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
 	maxSessions atomic.Int64
@@ -165,7 +168,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e.recorder = newRecorder(&c, e.now)
 	e.SetLimits(c.Silence, c.MaxSessions)
-	e.serve(TierSockets, "the engine does not run yet")
+	e.tier.Store(&TierStats{Tier: TierSockets, Reason: notYet, Kernel: KernelStats{Reason: notYet}})
 	for _, addr := range c.Bind {
 		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
 	}
@@ -198,7 +201,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.ran = true
 	e.mu.Unlock()
-	defer e.startTier()() // after the shards have ended
+	defer e.startTiers()() // after the shards have ended
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -214,6 +217,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	keepers.Go(func() { e.keepHouse(ctx) })
 	keepers.Go(func() { e.pace(ctx) })
 	keepers.Go(func() { e.tellAll(ctx) })
+	if b := e.bypasser.Load(); b != nil {
+		keepers.Go(func() { e.keepBypass(ctx, b) })
+	}
 	writers.Go(func() { e.recorder.run(silent) })
 	<-ctx.Done()
 	keepers.Wait() // first, so that no callback comes after the sockets are gone

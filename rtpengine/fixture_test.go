@@ -14,13 +14,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// tierVariable has startEngine use the steered tier: set in the process that TestAllOnTheSteeredTier starts.
-const tierVariable = "TANDEM_TEST_STEERED"
+// tierVariable says which tier startEngine uses, steered or auto: set in the processes that TestAllOnTheSteeredTier and
+// TestAllOnTheKernelTier start.
+const tierVariable = "TANDEM_TEST_TIER"
 
-var onSteeredTier = os.Getenv(tierVariable) != ""
+var onTier = Tier(os.Getenv(tierVariable))
 
 func TestMain(m *testing.M) {
-	if onSteeredTier {
+	if onTier != "" {
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, "loopback:", err)
 			os.Exit(1)
@@ -38,8 +39,8 @@ var (
 func startEngine(t testing.TB, change func(*Config)) *Engine {
 	t.Helper()
 	c := Config{Bind: []netip.Addr{loop4, loop6}, PortMin: 21000, PortMax: 28999, PacketRate: 1 << 30}
-	if c.Tier = TierSockets; onSteeredTier {
-		c.Tier = TierAuto
+	if c.Tier = TierSockets; onTier != "" {
+		c.Tier = onTier
 	}
 	if change != nil {
 		change(&c)
@@ -60,8 +61,9 @@ func startEngine(t testing.TB, change func(*Config)) *Engine {
 	return e
 }
 
-// settle waits until the shard has obeyed all orders given so far.
+// settle waits until the shard has obeyed all orders given so far. With a kernel tier it then has handed over every leg that it could.
 func settle(sh *shard) {
+	lookAround(sh)
 	for range 2 { // the engine's totals are added after the orders of a wake-up
 		done := make(chan struct{})
 		if sh.order(func(*shard) { close(done) }) {

@@ -5,6 +5,7 @@ import "sync/atomic"
 // gauges are what a shard tells about itself. The shard writes, anyone reads.
 type gauges struct {
 	totals
+	census                                  census // of the kernel tier
 	wakeups, received, naps, orders, faults atomic.Uint64
 	steered, exiled, overruns               atomic.Uint64
 	lateTicks                               atomic.Uint64 // packet times skipped by players

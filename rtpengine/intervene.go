@@ -98,6 +98,7 @@ func (s *Session) play(to Side, snd *keptSound, o *PlayOptions) (length time.Dur
 		}
 		sh.enlist(g, snd.law(payload), payload)
 		g.player.at, g.player.left, g.player.over = first*frameSamples, left, &p.over
+		g.out.withdraw(&sh.relay)
 		g.out.bars |= barPlay
 	})
 	return time.Duration(frames) * frameTime, nil
@@ -234,8 +235,9 @@ func (s *Session) Block(side Side, what Block) {
 			legs = append(legs, g)
 		}
 	}
-	s.shard.order(func(*shard) {
+	s.shard.order(func(sh *shard) {
 		for _, g := range legs {
+			g.withdraw(&sh.relay)
 			g.block(what)
 		}
 	})

@@ -65,6 +65,7 @@ type leg struct {
 	channel  uint8     // of heard
 	digits   *digitEar // finds the digits of this side; nil when nobody wants them
 	dubs     *dialling // digits to the other side, in place of what this one says; nil: none
+	bypass   bypass
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.

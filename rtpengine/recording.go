@@ -157,11 +157,12 @@ func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg) (*Recording, e
 	if err := e.recorder.add(r); err != nil {
 		return nil, err
 	}
-	sh.order(func(*shard) {
+	sh.order(func(sh *shard) {
 		if r.over() {
 			return
 		}
 		for i, l := range legs {
+			l.withdraw(&sh.relay)
 			l.heard, l.channel = r.tap, uint8(i)
 		}
 		if len(legs) == 1 {

@@ -64,6 +64,9 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		r.drop(l, DropPayload)
 		return
 	}
+	if l.bypassed() {
+		l.returned(r)
+	}
 	if !latch.locked {
 		if latch.advance(src, fit, h.ssrc) {
 			l.lock(rtp, src, raw)

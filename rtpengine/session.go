@@ -395,6 +395,9 @@ func (s *Session) enforce(x *exchange) {
 	}
 	s.shard.order(func(sh *shard) {
 		for _, t := range setups {
+			t.leg.withdraw(&sh.relay)
+		}
+		for _, t := range setups {
 			t.leg.apply(t, sh.now)
 		}
 	})

@@ -46,7 +46,9 @@ type shard struct {
 	events       [batch]unix.EpollEvent
 	slab         [slabBytes + srtp.Overhead]byte
 	from         rawAddr
-	inbox        *inbox // nil when packets are not steered
+	inbox        *inbox    // nil when packets are not steered
+	bypasser     *bypasser // nil when the kernel forwards nothing
+	visited      int       // places of the table that this round of visits has seen
 }
 
 func newShard(clock func() int64, epoch int64, rate int) *shard {
@@ -270,8 +272,12 @@ func (s *shard) detach(k *socket) {
 	if s.inbox != nil {
 		s.inbox.forget(k)
 	}
-	if k.leg != nil {
-		k.leg.sockets[k.family][k.component] = nil
+	if l := k.leg; l != nil {
+		l.withdraw(&s.relay)
+		if l.out != nil {
+			l.out.withdraw(&s.relay)
+		}
+		l.sockets[k.family][k.component] = nil
 	}
 	k.close()
 }

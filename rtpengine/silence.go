@@ -34,7 +34,7 @@ func (s *Session) silent(now int64) {
 		var last int64
 		for _, l := range s.lines {
 			if g := l.legs[side]; g != nil {
-				last = max(last, g.tally.lastSeen.Load())
+				last = max(last, g.counts().seen)
 			}
 		}
 		if d, news := s.watch[side].check(last, now, s.engine.patience()); news && !s.closed {

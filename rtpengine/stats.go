@@ -25,9 +25,10 @@ type Stats struct {
 
 	Recordings RecordingStats
 
-	Tier   TierStats
-	Ports  []PortStats
-	Shards []ShardStats
+	Tier    TierStats
+	Streams []StreamCount // directions of relayed calls by tier, counted about once a second; none without a kernel tier
+	Ports   []PortStats
+	Shards  []ShardStats
 }
 
 // PortStats are those of the pairs of one local address.
@@ -64,7 +65,10 @@ func (e *Engine) Stats() Stats {
 		st.Digits[i] = e.digits[i].Load()
 	}
 	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
-	st.Tier = *e.tier.Load()
+	st.Tier, st.Streams = *e.tier.Load(), e.streams()
+	if b := e.bypasser.Load(); b != nil {
+		st.Tier.Kernel.Interfaces = b.stats()
+	}
 	for _, p := range e.pools {
 		if p != nil {
 			st.Ports = append(st.Ports, p.stats())
@@ -117,6 +121,9 @@ type StreamStats struct {
 	RTT            time.Duration // from us to this side and back, from its RTCP; 0 = unknown
 	Score          Score         // how the other side hears this one
 
+	Tier   Tier   // that serves it
+	Detour string // why that is not TierKernel
+
 	reported int64 // packets that this side says it misses of the other's
 }
 
@@ -131,6 +138,7 @@ func (s *Session) Stats() SessionStats {
 		for side, g := range l.legs {
 			if g != nil {
 				m.Sides[side] = g.stats(now)
+				s.engine.tell(&m.Sides[side], g)
 			}
 		}
 		if l.kind == "audio" {
@@ -143,23 +151,27 @@ func (s *Session) Stats() SessionStats {
 }
 
 func (l *leg) stats(now int64) StreamStats {
+	n := l.counts()
 	st := StreamStats{
-		Packets: l.tally.packets.Load(), Bytes: l.tally.bytes.Load(), RTCP: l.tally.rtcp.Load(),
-		Forwarded: l.tally.forwarded.Load(), Lost: l.quality.lost.Load(), SSRC: l.quality.source.Load(),
+		Packets: n.packets, Bytes: n.bytes, RTCP: l.tally.rtcp.Load(),
+		Forwarded: n.forwarded, Lost: n.lost, SSRC: l.quality.source.Load(),
 		Drops: l.tally.dropped(),
 	}
-	if rate := l.quality.rate.Load(); rate > 0 {
-		st.Jitter = time.Duration(l.quality.jitter.Load()) * time.Second / time.Duration(rate)
+	if n.direct {
+		st.Tier = TierKernel
 	}
-	if code := l.quality.codec.Load(); code > 0 {
-		st.Codec = staticCodec(code - 1)
+	if rate := l.quality.rate.Load(); rate > 0 {
+		st.Jitter = time.Duration(n.jitter) * time.Second / time.Duration(rate)
+	}
+	if n.codec > 0 {
+		st.Codec = staticCodec(n.codec - 1)
 	}
 	st.RTT, st.reported = time.Duration(l.rtt.Load()), l.reported.Load()
 	if peer := l.peer.Load(); peer != nil {
 		st.Peer = *peer
 	}
-	if last := l.tally.lastSeen.Load(); last > 0 {
-		st.Quiet = time.Duration(max(0, now-last))
+	if n.seen > 0 {
+		st.Quiet = time.Duration(max(0, now-n.seen))
 	}
 	for _, p := range l.pairs {
 		if p != nil && st.Port == 0 {

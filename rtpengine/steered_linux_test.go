@@ -34,7 +34,7 @@ func steered(t *testing.T, change func(*Config)) *Engine {
 	t.Helper()
 	needSteering(t)
 	e := startEngine(t, func(c *Config) {
-		c.Tier = TierAuto
+		c.Tier = TierSteered
 		if change != nil {
 			change(c)
 		}
@@ -49,13 +49,19 @@ func steered(t *testing.T, change func(*Config)) *Engine {
 // What other tests of this package say of relaying holds on the steered tier too. They run again in a process and a
 // network namespace of their own; those that play and record in real time are left out, for how packets arrive is nothing to them.
 func TestAllOnTheSteeredTier(t *testing.T) {
-	if onSteeredTier {
-		t.Skip("this is the run on the steered tier")
+	if onTier != "" {
+		t.Skip("this is a run on one tier")
 	}
 	needSteering(t)
+	runAllOn(t, TierSteered)
+}
+
+// runAllOn runs the tests again.
+func runAllOn(t *testing.T, tier Tier) {
+	t.Helper()
 	again := exec.Command(os.Args[0], "-test.short="+map[bool]string{true: "true", false: "false"}[testing.Short()], "-test.shuffle=on",
 		"-test.skip=Play|Sound|Music|Tone|Digit|Record|Endpoint|Echo|Room|WAV|Resampl")
-	again.Env = append(os.Environ(), tierVariable+"=1")
+	again.Env = append(os.Environ(), tierVariable+"="+string(tier))
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -6,44 +6,78 @@ import "fmt"
 type Tier string
 
 const (
-	// TierAuto steers when rights and kernel allow.
+	// TierAuto has the kernel forward what it can, and steers the rest, when rights and kernel allow.
 	TierAuto Tier = "auto"
 	// TierSockets reads every packet from its port's own socket.
 	TierSockets Tier = "sockets"
 	// TierSteered has a BPF program hand the packets of all ports to one socket a shard and family, read in
-	// batches. The ports' own sockets stay: they hold the port, send, and get what is not steered. It is what
-	// TierAuto becomes, and is not asked for by name.
+	// batches. The ports' own sockets stay: they hold the port, send, and get what is not steered. As
+	// Config.Tier it is TierAuto without TierKernel.
 	TierSteered Tier = "steered"
+	// TierKernel has a BPF program forward plain RTP of locked peers before any socket hears of it. It is chosen for each
+	// direction of a call while nobody needs its packets, and is not asked for by name.
+	TierKernel Tier = "kernel"
 )
 
 // TierStats say which tier serves, and why not a better one.
 type TierStats struct {
-	Tier   Tier
+	Tier   Tier   // of what the kernel does not forward: TierSteered or TierSockets
 	Reason string // of TierSockets
+	Kernel KernelStats
 }
 
 func (t Tier) check() error {
-	if t != TierAuto && t != TierSockets {
-		return fmt.Errorf("rtpengine: tier %q: want auto or sockets", string(t))
+	if t != TierAuto && t != TierSteered && t != TierSockets {
+		return fmt.Errorf("rtpengine: tier %q: want auto, steered or sockets", string(t))
 	}
 	return nil
 }
 
-// startTier chooses the tier before the shards run. The result takes it down after they have ended.
-func (e *Engine) startTier() (end func()) {
-	if e.cfg.Tier == TierSockets {
-		e.serve(TierSockets, "it is configured so")
-		return func() {}
+// Reasons of tiers that nobody asked for.
+const (
+	configured = "it is configured so"
+	notYet     = "the engine does not run yet"
+)
+
+// startTiers chooses the tiers before the shards run. The result takes them down after they have ended.
+func (e *Engine) startTiers() (end func()) {
+	st := TierStats{Tier: TierSockets, Reason: configured, Kernel: KernelStats{Reason: configured}}
+	endSteering, endKernel := func() {}, func() {}
+	if e.cfg.Tier != TierSockets {
+		st.Tier, st.Reason, endSteering = e.startSteering()
 	}
-	end, err := e.steer()
-	if err != nil {
-		e.serve(TierSockets, err.Error())
-		e.log.Info("media packets are read from a socket a port, not steered", "reason", err)
-		return func() {}
+	if e.cfg.Tier == TierAuto {
+		st.Kernel, endKernel = e.startKernel()
 	}
-	e.serve(TierSteered, "")
-	e.log.Info("media packets are steered into one socket a shard")
-	return end
+	e.tier.Store(&st)
+	return func() {
+		endKernel()
+		endSteering()
+	}
 }
 
-func (e *Engine) serve(t Tier, reason string) { e.tier.Store(&TierStats{Tier: t, Reason: reason}) }
+func (e *Engine) startSteering() (tier Tier, reason string, end func()) {
+	end, err := e.steer()
+	if err != nil {
+		e.log.Info("media packets are read from a socket a port, not steered", "reason", err)
+		return TierSockets, err.Error(), func() {}
+	}
+	e.log.Info("media packets are steered into one socket a shard")
+	return TierSteered, "", end
+}
+
+func (e *Engine) startKernel() (st KernelStats, end func()) {
+	b, err := e.openKernel()
+	if err != nil {
+		e.log.Info("media is not forwarded by the kernel", "reason", err)
+		return KernelStats{Reason: err.Error()}, func() {}
+	}
+	e.bypasser.Store(b)
+	for _, in := range b.stats() {
+		if in.Reason != "" {
+			e.log.Info("media that comes by an interface is not forwarded by the kernel", "interface", in.Name, "reason", in.Reason)
+		}
+	}
+	e.log.Info("plain media of locked peers is forwarded by the kernel")
+	return KernelStats{On: true, MaxFlows: b.flows}, b.Close
+}

@@ -55,11 +55,7 @@ func showStatus(out *output, st admin.Status) {
 		{"Cluster", clusterLine(st.Cluster)},
 	}
 	if st.Media != nil {
-		tier := st.Media.Tier
-		if st.Media.Reason != "" {
-			tier += ": " + st.Media.Reason
-		}
-		rows = append(rows, table.Row{"Media tier", tier})
+		rows = append(rows, table.Row{"Media tier", mediaLines(st.Media)})
 	}
 	if st.Certificate != nil {
 		kind := "from files"
@@ -69,6 +65,31 @@ func showStatus(out *output, st admin.Status) {
 		rows = append(rows, table.Row{"Certificate", kind + ", until " + clock(st.Certificate.NotAfter)})
 	}
 	fields(out, rows...)
+}
+
+// mediaLines say which ways media takes, and why not cheaper ones.
+func mediaLines(m *admin.MediaTier) string {
+	because := func(what, reason string) string {
+		if reason == "" {
+			return what
+		}
+		return what + ": " + reason
+	}
+	lines := []string{because(m.Tier, m.Reason)}
+	if !m.Kernel {
+		return strings.Join(append(lines, because("not kernel", m.KernelReason)), "\n")
+	}
+	for _, in := range m.Interfaces {
+		if in.Reason == "" {
+			lines = append(lines, "kernel on "+in.Name)
+		} else {
+			lines = append(lines, because("not kernel on "+in.Name, in.Reason))
+		}
+	}
+	for _, n := range m.Streams {
+		lines = append(lines, because(fmt.Sprintf("%d streams %s", n.Streams, n.Tier), n.Reason))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // clusterLine is the cluster in a few words.

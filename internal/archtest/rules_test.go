@@ -26,6 +26,7 @@ var rules = []rule{
 	},
 	{dir: "rtpengine", own: []string{"rtpengine/internal", "rtpengine/codec"}, outside: []string{"github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
 	{dir: "rtpengine/internal/steer", outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys"}},
+	{dir: "rtpengine/internal/kernel", outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys"}},
 	// Codecs know no engine.
 	{dir: "rtpengine/codec", outside: []string{"github.com/pion/opus", "github.com/ebitengine/purego"}},
 	{
