@@ -47,6 +47,7 @@ type leg struct {
 	ready    bool          // signalling has said who is here
 	open     bool          // this side may send, and the other may receive
 	hears    bool          // this side may receive
+	fixed    bool          // its packets do not say where to send to
 	bars     bars          // why what this side says does not go on as it is; 0: it does
 	mux      bool          // RTCP shares the RTP port
 	unseal   *srtp.Context // opens what comes from this side; nil: it is plain
@@ -76,6 +77,7 @@ type setup struct {
 	rates  *[128]uint32
 	events payloads
 	block  Block
+	treat  Treatment
 	addr   [2]netip.AddrPort // signalled, by component; invalid = nowhere to send to
 	from   netip.Addr        // signalling source
 	mux    bool
@@ -94,6 +96,7 @@ func (l *leg) apply(s *setup, now int64) {
 	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
 	l.events = s.events
 	l.block(s.block)
+	l.fixed = s.treat.Asymmetric
 	l.rekey(s.keys)
 	l.listen(s)
 	if !s.rearm {
@@ -109,7 +112,7 @@ func (l *leg) apply(s *setup, now int64) {
 		switch {
 		case kept.IsValid() && s.addr[c].IsValid():
 			// l.to still leads to the peer; keep it.
-		case s.addr[c].IsValid() && mayPrecede(s.addr[c].Addr(), s.from):
+		case s.addr[c].IsValid() && !s.treat.Wait && mayPrecede(s.addr[c].Addr(), s.from):
 			l.to[c].set(s.addr[c])
 		default:
 			l.to[c].clear()
@@ -140,7 +143,12 @@ func (l *leg) voice() *app {
 
 // lock makes a source the peer of a component.
 func (l *leg) lock(component int, src netip.AddrPort, raw *rawAddr) {
-	l.to[component].take(src, raw)
+	switch exact := l.latch[component].exact; {
+	case !l.fixed:
+		l.to[component].take(src, raw)
+	case !l.to[component].valid && exact.Addr() == src.Addr():
+		l.to[component].set(exact) // it was not plausible before it spoke
+	}
 	if component == rtp {
 		l.peer.Store(&src)
 	}

@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -215,8 +216,8 @@ type heardKey struct {
 // maxHeard bounds the keys remembered besides the one in force.
 const maxHeard = 4
 
-// offer gives the a=crypto lines of an offer to this side.
-func (g *keyring) offer() []string {
+// offer gives the a=crypto lines of an offer to this side, of some suites only when they are named.
+func (g *keyring) offer(only ...srtp.Suite) []string {
 	if g.offers == nil {
 		list := []srtp.Suite{srtp.AES128GCM, srtp.AES256GCM, srtp.AES128CM80, srtp.AES128CM32}
 		if g.now != nil { // what it speaks already comes first
@@ -228,9 +229,11 @@ func (g *keyring) offer() []string {
 			}
 		}
 	}
-	lines := make([]string, len(g.offers))
+	lines := make([]string, 0, len(g.offers))
 	for i, k := range g.offers {
-		lines[i] = k.line(strconv.Itoa(i + 1))
+		if len(only) == 0 || slices.Contains(only, k.suite) {
+			lines = append(lines, k.line(strconv.Itoa(i+1)))
+		}
 	}
 	return lines
 }

@@ -55,6 +55,7 @@ type Session struct {
 
 	plays  [2]*playing // by the side that hears it, nil when nothing plays
 	blocks [2]Block    // by the side that is not heard
+	treat  [2]Treatment
 }
 
 // line is one m-line: its kind and our sockets towards both sides.
@@ -76,6 +77,7 @@ type exchange struct {
 	from     Side
 	said     [2]*statement // by side
 	toward   []secrecy     // by m-line, as we offered it to the other side
+	mux      []bool        // likewise
 	answered bool
 	inForce  bool // its answer has been applied
 }
@@ -116,6 +118,11 @@ func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
 //
 // Errors: *RejectError when the offer cannot be served, ErrNoPorts, ErrClosed.
 func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
+	return s.OfferWith(from, sdp, src, dst, OfferOptions{})
+}
+
+// OfferWith is Offer with wishes for how the other side is offered media.
+func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferOptions) ([]byte, error) {
 	d, err := s.engine.parse(sdp)
 	if err != nil {
 		return nil, err
@@ -138,7 +145,7 @@ func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, err
 	}
 	to := from.Other()
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
-	toward := make([]secrecy, len(d.sections))
+	toward, mux := make([]secrecy, len(d.sections)), make([]bool, len(d.sections))
 	for i := range d.sections {
 		if !st.lines[i].active {
 			view.sections[i].bare = d.sections[i].port != 0 // refused by us: nothing of it travels on
@@ -152,15 +159,16 @@ func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, err
 		if err != nil {
 			return nil, err
 		}
-		view.sections[i] = facingSection{port: p.port, mux: st.lines[i].mux}
-		if toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i]); err != nil {
+		mux[i] = o.Mux.offered(st.lines[i].mux)
+		view.sections[i] = facingSection{port: p.port, mux: mux[i]}
+		if toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i], &o); err != nil {
 			return nil, err
 		}
 	}
 	if s.latest != nil && s.latest.answered {
 		s.before = s.latest
 	}
-	s.latest = &exchange{from: from, toward: toward}
+	s.latest = &exchange{from: from, toward: toward, mux: mux}
 	s.latest.said[from] = st
 	return d.render(&view, &s.origins[to], s.engine.seed), nil
 }
@@ -204,7 +212,7 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	for i := range d.sections {
 		view.sections[i].proto = offered.lines[i].proto // RFC 3264 §6: as offered
 		st.lines[i].active = st.lines[i].active && offered.lines[i].active
-		st.lines[i].mux = st.lines[i].mux && offered.lines[i].mux // an answer cannot add it
+		st.lines[i].mux = st.lines[i].mux && x.mux[i] // an answer cannot add it
 		if !st.lines[i].active {
 			view.sections[i].bare = d.sections[i].port != 0 || !offered.lines[i].active
 			continue
@@ -384,7 +392,7 @@ func (s *Session) enforce(x *exchange) {
 				keys: mine.keys,
 				leg:  l.legs[side], out: l.legs[side.Other()], rates: rates,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
-				hears: active && mine.dir&recvonly != 0, events: events, block: s.blocks[side],
+				hears: active && mine.dir&recvonly != 0, events: events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
 			})
 		}
@@ -405,15 +413,15 @@ func (s *Session) enforce(x *exchange) {
 }
 
 // offerKeys decides how an m-line is offered to the other side, and chooses from the keys that its offerer gave.
-func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *facingSection) (secrecy, error) {
+func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *facingSection, o *OfferOptions) (secrecy, error) {
 	agreed, to := plain, from.Other()
 	if g := l.rings[to]; g != nil {
 		agreed = g.level
 	}
-	level := e.cfg.SRTP.toward(heard.secrecy, agreed)
+	level := o.policy(e.cfg.SRTP).toward(heard.secrecy, agreed)
 	view.proto = level.profile(s.proto)
 	if level > plain {
-		view.crypto = l.ring(to).offer()
+		view.crypto = l.ring(to).offer(o.Suites...)
 	}
 	if heard.secrecy == plain {
 		return level, nil

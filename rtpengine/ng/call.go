@@ -35,7 +35,6 @@ type dialogue struct {
 	labels   [2]string          // what the proxy calls a side
 	blocks   [2]rtpengine.Block // what of a side is not heard
 	offerer  rtpengine.Side     // of the latest offer
-	protos   []string           // the latest offer's, when the other side was shown others
 	created  time.Time          //
 	latest   time.Time          // the last offer or answer
 	endAt    time.Time          // delete-delay; zero = nobody has deleted it

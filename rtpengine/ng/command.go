@@ -32,6 +32,11 @@ var unavailable = map[string]bool{
 // carryOut answers one request, or gives what is left to do and may take long: later, for which the loop does not wait.
 func (s *Server) carryOut(ask dict, now time.Time) (reply dict, later func() dict) {
 	s.count.commands[commandIndex(ask.text("command"))].Add(1)
+	ask, err := normal(ask)
+	if err != nil {
+		s.count.errors.Add(1)
+		return failure(err.Error()), nil
+	}
 	reply = s.guarded(ask, func() (reply dict) {
 		reply, later = s.command(ask.text("command"), ask, now)
 		return reply
@@ -164,7 +169,8 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 		}
 	}
 	d.hear(side, n, o, now)
-	out, err := d.session.Offer(side, o.beforeOffer(sdp), d.sources[side], o.destination(d.sources[side.Other()], d.sources[side]))
+	o.treatment(d, side)
+	out, err := d.session.OfferWith(side, o.before(sdp), d.sources[side], o.destination(d.sources[side.Other()], d.sources[side]), o.wishes)
 	if err != nil {
 		if fresh {
 			d.session.Close()
@@ -175,11 +181,8 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 		s.enter(n.call, c, d, now)
 	}
 	d.describe(side, ask, sdp)
-	o.record(d)
-	d.offerer, d.protos = side, nil
-	if o.proto != "" {
-		d.protos = protosOf(sdp)
-	}
+	o.apply(s.calls[n.call], d, side)
+	d.offerer = side
 	return o.reply(o.afterOffer(out), s.mark)
 }
 
@@ -203,15 +206,16 @@ func (s *Server) answer(ask dict, n names, now time.Time) dict {
 	}
 	side := d.offerer.Other()
 	d.hear(side, names{from: n.to, to: n.from}, o, now)
-	out, err := d.session.Answer(side, []byte(sdp), d.sources[side], o.destination(d.sources[d.offerer]))
+	o.treatment(d, side)
+	out, err := d.session.Answer(side, o.before(sdp), d.sources[side], o.destination(d.sources[d.offerer]))
 	if err != nil {
 		return s.refusal(o, err)
 	}
 	d.answered = true
 	d.noise()
 	d.describe(side, ask, sdp)
-	o.record(d)
-	return o.reply(o.afterAnswer(out, d.protos), s.mark)
+	o.apply(c, d, side)
+	return o.reply(o.afterAnswer(out), s.mark)
 }
 
 // refusal puts an error of the engine into words. Proxies that say so understand "load limit" as "ask another engine".
@@ -252,7 +256,10 @@ func (s *Server) delete(ask dict, n names, now time.Time) dict {
 		}
 		return dict{"result": "ok", "warning": "Call-ID not found or tags didn't match"}
 	}
-	reply := c.report(chosen)
+	reply := dict{"result": "ok"}
+	if !ask.wants("fast") {
+		reply = c.report(chosen)
+	}
 	delay, _ := ask.number("delete-delay")
 	if delay <= 0 {
 		s.end(c, chosen)

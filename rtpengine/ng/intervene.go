@@ -41,7 +41,7 @@ func (c *call) parties(ask dict) (list []party, chosen bool) {
 
 // wants reports whether a flag is given.
 func (d dict) wants(flag string) bool {
-	return slices.ContainsFunc(d.words("flags"), func(word string) bool { return dashed(word) == flag }) || flag == "all" && d.text("all") != "" && d.text("all") != "none"
+	return slices.Contains(d.words("flags"), flag) || flag == "all" && d.text("all") != "" && d.text("all") != "none"
 }
 
 // dashed is a flag or key as it is written here: rtpengine takes dashes, spaces and underscores.

@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"tandem/rtpengine"
+	"tandem/rtpengine/srtp"
 )
 
 // options are what an offer or answer asks for besides passing the description on.
@@ -12,119 +15,101 @@ type options struct {
 	family       int        // address-family: 4, 6 or 0 for the same as before
 	address      netip.Addr // media-address
 	proto        string     // transport-protocol, "" = as it is
-	rejectMux    bool       // rtcp-mux-reject: the offerer does not get it
-	demux        bool       // rtcp-mux-demux: the other side is not offered it
-	noRTCP       bool       // no a=rtcp line
+	wishes       rtpengine.OfferOptions
+	treat        rtpengine.Treatment // of who speaks
+	treated      bool                // treat has been said
+	rejectMux    bool                // rtcp-mux-reject: the offerer does not get it
+	sourceOnly   bool                // SIP-source-address: the addresses of the description are not believed
+	noRTCP       bool                // no a=rtcp line
+	mid          bool                // generate-mid
+	attributes   []attribute         // sdp-attr
 	loopProtect  bool
 	loadLimit    bool // supports: the proxy knows the result "load limit"
 	wantsRecords bool
+	block        rtpengine.Block // block-DTMF: of who speaks, from now on
+	traffic      string          // drop-traffic: start or stop
+	unmet        []string        // what was asked for and is not done
 	warnings     []string
 }
 
-// meant are the flags that ask for what this engine does anyway, or that only choose between ways it does not have. They are no reason to
-// count a request as one that asked for more than it got.
+// meant are the flags that ask for what this engine does anyway, or that are read where they count. They are no reason to warn.
 var meant = map[string]bool{
-	"trust address": true, "symmetric": true, "strict source": true, "port latching": true, "SIP source address": true, "reset": true,
-	"no rtcp attribute": true, "loop protect": true, "fatal": true, "full rtcp attribute": true, "directional": true, "all": true,
-	"record call": true,
+	"trust-address": true, "symmetric": true, "strict-source": true, "port-latching": true, "reset": true, "fatal": true, "fast": true,
+	"full-rtcp-attribute": true, "directional": true, "all": true, "pad-crypto": true, "recrypt": true, "allow-asymmetric-codecs": true,
+	"original-sendrecv": true, "provisional": true, "debug": true, "debugging": true, "no-tls-id": true, "reject-ICE": true, "trickle-ICE": true,
+	"block-egress": true, "skip-recording-db": true, "force": true, "to-tag": true,
 }
 
-// understood are the keys that are read elsewhere, or that say nothing a relay of plain RTP must obey: there is one interface, no key and no
-// candidate to pass on; origin and connection are always replaced.
+// understood are the keys that are read elsewhere, or that say nothing a relay must obey: of DTLS and ICE nothing passes, the type of the SIP
+// message changes nothing.
 var understood = map[string]bool{
-	"command": true, "call-id": true, "from-tag": true, "to-tag": true, "via-branch": true, "sdp": true, "direction": true, "SDES": true,
-	"DTLS-reverse": true, "DTLS-fingerprint": true, "OSRTP": true, "label": true, "from-label": true, "to-label": true, "metadata": true,
+	"command": true, "call-id": true, "from-tag": true, "to-tag": true, "via-branch": true, "sdp": true, "flags": true,
+	"DTLS-reverse": true, "DTLS-fingerprint": true, "ICE-lite": true, "label": true, "from-label": true, "to-label": true, "set-label": true,
+	"metadata": true, "sip-message-type": true, "SIP-message-type": true, "sip-code": true, "SIP-code": true, "extra-id": true,
+	"delete-delay": true, "alias-key": true, "DTMF-log-dest": true, "xmlrpc-callback": true,
 }
 
-// options reads a request; wrong says what of it cannot be done. Everything unknown is counted and passed over, so that a proxy may be newer
-// than this engine.
+// options reads a request in its normal form; wrong says what of it cannot be done at all. Everything else that is not done is counted and told in
+// the answer's warning, so that a proxy may be newer than this engine, and its operator sees what he does not get.
 func (s *Server) options(ask dict) (o *options, wrong string) {
 	o = &options{}
-	ignored := 0
+	for _, flag := range ask.words("flags") {
+		o.flag(flag)
+	}
 	for key := range ask {
-		switch key {
-		case "flags":
-			for _, flag := range ask.words(key) {
-				ignored += o.flag(flag)
-			}
-		case "rtcp-mux":
-			for _, word := range ask.words(key) {
-				ignored += o.mux(word)
-			}
-		case "replace":
-			for _, word := range ask.words(key) {
-				if word = spaced(word); word != "origin" && word != "session connection" && word != "SDP version" && word != "zero address" {
-					ignored++
-				}
-			}
-		case "supports":
-			o.loadLimit = slices.Contains(ask.words(key), "load limit")
-		case "received-from", "address-family", "media-address", "transport-protocol", "ICE", "DTLS", "record call", "record-call":
-			if wrong = o.key(key, ask.words(key)); wrong != "" {
-				return nil, wrong
-			}
-		default:
-			if !understood[key] {
-				ignored++
-			}
+		if wrong = o.key(key, ask); wrong != "" {
+			return nil, wrong
 		}
 	}
-	s.count.ignored.Add(uint64(ignored))
+	if wrong = o.encryption(ask); wrong != "" {
+		return nil, wrong
+	}
+	s.count.ignored.Add(uint64(len(o.unmet)))
+	if len(o.unmet) > 0 {
+		slices.Sort(o.unmet)
+		o.warnings = append(o.warnings, "not available here: "+strings.Join(o.unmet[:min(len(o.unmet), 16)], ", "))
+	}
 	return o, ""
 }
 
-// spaced is a flag as rtpengine knows it: proxies write it with dashes or spaces.
-func spaced(word string) string { return strings.ReplaceAll(word, "-", " ") }
+func (o *options) lacks(what string) { o.unmet = append(o.unmet, short(what)) }
 
-// flag takes one of the flags; 1 when it means nothing here.
-func (o *options) flag(word string) int {
-	switch word = spaced(word); word {
-	case "no rtcp attribute":
-		o.noRTCP = true
-	case "loop protect":
-		o.loopProtect = true
-	case "record call", "record-call":
-		o.wantsRecords = true
-	}
-	if meant[word] {
-		return 0
-	}
-	return 1
-}
-
-// mux takes a word of rtcp-mux. "offer" and "require" ask for more than the offerer said, which plain RTP never needs.
-func (o *options) mux(word string) int {
+// flag takes one of the flags.
+func (o *options) flag(word string) {
 	switch word {
-	case "accept":
-	case "reject":
-		o.rejectMux = true
-	case "demux":
-		o.demux = true
+	case "no-rtcp-attribute":
+		o.noRTCP = true
+	case "loop-protect":
+		o.loopProtect = true
+	case "record-call":
+		o.wantsRecords = true
+	case "generate-mid":
+		o.mid = true
+	case "SIP-source-address":
+		o.sourceOnly = true
+	case "asymmetric":
+		o.treat.Asymmetric, o.treated = true, true
+	case "NAT-wait":
+		o.treat.Wait, o.treated = true, true
+	case "block-DTMF":
+		o.block |= rtpengine.BlockDTMF
 	default:
-		return 1
+		if !meant[word] {
+			o.lacks(word)
+		}
 	}
-	return 0
 }
 
-// key takes a key whose value can be wrong.
-func (o *options) key(key string, words []string) (wrong string) {
+// key takes one key.
+func (o *options) key(key string, ask dict) (wrong string) {
+	words := ask.words(key)
 	word := ""
 	if len(words) > 0 {
 		word = words[len(words)-1] // ["IP4", "192.0.2.1"]: the address names its family itself
 	}
 	switch key {
-	case "received-from":
-		addr, err := netip.ParseAddr(word)
-		if err != nil {
-			return "received-from names no IP address"
-		}
-		o.source = addr.Unmap().WithZone("")
-	case "media-address":
-		addr, err := netip.ParseAddr(word)
-		if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
-			return "media-address names no IP address that can be reached"
-		}
-		o.address = addr.Unmap().WithZone("")
+	case "received-from", "media-address":
+		return o.place(key, word)
 	case "address-family":
 		switch strings.ToUpper(word) {
 		case "IP4", "IPV4", "INET":
@@ -135,25 +120,193 @@ func (o *options) key(key string, words []string) (wrong string) {
 			return "Unknown address family '" + short(word) + "'"
 		}
 	case "transport-protocol":
-		switch strings.ToUpper(word) {
-		case "RTP/AVP", "RTP/AVPF":
-			o.proto = strings.ToUpper(word)
-		case "ACCEPT", "TRANSPARENT":
-		default:
-			return "transport-protocol " + short(word) + " is not available: this engine relays RTP/AVP and RTP/AVPF"
+		return o.transport(strings.ToUpper(word))
+	case "SDES", "OSRTP": // read together with the protocol, in encryption
+	case "rtcp-mux":
+		for _, word := range words {
+			o.mux(word)
 		}
-	case "ICE":
-		if word == "force" || word == "force-relay" || word == "force_relay" {
-			return "ICE=" + word + " is not available"
+	case "ICE", "DTLS", "bundle", "endpoint-learning", "media-echo", "generate-RTCP", "audio-player":
+		for _, word := range words {
+			if !harmless[key+"="+word] {
+				o.lacks(key + "=" + word)
+			}
 		}
-	case "DTLS":
-		if word == "passive" || word == "active" {
-			return "DTLS=" + word + " is not available"
+	case "replace":
+		for _, word := range words {
+			if !replaced[dashed(word)] {
+				o.lacks("replace-" + dashed(word))
+			}
 		}
-	case "record call", "record-call":
+	case "direction", "interface", "from-interface", "to-interface":
+		o.interfaces(words)
+	case "supports":
+		o.loadLimit = slices.ContainsFunc(words, func(w string) bool { return dashed(w) == "load-limit" })
+	case "record-call":
 		o.wantsRecords = word == "yes" || word == "on"
+	case "drop-traffic":
+		o.traffic = word
+	case "sdp-attr":
+		o.attributes = attributesOf(ask[key], o.lacks)
+	case "codec":
+		o.codec(ask[key])
+	case "TOS":
+		if tos, ok := ask.number(key); !ok || tos >= 0 && tos != 46<<2 { // what the engine marks with
+			o.lacks("TOS")
+		}
+	case "recording-file", "recording-dir", "recording-pattern", "output-destination":
+		o.lacks(key)
+	default:
+		if !understood[key] {
+			o.lacks(key)
+		}
 	}
 	return ""
+}
+
+// harmless are the values of keys that ask for nothing beyond what is done. Of candidates and bundles nothing passes; the latch is the engine's own.
+var harmless = map[string]bool{
+	"ICE=remove": true, "ICE=default": true, "DTLS=off": true, "DTLS=no": true, "DTLS=disable": true, "bundle=accept": true, "bundle=reject": true,
+	"endpoint-learning=delayed": true, "endpoint-learning=heuristic": true, "endpoint-learning=immediate": true, "generate-RTCP=off": true,
+	"audio-player=off": true, "audio-player=default": true,
+}
+
+// replaced is what is always of our own in a description.
+var replaced = map[string]bool{"origin": true, "session-connection": true, "SDP-version": true, "zero-address": true, "force-increment-sdp-ver": true}
+
+func (o *options) place(key, word string) (wrong string) {
+	addr, err := netip.ParseAddr(word)
+	addr = addr.Unmap().WithZone("")
+	if key == "received-from" {
+		if o.source = addr; err != nil {
+			return "received-from names no IP address"
+		}
+		return ""
+	}
+	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
+		return "media-address names no IP address that can be reached"
+	}
+	o.address = addr
+	return ""
+}
+
+func (o *options) transport(word string) (wrong string) {
+	switch word {
+	case "RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF":
+		o.proto = word
+	case "ACCEPT", "TRANSPARENT", "":
+	default:
+		return "transport-protocol " + short(word) + " is not available: this engine relays RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF"
+	}
+	return ""
+}
+
+// mux takes a word of rtcp-mux.
+func (o *options) mux(word string) {
+	switch word {
+	case "accept":
+	case "reject":
+		o.rejectMux = true
+	case "demux":
+		o.wishes.Mux = rtpengine.MuxNever
+	case "offer", "require":
+		o.wishes.Mux = rtpengine.MuxAlways
+	default:
+		o.lacks("rtcp-mux-" + word)
+	}
+}
+
+// interfaces takes the names of interfaces: there is one of each family here, and the old names choose between families in no way that this
+// engine does not know better.
+func (o *options) interfaces(names []string) {
+	for _, name := range names {
+		if name != "default" && name != "any" && name != "internal" && name != "external" {
+			o.lacks("interface " + name)
+		}
+	}
+}
+
+// codec takes the manipulations of codecs, of which none is done.
+func (o *options) codec(value any) {
+	if d, ok := value.(dict); ok {
+		for op := range d {
+			if op != "" {
+				o.lacks("codec-" + op)
+			}
+		}
+		value = d[""]
+	}
+	for _, word := range (dict{"": value}).words("") {
+		o.lacks("codec-" + word)
+	}
+}
+
+// encryption decides how the other side is offered media, from the protocol, SDES and OSRTP together.
+func (o *options) encryption(ask dict) (wrong string) {
+	off := false
+	var only, without []srtp.Suite
+	for _, word := range ask.words("SDES") {
+		name, suite := "", srtp.Suite(0)
+		known := false
+		for _, p := range [...]string{"no-", "only-"} {
+			if rest, ok := strings.CutPrefix(word, p); ok {
+				name = p
+				suite, known = srtp.ParseSuite(rest)
+			}
+		}
+		switch {
+		case word == "off" || word == "no" || word == "disable":
+			off = true
+		case name == "no-" && known:
+			without = append(without, suite)
+		case name == "no-": // a suite that is never offered
+		case name == "only-" && known:
+			only = append(only, suite)
+		case word == "pad" || word == "static" || word == "prefer" || word == "encrypted_srtp" || word == "encrypted_srtcp" || word == "authenticated_srtp":
+		default:
+			o.lacks("SDES-" + word)
+		}
+	}
+	o.wishes.Suites = suites(only, without)
+	policy := func(p rtpengine.SRTPPolicy) { o.wishes.SRTP = &p }
+	osrtp := ask.words("OSRTP")
+	offersOSRTP := slices.Contains(osrtp, "offer") || slices.Contains(osrtp, "offer-RFC")
+	for _, word := range osrtp {
+		if word != "offer" && word != "offer-RFC" && word != "accept" && word != "accept-RFC" {
+			o.lacks("OSRTP-" + word)
+		}
+	}
+	switch {
+	case strings.HasPrefix(o.proto, "RTP/SAVP"):
+		if off {
+			return "transport-protocol " + o.proto + " with SDES=off leaves no way to agree on keys: DTLS is not available"
+		}
+		policy(rtpengine.SRTPRequired)
+	case offersOSRTP && !off:
+		policy(rtpengine.SRTPPreferred)
+	case o.proto != "" || off:
+		policy(rtpengine.SRTPOff)
+	}
+	return ""
+}
+
+// suites are those that may be offered, nil when all may.
+func suites(only, without []srtp.Suite) (list []srtp.Suite) {
+	if len(only) > 0 {
+		return only // rtpengine: it takes precedence
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	for _, s := range [...]srtp.Suite{srtp.AES128GCM, srtp.AES256GCM, srtp.AES128CM80, srtp.AES128CM32} {
+		if !slices.Contains(without, s) {
+			list = append(list, s)
+		}
+	}
+	if list == nil {
+		return []srtp.Suite{srtp.AES128CM80} // one must be left; this is what RFC 4568 §6.2.1 asks of everybody
+	}
+	return list
 }
 
 // short is a stranger's word, not longer than an error text may be.
@@ -175,8 +328,24 @@ func (o *options) destination(known ...netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// record starts the recording that an offer or answer asks for.
-func (o *options) record(d *dialogue) {
+// treatment tells the session how the side that speaks is to be dealt with.
+func (o *options) treatment(d *dialogue, side rtpengine.Side) {
+	if o.treated {
+		d.session.Treat(side, o.treat)
+	}
+}
+
+// apply does to a dialogue what an offer or answer asks for besides its description.
+func (o *options) apply(c *call, d *dialogue, side rtpengine.Side) {
+	const everything = rtpengine.BlockMedia | rtpengine.BlockDTMF
+	switch o.traffic {
+	case "stop":
+		c.block &^= everything
+	case "start":
+		c.block |= everything
+	}
+	d.blocks[side] |= o.block
+	c.enforceBlocks()
 	if !o.wantsRecords {
 		return
 	}

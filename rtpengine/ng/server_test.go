@@ -108,9 +108,9 @@ func TestWrongRequestsAreToldWhatIsWrong(t *testing.T) {
 			answer("a", "b", phoneSDP(5000)),
 			offer("a", "", "this is no description"),
 			offer("a", "", strings.Replace(phoneSDP(4000), "RTP/AVP", "TCP/RTP/AVP", 1)),
-			offer("a", "", phoneSDP(4000), "ICE", "force"),
-			offer("a", "", phoneSDP(4000), "DTLS", "passive"),
-			offer("a", "", phoneSDP(4000), "transport-protocol", "RTP/SAVPF"),
+			offer("a", "", phoneSDP(4000), "transport-protocol", "UDP/TLS/RTP/SAVPF"),
+			offer("a", "", phoneSDP(4000), "transport-protocol", "RTP/SAVP", "SDES", list("off")),
+			offer("a", "", phoneSDP(4000), "rtpp-flags", "codec=[strip=[PCMA]"),
 			offer("a", "", phoneSDP(4000), "address-family", "IPX"),
 			offer("a", "", phoneSDP(4000), "media-address", "0.0.0.0"),
 			offer("a", "", phoneSDP(4000), "received-from", list("IP4", "nowhere")),
@@ -160,7 +160,7 @@ func TestWhatAProxyMayAskOfADescription(t *testing.T) {
 		}
 		w.say("unknown flags and keys are passed over")
 		before := w.server.Stats().Ignored
-		w.ok(offer("a", "b", mux, "flags", list("trust-address", "generate-mid"), "ptime", int64(30), "record call", "yes"))
+		w.ok(offer("a", "b", mux, "flags", list("trust-address", "media-handover"), "ptime", int64(30), "record call", "yes"))
 		if got := w.server.Stats().Ignored - before; got != 2 {
 			t.Errorf("%d counted as ignored, want 2", got)
 		}

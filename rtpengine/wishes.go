@@ -1,0 +1,44 @@
+package rtpengine
+
+import "tandem/rtpengine/srtp"
+
+// OfferOptions are what signalling wishes for one offer, where it differs from Config. The zero value wishes nothing.
+type OfferOptions struct {
+	SRTP   *SRTPPolicy  // how the other side is offered media, instead of Config.SRTP; what it had agreed to before is never taken away
+	Suites []srtp.Suite // the only ones that the other side is offered; nil: all
+	Mux    Mux          // whether the other side is offered RTCP on the port of RTP
+}
+
+func (o *OfferOptions) policy(configured SRTPPolicy) SRTPPolicy {
+	if o.SRTP != nil {
+		return *o.SRTP
+	}
+	return configured
+}
+
+// Mux is whether RTCP on the port of RTP is offered (RFC 5761). The offerer gets what it asked for in any case: the relay bridges.
+type Mux uint8
+
+const (
+	MuxAsOffered Mux = iota // when the offerer asks for it
+	MuxAlways
+	MuxNever
+)
+
+func (m Mux) offered(asked bool) bool { return m == MuxAlways || m == MuxAsOffered && asked }
+
+// Treatment is how a side is dealt with that is no ordinary phone. The zero value is an ordinary one.
+type Treatment struct {
+	// Asymmetric: it sends from other ports than it receives on. It is heard from any port of its hosts, and sent to where it says, never to
+	// where its packets come from.
+	Asymmetric bool
+	// Wait: nothing is sent to it before it has been heard, even where its description names a plausible place. Its firewall may take offence.
+	Wait bool
+}
+
+// Treat sets how a side is dealt with from the next answer on.
+func (s *Session) Treat(side Side, t Treatment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.treat[side] = t
+}
