@@ -317,6 +317,9 @@ func (m meter) ng(st ng.Stats) {
 	m.counter("tandem_ng_faults_total", "Datagrams that could not be read or sent.", st.Faults)
 	m.counter("tandem_ng_panics_total", "Requests that met a program error.", st.Panics)
 	m.counter("tandem_ng_busy_total", "Requests refused because too many that read a file were under way.", st.Busy)
+	m.counter("tandem_ng_connections_refused_total", "NG connections refused because there were too many.", st.Full)
+	m.counter("tandem_ng_connections_slow_total", "NG connections ended because their answers were not read, or half a request was all that came.", st.Slow)
+	m.gauge("tandem_ng_connections", "NG connections over TCP, HTTP and WebSocket.", st.Connections)
 	m.gauge("tandem_ng_calls", "Calls of other proxies.", st.Calls)
 	m.gauge("tandem_ng_sessions", "Their media sessions.", st.Sessions)
 }

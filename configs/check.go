@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -97,7 +98,15 @@ func sockets(c *Config) (all []socket) {
 			add("tcp", "turn.tls", c.TURN.TLS...)
 		}
 	}
-	add("udp", "media.ng", c.Media.NG...)
+	for i, text := range c.Media.NG {
+		network, text := ngNetwork(text)
+		if network == "http" {
+			network = "tcp"
+		}
+		if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 {
+			all = append(all, socket{itemName("media.ng", i), "media.ng", cmp.Or(network, "udp"), netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
+		}
+	}
 	add("tcp", "admin.listen", c.Admin.Listen)
 	add("tcp", "cluster.listen", c.Cluster.Listen)
 	add("tcp", "cluster.gossip", c.Cluster.Gossip)
@@ -176,6 +185,7 @@ func (l *loader) checkNG(c *Config) {
 		l.at("media.ng", "media.ng needs the role media", `write node { roles = [..., "media"] }, or remove the line`)
 	}
 	for i, text := range c.Media.NG {
+		_, text = ngNetwork(text)
 		addr, err := netip.ParseAddrPort(text)
 		if err == nil && !addr.Addr().Unmap().IsLoopback() && len(c.Media.NGAllow) == 0 {
 			l.at(l.placed(itemName("media.ng", i), "media.ng", ""), fmt.Sprintf("media.ng: %s is not loopback, and media.ng_allow names nobody", addr),

@@ -62,7 +62,7 @@ type Media struct {
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
-	NG         []string // IP:port of NG protocol listeners: the engine serves other proxies; empty = none
+	NG         []string // IP:port, tcp:IP:port or http:IP:port of NG protocol listeners: the engine serves other proxies; empty = none
 	NGAllow    []string // IP addresses and networks that may command it besides loopback
 }
 

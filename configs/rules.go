@@ -87,6 +87,26 @@ func listener(usual int) rule {
 	}
 }
 
+// ngListener checks a listener of the NG protocol: an address, behind "tcp:" or "http:" when it is not UDP's.
+func ngListener(s string) (wrong, instead string) {
+	network, addr := ngNetwork(s)
+	wrong, instead = listener(2223)(addr)
+	if wrong != "" && network == "" && strings.Count(s, ":") > 1 && !strings.ContainsAny(s, "[]") {
+		return wrong, `write "127.0.0.1:2223" for UDP, "tcp:127.0.0.1:2223", or "http:127.0.0.1:2225" for HTTP and WebSocket`
+	}
+	return wrong, instead
+}
+
+// ngNetwork takes "tcp:127.0.0.1:2223" apart; network is "" when none is named.
+func ngNetwork(s string) (network, addr string) {
+	for _, n := range [...]string{"udp", "tcp", "http"} {
+		if rest, ok := strings.CutPrefix(s, n+":"); ok {
+			return n, rest
+		}
+	}
+	return "", s
+}
+
 // cutPort splits at the last colon, as people read it.
 func cutPort(s string) (host, port string, found bool) {
 	i := strings.LastIndexByte(s, ':')

@@ -108,7 +108,7 @@ func schema(c *Config) []section {
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "preferred", "required")),
 			text("prompts", &c.Media.Prompts),
 			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),
-			list("ng", &c.Media.NG, listener(2223)),
+			list("ng", &c.Media.NG, ngListener),
 			list("ng_allow", &c.Media.NGAllow, network),
 		}},
 		{"recording", []key{

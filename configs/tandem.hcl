@@ -42,7 +42,7 @@ media {
   srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call
   prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts
   sound_bytes = 67108864      # memory for the sounds that are played, 16,000 bytes a second; who plays one shares it
-  ng          = []            # UDP listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223"]; see docs/media-ng.md
+  ng          = []            # listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223", "tcp:127.0.0.1:2223", "http:127.0.0.1:2225"]; see docs/media-ng.md
   ng_allow    = []            # addresses and networks of the proxies that may command through ng, like "10.0.0.5"; loopback always may, nobody else unless named
 }
 

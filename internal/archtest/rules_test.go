@@ -24,7 +24,7 @@ var rules = []rule{
 		dir: "sip", own: []string{"events"},
 		outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/coder/websocket", "github.com/miekg/dns", "golang.org/x/net", "golang.org/x/sys"},
 	},
-	{dir: "rtpengine", own: []string{"rtpengine/internal", "rtpengine/codec"}, outside: []string{"github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
+	{dir: "rtpengine", own: []string{"rtpengine/internal", "rtpengine/codec"}, outside: []string{"github.com/coder/websocket", "github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
 	{dir: "rtpengine/internal/steer", outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys"}},
 	{dir: "rtpengine/internal/kernel", outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys"}},
 	// Codecs know no engine.

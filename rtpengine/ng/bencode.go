@@ -76,13 +76,19 @@ func (r *reader) value(depth int) (any, error) {
 	return r.text()
 }
 
+const longestNumber = 20 // digits and sign of an int64
+
+// holds reports whether the number at the front has its end.
+func (r *reader) holds(end byte) bool {
+	return bytes.IndexByte(r.rest[:min(len(r.rest), longestNumber+1)], end) >= 0
+}
+
 // number reads digits up to an end byte, which it takes too.
 func (r *reader) number(end byte) (int64, error) {
-	const longest = 20 // digits and sign of an int64
-	i := bytes.IndexByte(r.rest[:min(len(r.rest), longest+1)], end)
-	if i < 0 {
+	if !r.holds(end) {
 		return 0, errors.New("a number without end")
 	}
+	i := bytes.IndexByte(r.rest, end)
 	n, err := strconv.ParseInt(string(r.rest[:i]), 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("%q is no number", r.rest[:i])

@@ -12,10 +12,23 @@ import (
 // prefixed are the keys whose entries may stand among the flags too, like "SDES-no-AES_CM_128_HMAC_SHA1_32" or "replace-origin"; and by which
 // key they are known.
 var prefixed = [...]struct{ prefix, key string }{
-	{"replace-", "replace"}, {"rtcp-mux-", "rtcp-mux"}, {"SDES-", "SDES"}, {"OSRTP-", "OSRTP"}, {"T38-", "T.38"}, {"T.38-", "T.38"},
-	{"endpoint-learning-", "endpoint-learning"}, {"bundle-", "bundle"}, {"sdp-attr-", "sdp-attr"}, {"sdp-media-remove-", "sdp-media-remove"},
-	{"codec-", "codec"}, {"transcode-", "codec"}, {"from-tags-", "from-tags"}, {"ICE-lite-", "ICE-lite"}, {"audio-player-", "audio-player"},
-	{"media-echo-", "media-echo"}, {"direction-", "direction"},
+	{"replace-", "replace"},
+	{"rtcp-mux-", "rtcp-mux"},
+	{"SDES-", "SDES"},
+	{"OSRTP-", "OSRTP"},
+	{"T38-", "T.38"},
+	{"T.38-", "T.38"},
+	{"endpoint-learning-", "endpoint-learning"},
+	{"bundle-", "bundle"},
+	{"sdp-attr-", "sdp-attr"},
+	{"sdp-media-remove-", "sdp-media-remove"},
+	{"codec-", "codec"},
+	{"transcode-", "codec"},
+	{"from-tags-", "from-tags"},
+	{"ICE-lite-", "ICE-lite"},
+	{"audio-player-", "audio-player"},
+	{"media-echo-", "media-echo"},
+	{"direction-", "direction"},
 }
 
 // transports are the words by which a flag alone names a protocol.

@@ -23,8 +23,10 @@ func TestTheFlagsOfAProxyInEachOfTheirForms(t *testing.T) {
 	for _, c := range []struct{ ask, want dict }{
 		{
 			dict{"media address": "192.0.2.1", "record_call": "on", "flags": list("trust address", "SDES-no-AES_CM_128_HMAC_SHA1_32", "replace-origin", "RTP/SAVPF", "codec-strip-PCMA", "transcode-opus")},
-			dict{"media-address": "192.0.2.1", "record-call": "on", "flags": list("trust-address"), "SDES": list("no-AES_CM_128_HMAC_SHA1_32"), "replace": list("origin"),
-				"transport-protocol": "RTP/SAVPF", "codec": list("strip-PCMA", "transcode-opus")},
+			dict{
+				"media-address": "192.0.2.1", "record-call": "on", "flags": list("trust-address"), "SDES": list("no-AES_CM_128_HMAC_SHA1_32"), "replace": list("origin"),
+				"transport-protocol": "RTP/SAVPF", "codec": list("strip-PCMA", "transcode-opus"),
+			},
 		},
 		{
 			dict{"rtpp-flags": "replace-origin strict-source label=callee OSRTP-accept transport-protocol=RTP/AVP address-family=IP4"},
@@ -78,8 +80,11 @@ func TestHowTheOtherSideIsOfferedMediaIsTheProxysChoice(t *testing.T) {
 		{"rtcp-mux withheld", phoneSDP(4000, "a=rtcp-mux"), list("rtcp-mux-demux"), nil, []string{"a=rtcp-mux"}},
 		{"media ids", phoneSDP(4000), list("generate-mid"), []string{"a=mid:1"}, nil},
 		{"the media ids that are there", phoneSDP(4000, "a=mid:audio"), list("generate-mid"), []string{"a=mid:audio"}, []string{"a=mid:1"}},
-		{"attributes", phoneSDP(4000, "a=ptime:20", "a=maxptime:40"), list("sdp-attr-add-none-tool..of--mine", "sdp-attr-substitute-audio-ptime:20>ptime:30", "sdp-attr-remove-audio-maxptime"),
-			[]string{"t=0 0\r\na=tool of=mine\r\nm=", "a=ptime:30"}, []string{"ptime:20", "maxptime"}},
+		{
+			"attributes", phoneSDP(4000, "a=ptime:20", "a=maxptime:40"), list("sdp-attr-add-none-tool..of--mine", "sdp-attr-substitute-audio-ptime:20>ptime:30", "sdp-attr-remove-audio-maxptime"),
+			[]string{"t=0 0\r\na=tool of=mine\r\nm=", "a=ptime:30"},
+			[]string{"ptime:20", "maxptime"},
+		},
 	} {
 		inWorld(t, nil, func(w *world) {
 			got := w.ask(offer("a", "", c.sdp, "flags", c.flags))

@@ -36,7 +36,7 @@ func runWith(t *testing.T, c rtpengine.Config) *running {
 		t.Fatal(err)
 	}
 	r := &running{t: t}
-	if r.server, err = New(Config{Engine: engine, Listen: []string{"127.0.0.1:0"}}); err != nil {
+	if r.server, err = New(Config{Engine: engine, Listen: []string{"127.0.0.1:0", "tcp:127.0.0.1:0", "http:127.0.0.1:0"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.server.Listen(); err != nil {

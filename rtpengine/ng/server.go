@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +21,8 @@ import (
 // Config sets a Server up. Engine and Listen are needed.
 type Config struct {
 	Engine *rtpengine.Engine
-	// Listen holds the UDP addresses, IP:port each. One that is not loopback wants Allow to say who may command.
+	// Listen holds the addresses: IP:port for UDP, tcp:IP:port for TCP, http:IP:port for HTTP and WebSocket. One that is not loopback wants Allow to
+	// say who may command.
 	Listen []string
 	// Allow holds the control addresses that are listened to besides loopback: of the proxies. The protocol has no passwords.
 	Allow []netip.Prefix
@@ -27,7 +30,7 @@ type Config struct {
 	MaxCallTime time.Duration
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
-	// ListenPacket opens sockets; nil means net.ListenPacket.
+	// ListenPacket opens UDP sockets; nil means net.ListenPacket.
 	ListenPacket func(network, addr string) (net.PacketConn, error)
 }
 
@@ -36,7 +39,8 @@ const (
 	// maxFaults in a row end a reader: its socket is broken.
 	maxFaults  = 100
 	sweepEvery = time.Second
-	maxPacket  = 65507 // UDP's
+	maxPacket  = 65507     // UDP's
+	maxMessage = 256 << 10 // of a stream
 )
 
 // Server answers NG requests. All methods may be called from any goroutine.
@@ -49,24 +53,35 @@ type Server struct {
 	count    counters
 	draining atomic.Bool
 
+	slots  chan struct{} // of connections
 	listen struct {
 		sync.Mutex
+		open  bool
 		conns []net.PacketConn
+		doors []door
 	}
 
 	// owned by Run's loop:
-	calls   map[string]*call
-	memory  memory
-	pending map[asker]bool // requests that workers are busy with
-	mark    string         // attribute of our own that loop-protect writes and looks for
+	calls    map[string]*call
+	memory   memory
+	pending  map[asker]bool // requests that workers are busy with
+	nameless uint64         // requests without a cookie
+	mark     string         // attribute of our own that loop-protect writes and looks for
 }
 
-// request is one datagram of somebody who may command.
+// request is one message of somebody who may command.
 type request struct {
-	conn   net.PacketConn
-	from   net.Addr
+	back   asking
 	host   netip.Addr
 	packet []byte
+	plain  bool // it has no cookie, nor has its answer: what is asked again is done again
+}
+
+// asking is who waits for an answer. Its methods do not block.
+type asking interface {
+	tell(answer []byte) error
+	room() int // the longest answer
+	String() string
 }
 
 // New checks the configuration. It opens nothing and starts nothing.
@@ -75,7 +90,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("ng: an engine and an address to listen on are needed")
 	}
 	for _, text := range c.Listen {
-		addr, err := netip.ParseAddrPort(text)
+		_, addr, err := parseListen(text)
 		if err != nil {
 			return nil, fmt.Errorf("ng: listen: %w", err)
 		}
@@ -93,37 +108,71 @@ func New(c Config) (*Server, error) {
 		c.ListenPacket = net.ListenPacket
 	}
 	return &Server{
-		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), ended: make(chan outcome), pending: make(map[asker]bool), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
+		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), ended: make(chan outcome), slots: make(chan struct{}, maxConns), pending: make(map[asker]bool), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
 	}, nil
+}
+
+// parseListen takes "tcp:127.0.0.1:2223" apart; what names no network is UDP's.
+func parseListen(text string) (network string, addr netip.AddrPort, err error) {
+	network = "udp"
+	for _, n := range [...]string{"udp", "tcp", "http"} {
+		if rest, ok := strings.CutPrefix(text, n+":"); ok {
+			network, text = n, rest
+		}
+	}
+	addr, err = netip.ParseAddrPort(text)
+	return network, addr, err
 }
 
 // Listen opens the sockets; Run does it when nobody has. Once is enough.
 func (s *Server) Listen() error {
 	s.listen.Lock()
 	defer s.listen.Unlock()
-	if s.listen.conns != nil {
+	if s.listen.open {
 		return nil
 	}
-	for _, addr := range s.cfg.Listen {
-		conn, err := s.cfg.ListenPacket("udp", addr)
-		if err != nil {
-			for _, c := range s.listen.conns {
-				_ = c.Close()
+	for _, text := range s.cfg.Listen {
+		network, addr, _ := parseListen(text) // New has read it before
+		var err error
+		if network == "udp" {
+			var conn net.PacketConn
+			if conn, err = s.cfg.ListenPacket("udp", addr.String()); err == nil {
+				s.listen.conns = append(s.listen.conns, conn)
 			}
-			s.listen.conns = nil
-			return fmt.Errorf("NG address %s: %w; another process has it, or choose one with media.ng", addr, err)
+		} else {
+			var l net.Listener
+			if l, err = net.Listen("tcp", addr.String()); err == nil {
+				s.listen.doors = append(s.listen.doors, door{s.guarding(l), network})
+			}
 		}
-		s.listen.conns = append(s.listen.conns, conn)
+		if err != nil {
+			s.closeListeners()
+			return fmt.Errorf("NG address %s: %w; another process has it, or choose one with media.ng", text, err)
+		}
 	}
+	s.listen.open = true
 	return nil
 }
 
-// Addrs are the bound addresses.
+func (s *Server) closeListeners() {
+	for _, c := range s.listen.conns {
+		_ = c.Close() // wakes its reader
+	}
+	for _, d := range s.listen.doors {
+		_ = d.Close()
+	}
+	s.listen.conns, s.listen.doors = nil, nil
+}
+
+// Addrs are the bound addresses, as in Config.Listen.
 func (s *Server) Addrs() (list []string) {
 	s.listen.Lock()
 	defer s.listen.Unlock()
 	for _, conn := range s.listen.conns {
 		list = append(list, conn.LocalAddr().String())
+	}
+	for _, d := range s.listen.doors {
+		list = append(list, d.network+":"+d.Addr().String())
 	}
 	return list
 }
@@ -136,7 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.listen.Lock()
-	conns := s.listen.conns
+	conns, doors := s.listen.conns, s.listen.doors
 	s.listen.Unlock()
 	var readers sync.WaitGroup
 	for _, conn := range conns {
@@ -146,11 +195,19 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	for _, d := range doors {
+		readers.Go(func() {
+			if err := s.serve(ctx, d); err != nil {
+				cancel(fmt.Errorf("ng: serve %s: %w", d.Addr(), err))
+			}
+		})
+	}
 	s.loop(ctx)
 	s.workers.Wait()
-	for _, conn := range conns {
-		_ = conn.Close() // wakes its reader
-	}
+	s.listen.Lock()
+	s.closeListeners()
+	s.listen.Unlock()
+	cancel(context.Canceled) // a listener that fails from here on does so because it is closed
 	readers.Wait()
 	for _, c := range s.calls {
 		s.end(c, c.dialogues)
@@ -192,28 +249,45 @@ func (s *Server) read(ctx context.Context, conn net.PacketConn) error {
 			continue
 		}
 		faults = 0
-		host, ok := hostOf(from)
-		if !ok || !s.mayCommand(host) {
-			// No answer: a forged source must not be sent anything, and a stranger need not know that we are here.
-			if s.count.refused.Add(1) == 1 {
-				s.log.Warn("an NG request of a stranger was dropped; further ones are counted", "peer", from.String())
-			}
+		udp, ok := from.(*net.UDPAddr)
+		if !ok || !s.admits(hostOf(udp.AddrPort()), from) {
 			continue
 		}
 		select {
-		case s.inbox <- request{conn, from, host, slices.Clone(buffer[:n])}:
+		case s.inbox <- request{back: datagram{conn, from}, host: hostOf(udp.AddrPort()), packet: slices.Clone(buffer[:n])}:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func hostOf(addr net.Addr) (netip.Addr, bool) {
-	udp, ok := addr.(*net.UDPAddr)
-	if !ok {
-		return netip.Addr{}, false
+// datagram is who asks by UDP.
+type datagram struct {
+	conn net.PacketConn
+	from net.Addr
+}
+
+func (d datagram) tell(answer []byte) error {
+	_, err := d.conn.WriteTo(answer, d.from)
+	return err
+}
+
+func (datagram) room() int { return maxPacket }
+
+func (d datagram) String() string { return d.from.String() }
+
+func hostOf(addr netip.AddrPort) netip.Addr { return addr.Addr().Unmap().WithZone("") }
+
+// admits reports whether a host may command; who may not is counted, and gets no answer: a forged source must not be sent anything, and a
+// stranger need not know that we are here.
+func (s *Server) admits(host netip.Addr, from net.Addr) bool {
+	if s.mayCommand(host) {
+		return true
 	}
-	return udp.AddrPort().Addr().Unmap().WithZone(""), true
+	if s.count.refused.Add(1) == 1 {
+		s.log.Warn("an NG request of a stranger was dropped; further ones are counted", "peer", from.String())
+	}
+	return false
 }
 
 func (s *Server) mayCommand(host netip.Addr) bool {
@@ -249,14 +323,13 @@ type outcome struct {
 	reply   dict
 }
 
-// take answers one datagram, or has a worker do it.
+// take answers one request, or has a worker do it.
 func (s *Server) take(ctx context.Context, r *request, now time.Time) {
-	cookie, body, err := cutCookie(r.packet)
+	who, body, err := s.nameOf(r)
 	if err != nil {
 		s.malformed(r, err)
 		return
 	}
-	who := asker{r.host, cookie}
 	if answer := s.memory.recall(who, now); answer != nil {
 		s.count.repeated.Add(1)
 		s.send(r, answer)
@@ -291,25 +364,43 @@ func (s *Server) take(ctx context.Context, r *request, now time.Time) {
 	})
 }
 
-// tell answers a request and remembers it.
-func (s *Server) tell(r *request, who asker, reply dict, as encoding, now time.Time) {
-	answer := encode(append([]byte(who.cookie), ' '), reply, as)
-	if len(answer) > maxPacket {
-		answer = encode(append([]byte(who.cookie), ' '), failure("the answer is too long for a datagram"), as)
+// nameOf takes the cookie off a request. One without gets a name that no cookie can be.
+func (s *Server) nameOf(r *request) (who asker, body []byte, err error) {
+	if r.plain {
+		s.nameless++
+		return asker{r.host, " " + strconv.FormatUint(s.nameless, 10)}, r.packet, nil
 	}
-	if s.memory.keep(who, answer, now) {
+	cookie, body, err := cutCookie(r.packet)
+	return asker{r.host, cookie}, body, err
+}
+
+// tell answers a request, and remembers the answer when it has a cookie to be asked for again.
+func (s *Server) tell(r *request, who asker, reply dict, as encoding, now time.Time) {
+	var prefix []byte
+	if !r.plain {
+		prefix = append([]byte(who.cookie), ' ')
+	}
+	head := len(prefix)
+	answer := encode(prefix, reply, as)
+	if len(answer) > r.back.room() {
+		answer = encode(answer[:head], failure("the answer is too long"), as)
+	}
+	if !r.plain && s.memory.keep(who, answer, now) {
 		s.count.forgotten.Add(1)
 	}
 	s.send(r, answer)
 }
 
 func (s *Server) send(r *request, answer []byte) {
-	if _, err := r.conn.WriteTo(answer, r.from); err != nil {
+	switch err := r.back.tell(answer); {
+	case errors.Is(err, errSlow):
+		s.count.slow.Add(1)
+	case err != nil:
 		s.count.faults.Add(1)
 	}
 }
 
 func (s *Server) malformed(r *request, err error) {
 	s.count.malformed.Add(1)
-	s.log.Debug("a datagram that is no NG request", "peer", r.from.String(), "error", err)
+	s.log.Debug("a message that is no NG request", "peer", r.back.String(), "error", err)
 }

@@ -17,14 +17,18 @@ type Stats struct {
 	Limited   uint64 // offers refused because there are too many sessions or ports, or the node drains
 	Repeated  uint64 // requests answered from memory
 	Forgotten uint64 // times answers had to be forgotten early for want of room
-	Malformed uint64 // datagrams that are no request
-	Refused   uint64 // datagrams of sources that may not command
+	Malformed uint64 // messages that are no request
+	Refused   uint64 // datagrams and connections of sources that may not command
 	Ignored   uint64 // flags and keys of requests that mean nothing here
 	Silent    uint64 // sessions ended because no media came any more
 	Expired   uint64 // sessions ended because nobody answered or they had lasted too long
-	Faults    uint64 // datagrams that could not be read or sent
+	Faults    uint64 // messages that could not be read or sent
 	Panics    uint64 // requests that met a program error; each was answered with an error
 	Busy      uint64 // requests refused because too many slow ones were under way
+	Full      uint64 // connections refused because there were too many
+	Slow      uint64 // connections ended because their answers were not read, or half a request was all that came
+
+	Connections int
 
 	Calls, Sessions int
 }
@@ -36,7 +40,7 @@ func CommandName(i int) string { return commands[i] }
 type counters struct {
 	commands [len(commands)]atomic.Uint64
 
-	errors, limited, repeated, forgotten, malformed, refused, ignored, silent, expired, faults, panics, busy atomic.Uint64
+	errors, limited, repeated, forgotten, malformed, refused, ignored, silent, expired, faults, panics, busy, full, slow atomic.Uint64
 
 	calls, sessions atomic.Int64
 }
@@ -47,7 +51,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Errors: c.errors.Load(), Limited: c.limited.Load(), Repeated: c.repeated.Load(), Forgotten: c.forgotten.Load(), Malformed: c.malformed.Load(),
 		Refused: c.refused.Load(), Ignored: c.ignored.Load(), Silent: c.silent.Load(), Expired: c.expired.Load(), Faults: c.faults.Load(),
-		Panics: c.panics.Load(), Busy: c.busy.Load(), Calls: int(c.calls.Load()), Sessions: int(c.sessions.Load()),
+		Panics: c.panics.Load(), Busy: c.busy.Load(), Full: c.full.Load(), Slow: c.slow.Load(), Connections: len(s.slots), Calls: int(c.calls.Load()), Sessions: int(c.sessions.Load()),
 	}
 	for i := range st.Commands {
 		st.Commands[i] = c.commands[i].Load()
