@@ -296,6 +296,8 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_shard_skipped_ticks_total", "Packets players left out because they were late.", sh.SkippedTicks, "shard", shard)
 		m.counter("tandem_media_shard_faults_total", "Sockets the kernel would not watch or steer.", sh.Faults, "shard", shard)
 		m.counter("tandem_media_shard_steered_total", "Datagrams steered past their port's own socket.", sh.Steered, "shard", shard)
+		m.counter("tandem_media_shard_batched_total", "Datagrams that left in batches, past their port's own socket.", sh.Batched, "shard", shard)
+		m.counter("tandem_media_shard_unbatched_total", "Datagrams that could not leave in a batch and left by their port's own socket.", sh.Unbatched, "shard", shard)
 		m.counter("tandem_media_shard_overruns_total", "Steered datagrams that the kernel dropped because they were not read in time.", sh.Overruns, "shard", shard)
 		m.counter("tandem_media_shard_exiled_total", "Flooded ports that went back to their own socket.", sh.Exiled, "shard", shard)
 	}

@@ -81,6 +81,7 @@ func loadDrops(from *[drops]atomic.Uint64) (d Drops) {
 // is added to the totals that others read once a wake-up.
 type batchCount struct {
 	packets, bytes, rtcp, forwarded uint64
+	batched, unbatched              uint64 // left by the outbox's raw socket; refused by it
 	forgotten                       uint64 // SRTP sources that made room for newer ones
 	untold                          uint64 // notices that found no room
 	drops                           Drops
@@ -90,6 +91,7 @@ type batchCount struct {
 // totals are a shard's sums over all streams it ever carried.
 type totals struct {
 	packets, bytes, rtcp, forwarded atomic.Uint64
+	batched, unbatched              atomic.Uint64
 	forgotten, untold               atomic.Uint64
 	drops                           [drops]atomic.Uint64
 }
@@ -100,6 +102,8 @@ func (t *totals) add(b *batchCount) {
 	t.bytes.Add(b.bytes)
 	t.rtcp.Add(b.rtcp)
 	t.forwarded.Add(b.forwarded)
+	t.batched.Add(b.batched)
+	t.unbatched.Add(b.unbatched)
 	t.forgotten.Add(b.forgotten)
 	t.untold.Add(b.untold)
 	if b.dropped {

@@ -157,6 +157,17 @@ func (x *inbox) owner(family, i int) *socket {
 	return x.ports[family][at]
 }
 
+// learn notes which address of ours a port's peer sends to: what is sent to it comes from there.
+func (x *inbox) learn(k *socket, from *rawAddr, i int) {
+	at := [4]byte(x.control[i][unix.SizeofCmsghdr+4:])
+	if k.family != v4 || k.leg == nil || k.reached && at == k.local {
+		return
+	}
+	if to := &k.leg.to[k.component]; to.valid && to.family == v4 && [6]byte(to.raw.bytes[2:]) == [6]byte(from.bytes[2:]) {
+		k.local, k.reached = at, true
+	}
+}
+
 // overruns is how many datagrams the kernel dropped because nobody read them in time.
 func (x *inbox) overruns() (n uint64) {
 	for _, fd := range x.fds {
@@ -191,12 +202,14 @@ func (s *shard) unpack(family int) int {
 			s.drop(k.leg, DropOversize)
 		default:
 			s.receive(k, from.source(), from, x.slab[i*inboxStride:][:h.n])
+			x.learn(k, from, i)
 		}
 		if k != nil {
 			s.crowd(k)
 		}
 		x.rewind(i)
 	}
+	s.flush()
 	s.steered.Add(uint64(n))
 	return n
 }

@@ -16,6 +16,8 @@ type relay struct {
 
 	count batchCount // since the last wake-up
 
+	outbox *outbox // nil: packets leave one by one
+
 	players []*leg // endpoints that play, in no order
 
 	notices [maxNoticed]notice // of this batch
@@ -169,10 +171,15 @@ func unprotect(c *srtp.Context, b []byte, control bool) ([]byte, error) {
 
 // forward sends a packet of l out of the other side's socket to the other side's peer.
 func (r *relay) forward(l *leg, component int, b []byte) {
-	if out := l.out.send(component, b); out == sent {
-		r.passed(l)
-	} else {
+	k, to, b, out := l.out.prepare(component, b)
+	switch {
+	case out != sent:
 		r.drop(l, out.drop())
+	case r.queue(l, k, to, b): // counted when it has left
+	case k.send(b, to):
+		r.passed(l)
+	default:
+		r.drop(l, DropSend)
 	}
 }
 
@@ -195,28 +202,32 @@ func (o outcome) drop() Drop {
 
 // send sends towards this leg's peer. What b holds afterwards is undefined, up to srtp.Overhead bytes behind its end.
 func (l *leg) send(component int, b []byte) outcome {
+	k, to, b, out := l.prepare(component, b)
+	if out == sent && !k.send(b, to) {
+		return failed
+	}
+	return out
+}
+
+// prepare is send without sending: what is to leave, by which socket and where to.
+func (l *leg) prepare(component int, b []byte) (*socket, *destination, []byte, outcome) {
 	control := component == rtcp
 	if l.mux {
 		component = rtp
 	}
 	to := &l.to[component]
 	if !to.valid {
-		return nowhere
+		return nil, nil, nil, nowhere
 	}
 	k := l.sockets[to.family][component]
 	if k == nil {
-		return nowhere
+		return nil, nil, nil, nowhere
 	}
+	out := sent
 	if l.seal != nil {
-		var out outcome
-		if b, out = protect(l.seal, b, control); out != sent {
-			return out
-		}
+		b, out = protect(l.seal, b, control)
 	}
-	if !k.send(b, to) {
-		return failed
-	}
-	return sent
+	return k, to, b, out
 }
 
 func protect(c *srtp.Context, b []byte, control bool) (_ []byte, out outcome) {

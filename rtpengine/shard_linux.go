@@ -160,6 +160,7 @@ func (s *shard) end() {
 	s.obey()
 	if s.inbox != nil {
 		s.inbox.close() // first: without it the program steers nothing here
+		s.outbox.close()
 	}
 	for _, k := range s.table {
 		if k != nil {

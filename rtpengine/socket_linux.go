@@ -24,6 +24,9 @@ type socket struct {
 	steered   bool  // its packets come by the shard's inbox
 	closed    bool
 
+	local   [4]byte // the address of ours to which the peer sends, when reached
+	reached bool
+
 	crowdAt int64 // second of crowd
 	crowd   int   // steered datagrams of whatever source
 }

@@ -50,6 +50,8 @@ type ShardStats struct {
 	SkippedTicks       uint64 // packets that players left out because they were late
 	Faults             uint64 // sockets the kernel would not watch or steer
 	Steered            uint64 // datagrams that came by the inbox
+	Batched            uint64 // datagrams that left in batches, by the raw socket
+	Unbatched          uint64 // datagrams that the raw socket would not take; their ports' sockets sent them
 	Overruns           uint64 // datagrams that the kernel dropped before a full inbox
 	Exiled             uint64 // ports that were flooded and went back to their own socket
 }
@@ -87,7 +89,7 @@ func (e *Engine) Stats() Stats {
 			Sockets: int(s.sockets.Load()), Playing: int(s.gauges.playing.Load()), Load: s.load.Load(),
 			Datagrams: s.received.Load(), Wakeups: s.wakeups.Load(), Naps: s.naps.Load(), Orders: s.orders.Load(),
 			Waits: s.waited(), SkippedTicks: s.lateTicks.Load(), ForgottenSources: s.forgotten.Load(), Faults: s.faults.Load(),
-			Steered: s.steered.Load(), Overruns: s.overruns.Load(), Exiled: s.exiled.Load(),
+			Steered: s.steered.Load(), Batched: s.batched.Load(), Unbatched: s.unbatched.Load(), Overruns: s.overruns.Load(), Exiled: s.exiled.Load(),
 		})
 	}
 	return st

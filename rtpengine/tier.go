@@ -11,7 +11,7 @@ const (
 	// TierSockets reads every packet from its port's own socket.
 	TierSockets Tier = "sockets"
 	// TierSteered has a BPF program hand the packets of all ports to one socket a shard and family, read in
-	// batches. The ports' own sockets stay: they hold the port, send, and get what is not steered. As
+	// batches. The ports' own sockets stay: they hold the port, and serve what is not steered or sent in batches. As
 	// Config.Tier it is TierAuto without TierKernel.
 	TierSteered Tier = "steered"
 	// TierKernel has a BPF program forward plain RTP of locked peers before any socket hears of it. It is chosen for each
@@ -22,7 +22,7 @@ const (
 // TierStats say which tier serves, and why not a better one.
 type TierStats struct {
 	Tier   Tier   // of what the kernel does not forward: TierSteered or TierSockets
-	Reason string // of TierSockets
+	Reason string // of TierSockets, and of TierSteered when it cannot send in batches
 	Kernel KernelStats
 }
 
@@ -57,13 +57,17 @@ func (e *Engine) startTiers() (end func()) {
 }
 
 func (e *Engine) startSteering() (tier Tier, reason string, end func()) {
-	end, err := e.steer()
+	end, lacks, err := e.steer()
 	if err != nil {
 		e.log.Info("media packets are read from a socket a port, not steered", "reason", err)
 		return TierSockets, err.Error(), func() {}
 	}
-	e.log.Info("media packets are steered into one socket a shard")
-	return TierSteered, "", end
+	if lacks != "" {
+		e.log.Info("media packets are steered into one socket a shard, and leave one by one", "reason", lacks)
+	} else {
+		e.log.Info("media packets are steered into one socket a shard, and leave in batches")
+	}
+	return TierSteered, lacks, end
 }
 
 func (e *Engine) startKernel() (st KernelStats, end func()) {

@@ -4,6 +4,6 @@ package rtpengine
 
 import "errors"
 
-func (e *Engine) steer() (end func(), err error) {
-	return nil, errors.New("steering needs Linux")
+func (e *Engine) steer() (end func(), lacks string, err error) {
+	return nil, "", errors.New("steering needs Linux")
 }
