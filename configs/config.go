@@ -60,6 +60,8 @@ type Media struct {
 	Tier       string   // "auto", "steered" or "sockets": the cheapest way that packets may take
 	Interfaces []string // whose packets the kernel may forward; empty = all that have an address of Address
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
+	Codecs     []string // only these are offered to the other phone, in this order; a kind of media of which none is named stays as it comes
+	CodecsOff  []string // never these
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
 	NG         []string // IP:port, tcp:IP:port or http:IP:port of NG protocol listeners: the engine serves other proxies; empty = none

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,6 +115,45 @@ func cutPort(s string) (host, port string, found bool) {
 		return s, "", false
 	}
 	return s[:i], s[i+1:], true
+}
+
+// companions go with the codec that they accompany.
+var companions = []string{"telephone-event", "tone", "CN", "red", "rtx", "ulpfec", "flexfec-03", "flexfec", "parityfec"}
+
+// codecs are the names that are taken without a clock: with one, any name may be meant.
+var codecs = []string{
+	"PCMU", "PCMA", "G722", "opus", "G729", "G723", "G728", "GSM", "GSM-EFR", "GSM-HR-08", "iLBC", "speex", "SILK", "AMR", "AMR-WB", "AMR-WB+", "EVS", "EVRC", "EVRC0", "EVRCB",
+	"QCELP", "G7221", "G719", "G726-16", "G726-24", "G726-32", "G726-40", "G729D", "G729E", "G7291", "L8", "L16", "L24", "LPC", "DVI4", "MPA", "MP4A-LATM", "mpeg4-generic", "BV16",
+	"BV32", "isac", "CODEC2", "LYRA", "vorbis", "VDVI", "H261", "H263", "H263-1998", "H263-2000", "H264", "H264-SVC", "H265", "H266", "VP8", "VP9", "AV1", "MP4V-ES", "MPV", "JPEG", "t140",
+}
+
+// anyCodec checks the name of a codec, or of what goes with one.
+func anyCodec(s string) (string, string) {
+	all := slices.Concat(codecs, companions)
+	name, clock, has := strings.Cut(s, "/")
+	if has {
+		if n, err := strconv.ParseUint(clock, 10, 32); err != nil || n == 0 || name == "" || strings.ContainsFunc(name, notInCodecs) {
+			return fmt.Sprintf("%q is not a codec", s), `write its name, or name and clock, like "opus" or "L16/16000"`
+		}
+		return "", ""
+	}
+	if slices.ContainsFunc(all, func(known string) bool { return strings.EqualFold(known, name) }) {
+		return "", ""
+	}
+	return fmt.Sprintf("%q is no codec known here%s", s, hcltext.DidYouMean(s, all)), fmt.Sprintf("write an unusual one with its clock, like %q", name+"/8000")
+}
+
+func notInCodecs(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("-+._", r)
+}
+
+// mainCodec checks one that a call can be made with.
+func mainCodec(s string) (string, string) {
+	name, _, _ := strings.Cut(s, "/")
+	if slices.ContainsFunc(companions, func(known string) bool { return strings.EqualFold(known, name) }) {
+		return fmt.Sprintf("%q only accompanies codecs", s), "leave it out: it goes with them, unless codecs_off names it"
+	}
+	return anyCodec(s)
 }
 
 func address(s string) (string, string) {

@@ -106,6 +106,8 @@ func schema(c *Config) []section {
 			text("tier", &c.Media.Tier, oneOf("auto", "steered", "sockets")),
 			list("interfaces", &c.Media.Interfaces),
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "preferred", "required")),
+			list("codecs", &c.Media.Codecs, mainCodec),
+			list("codecs_off", &c.Media.CodecsOff, anyCodec),
 			text("prompts", &c.Media.Prompts),
 			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),
 			list("ng", &c.Media.NG, ngListener),

@@ -40,6 +40,8 @@ media {
   tier        = "auto"        # "auto" has BPF programs forward plain media in the kernel and steer the rest past its ports' sockets where rights (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and kernel allow; "steered" only steers; "sockets" does neither. docs/media.md
   interfaces  = []            # network interfaces whose media the kernel may forward; empty = all that have an address of this block
   srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call
+  codecs      = []            # codecs a phone is offered, the best first: ["opus", "G722", "PCMA", "H264"]; others are taken off; audio or video of which none is named stays as it comes
+  codecs_off  = []            # codecs that nobody is offered, like "G729" or "telephone-event/48000"
   prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts
   sound_bytes = 67108864      # memory for the sounds that are played, 16,000 bytes a second; who plays one shares it
   ng          = []            # listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223", "tcp:127.0.0.1:2223", "http:127.0.0.1:2225"]; see docs/media-ng.md

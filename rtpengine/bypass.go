@@ -13,6 +13,8 @@ const (
 	detourTapped                // it is recorded
 	detourBarred                // it is blocked or silenced, or the other side hears something else
 	detourDigits                // keys pressed in it are heard or put in
+	detourPlain                 // it is no RTP: fax, floor control
+	detourNumbers               // the sides number their codecs differently
 	detourSealed                // one of the sides is encrypted
 	detourUnheard               // the source has not been locked
 	detourFar                   // the other side's has not
@@ -26,7 +28,7 @@ const (
 )
 
 var detourNames = [detours]string{
-	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "odd",
+	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "no rtp", "numbers", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "odd",
 }
 
 func (d detour) String() string { return detourNames[d] }
@@ -112,6 +114,10 @@ func (l *leg) detour() detour {
 		return detourBarred
 	case l.digits != nil || l.dubs != nil:
 		return detourDigits
+	case l.datagrams:
+		return detourPlain
+	case l.needsPayload():
+		return detourNumbers
 	case l.unseal != nil || l.out.seal != nil:
 		return detourSealed
 	case !l.latch[rtp].locked || !l.quality.started:

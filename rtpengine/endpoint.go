@@ -97,6 +97,7 @@ func (p *Endpoint) choose(d *description, st *statement) ([][]string, error) {
 		}
 		asked = true
 		switch {
+		case l.datagrams: // nothing here can send a fax
 		case p.echo && d.sections[i].kind != "text":
 			chosen[i] = d.sections[i].formats
 		case d.sections[i].kind == "audio":

@@ -45,6 +45,8 @@ type Config struct {
 	PacketRate int
 	// SRTP says how media is offered, as to encryption.
 	SRTP SRTPPolicy
+	// Codecs says which codecs the other phone is offered.
+	Codecs CodecPolicy
 	// DSCP marks our packets (RFC 2474); 0 means 46, expedited forwarding, as telephony expects
 	// (RFC 4594 §4.1), and a negative value leaves them unmarked.
 	DSCP int
@@ -113,6 +115,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("rtpengine: DSCP %d is beyond 63", c.DSCP)
 	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0:
 		return errors.New("rtpengine: a negative limit")
+	}
+	if err := c.Codecs.check(); err != nil {
+		return err
 	}
 	return c.Tier.check()
 }

@@ -67,6 +67,9 @@ type leg struct {
 	digits   *digitEar // finds the digits of this side; nil when nobody wants them
 	dubs     *dialling // digits to the other side, in place of what this one says; nil: none
 	bypass   bypass
+
+	renumber  *renumbering // nil: the other side knows these payload types under the same numbers
+	datagrams bool         // what comes is no RTP, see datagram.go
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.
@@ -88,11 +91,14 @@ type setup struct {
 
 	listener *SessionConfig // whose OnDigit is told
 	side     Side
+
+	renumber  *renumbering
+	datagrams bool
 }
 
 // apply puts a decision in force.
 func (l *leg) apply(s *setup, now int64) {
-	l.out, l.rates, l.mux = s.out, s.rates, s.mux
+	l.out, l.rates, l.renumber, l.mux, l.datagrams = s.out, s.rates, s.renumber, s.mux, s.datagrams
 	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
 	l.events = s.events
 	l.block(s.block)
@@ -119,6 +125,9 @@ func (l *leg) apply(s *setup, now int64) {
 		}
 	}
 }
+
+// needsPayload reports whether more of a packet than its addresses and keys changes on the way to the other side. Shard only.
+func (l *leg) needsPayload() bool { return l.renumber != nil }
 
 // rekey takes the keys of an agreement. What is on its way under the key before is still taken, until the first packet under the
 // new one comes: a phone begins with its new key when it has heard our answer, and that is later than here.

@@ -47,6 +47,10 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		return
 	}
 	control := k.component == rtcp || l.mux && looksRTCP(b)
+	if l.datagrams {
+		r.receiveDatagram(l, k, src, raw, fit, b)
+		return
+	}
 	if l.unseal != nil {
 		if b = r.open(l, b, control); b == nil {
 			return
@@ -95,6 +99,8 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 	case !l.open:
 		r.drop(l, DropHold)
 	case l.bars != 0 && r.barred(l, &h, b):
+	case l.needsPayload() && !l.renumber.rewrite(&h, b, l.rates):
+		r.drop(l, DropPayload)
 	default:
 		if l.dubs != nil {
 			b = l.dub(&h, rate, b, r.now)

@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,7 +34,7 @@ func (d direction) String() string {
 func (d direction) reverse() direction { return d&1<<1 | d>>1&1 }
 
 func parseDirection(name string) (direction, bool) {
-	switch name {
+	switch strings.TrimSpace(name) {
 	case "sendrecv":
 		return sendrecv, true
 	case "sendonly":
@@ -55,7 +56,8 @@ type description struct {
 
 // section is one m-line and the lines that belong to it.
 type section struct {
-	lines []string // without the m-line itself
+	lines  []string // without the m-line itself
+	number int      // of the m-line among all lines, from 1; 0 when we wrote it
 
 	kind    string // audio, video, ...
 	port    uint16
@@ -67,8 +69,11 @@ type section struct {
 	rtcpPort uint16     // a=rtcp (RFC 3605), else port+1
 	rtcpAddr netip.Addr
 	dir      direction
-	mux      bool     // a=rtcp-mux (RFC 5761)
-	crypto   []string // values of a=crypto (RFC 4568), which stands at an m-line only
+	mux      bool             // a=rtcp-mux (RFC 5761)
+	crypto   []string         // values of a=crypto (RFC 4568), which stands at an m-line only
+	extmap   []string         // values of a=extmap (RFC 8285), without a direction: "3 urn:..."
+	rsize    bool             // a=rtcp-rsize (RFC 5506)
+	altc     []netip.AddrPort // a=altc (RFC 6947), in its writer's order of preference
 	// noReceive says that the writer gave 0.0.0.0, the hold of RFC 2543 (RFC 3264 §8.4).
 	noReceive bool
 }
@@ -81,7 +86,7 @@ type sdpError struct {
 
 func (e *sdpError) Error() string { return fmt.Sprintf("sdp line %d: %s", e.Line, e.Text) }
 
-// parseSDP reads a session description. It accepts bare LF line ends and missing t= or s= lines,
+// parseSDP reads a session description. It accepts bare LF line ends, white space at the end of lines and missing t= or s= lines,
 // as phones send them, and refuses what could mean two things: no v=0 first, no o=, broken m-lines.
 func parseSDP(body []byte) (*description, error) {
 	if len(body) > maxSDPBytes {
@@ -92,7 +97,7 @@ func parseSDP(body []byte) (*description, error) {
 	for rest != "" {
 		var line string
 		line, rest, _ = strings.Cut(rest, "\n")
-		line = strings.TrimSuffix(line, "\r")
+		line = strings.TrimRight(strings.TrimSuffix(line, "\r"), " \t")
 		number++
 		if number > maxSDPLines {
 			return nil, &sdpError{number, "too many lines"}
@@ -100,7 +105,7 @@ func parseSDP(body []byte) (*description, error) {
 		if line == "" {
 			continue
 		}
-		if problem := d.add(line, number == 1); problem != "" {
+		if problem := d.add(line, number); problem != "" {
 			return nil, &sdpError{number, problem}
 		}
 		origin = origin || strings.HasPrefix(line, "o=")
@@ -116,14 +121,14 @@ func parseSDP(body []byte) (*description, error) {
 }
 
 // add files one line under the session or its m-line; the answer is what is wrong with it, or "".
-func (d *description) add(line string, first bool) string {
+func (d *description) add(line string, number int) string {
 	if len(line) < 2 || line[1] != '=' || line[0] < 'a' || line[0] > 'z' {
 		return "not of the form x=value"
 	}
 	if strings.ContainsAny(line, "\x00\r") {
 		return "control character"
 	}
-	if first != (line[0] == 'v') || first && strings.TrimSpace(line) != "v=0" {
+	if first := number == 1; first != (line[0] == 'v') || first && strings.TrimSpace(line[2:]) != "0" {
 		return "a description starts with v=0, once"
 	}
 	if line[0] == 'm' {
@@ -134,11 +139,12 @@ func (d *description) add(line string, first bool) string {
 		if problem != "" {
 			return problem
 		}
+		s.number = number
 		d.sections = append(d.sections, s)
 		return ""
 	}
-	if line[0] == 'o' && (len(d.sections) > 0 || len(strings.Fields(line[2:])) != 6) {
-		return "o= needs six words, before any m-line"
+	if line[0] == 'o' && (len(d.sections) > 0 || len(strings.Fields(line[2:])) < 5) {
+		return "o= needs six words, before any m-line" // the first, a user's name, may be missing or several
 	}
 	if n := len(d.sections); n > 0 {
 		d.sections[n-1].lines = append(d.sections[n-1].lines, line)
@@ -205,6 +211,12 @@ func (s *section) read(line string) {
 			s.readRTCP(strings.Fields(value))
 		case "crypto":
 			s.crypto = append(s.crypto, value)
+		case "rtcp-rsize":
+			s.rsize = true
+		case "extmap":
+			s.extmap = append(s.extmap, extension(value))
+		case "altc":
+			s.readAlternative(strings.Fields(value))
 		default:
 			if dir, ok := parseDirection(name); ok && value == "" {
 				s.dir = dir
@@ -246,26 +258,61 @@ func (s *section) readRTCP(words []string) {
 	}
 }
 
+// maxAlternatives bounds the a=altc lines that are looked at in one section; two are usual.
+const maxAlternatives = 8
+
+// readAlternative takes "1 IP6 2001:db8::1 45678" (RFC 6947 §4.1).
+func (s *section) readAlternative(words []string) {
+	if len(words) != 4 || len(s.altc) == maxAlternatives {
+		return
+	}
+	addr, err := netip.ParseAddr(words[2])
+	port, wrong := strconv.ParseUint(words[3], 10, 16)
+	if err == nil && wrong == nil && port != 0 && !addr.IsUnspecified() {
+		s.altc = append(s.altc, netip.AddrPortFrom(addr.Unmap().WithZone(""), uint16(port)))
+	}
+}
+
+// extension gives "3/sendonly urn:x parameters" as "3 urn:x".
+func extension(value string) string {
+	words := strings.Fields(value)
+	if len(words) < 2 {
+		return ""
+	}
+	id, _, _ := strings.Cut(words[0], "/")
+	return intern(id + " " + words[1])
+}
+
 // plainRTP reports whether the proto is RTP that this version relays: RFC 3551's profile or plain feedback (RFC 4585).
 func plainRTP(proto string) bool { return proto == "RTP/AVP" || proto == "RTP/AVPF" }
 
 // encryptedRTP reports whether the proto asks for SRTP with keys in the description (RFC 3711 §8, RFC 5124).
 func encryptedRTP(proto string) bool { return proto == "RTP/SAVP" || proto == "RTP/SAVPF" }
 
+// datagrams reports whether the section is of datagrams that are no RTP: T.38 fax (ITU-T T.38 annex D) or floor control (RFC 8856).
+// They are relayed as they are.
+func (s *section) datagrams() bool {
+	return s.kind == "image" && strings.EqualFold(s.proto, "udptl") || s.kind == "application" && s.proto == "UDP/BFCP"
+}
+
 // refusal says why a section cannot be relayed, as an RFC 3261 §20.43 warning code and text;
 // code 0 means that it can. Sections with port 0 are refused by their writer and ask nothing.
 func (s *section) refusal() (code int, text string) {
 	switch {
-	case strings.HasPrefix(s.proto, "UDP/TLS/RTP/"):
-		return 302, "Media encryption with keys from DTLS (" + s.proto + ") is not available in this version"
-	case s.kind != "audio" && s.kind != "video" && s.kind != "text":
-		return 304, "Media type " + s.kind + " is not available"
-	case !plainRTP(s.proto) && !encryptedRTP(s.proto):
-		return 302, "Transport " + s.proto + " is not available"
 	case s.addr.IsMulticast():
 		return 330, "Multicast is not available"
 	case len(s.formats) == 0:
 		return 305, "No media format"
+	case s.datagrams():
+		return 0, ""
+	case strings.HasPrefix(s.proto, "UDP/TLS/RTP/"):
+		return 302, "Media encryption with keys from DTLS (" + s.proto + ") is not available in this version"
+	case s.kind != "audio" && s.kind != "video" && s.kind != "text" && s.kind != "application":
+		return 304, "Media type " + s.kind + " is not available over " + s.proto
+	case !plainRTP(s.proto) && !encryptedRTP(s.proto):
+		return 302, "Transport " + s.proto + " is not available"
+	case !slices.ContainsFunc(s.formats, isPayloadType):
+		return 305, "No RTP payload type among the formats"
 	}
 	if encryptedRTP(s.proto) {
 		if list, problem := s.keys(); len(list) == 0 {
@@ -274,3 +321,11 @@ func (s *section) refusal() (code int, text string) {
 	}
 	return 0, ""
 }
+
+func isPayloadType(format string) bool {
+	_, ok := payloadType(format)
+	return ok
+}
+
+// where names the section to whoever wrote it.
+func (s *section) where() string { return "Line " + strconv.Itoa(s.number) + ", m=" + s.kind + ": " }

@@ -19,6 +19,21 @@ type codec struct {
 // named reports whether the codec goes by a name, whatever its case (RFC 4855 §3).
 func (c codec) named(name string) bool { return strings.EqualFold(c.name, name) }
 
+// companion reports whether no stream can consist of the codec alone: events, comfort noise, redundancy, repair.
+func (c codec) companion() bool {
+	switch strings.ToLower(c.name) {
+	case "telephone-event", "tone", "cn", "red", "rtx":
+		return true
+	}
+	return c.repairs()
+}
+
+// repairs reports whether the codec's packets hold the payload numbers of others, mixed beyond recognition (RFC 5109 §7.3, RFC 8627).
+func (c codec) repairs() bool {
+	name := strings.ToLower(c.name)
+	return name == "ulpfec" || name == "raptorfec" || strings.HasPrefix(name, "flexfec") || strings.HasSuffix(name, "parityfec")
+}
+
 // payloadCN is comfort noise, RFC 3389.
 const payloadCN = 13
 

@@ -13,6 +13,7 @@ import (
 // origin is what the o= line to one side says (RFC 3264 §5 and §8): one id for the life of the
 // session, and a version that grows by one whenever the description changes.
 type origin struct {
+	user    string // as the first description to this side had it
 	id      uint64
 	version uint64
 	sum     uint64
@@ -38,16 +39,25 @@ type facingSection struct {
 	mux    bool     // a=rtcp-mux is said to this side
 	proto  string   // "" leaves it
 	crypto []string // a=crypto lines with our keys
+	// formats says how they are told; nil leaves them.
+	formats *retelling
+	// deny are directions that the writer may not claim, because they were not offered.
+	deny direction
+	// answers is what the offerer said of the line, when this answers it: an answer can add nothing.
+	answers *said
 	// bare drops every attribute: the section was refused by us, and its keys must not travel on.
 	bare bool
 }
 
 // dropped lists the attributes that speak of the far side's transport, keys or sources. None of
-// them is true of ours: a passed-through a=ssrc line makes browsers play silence.
+// them is true of ours: a passed-through a=ssrc line makes browsers play silence. Capabilities (RFC 5939, RFC 6871) would be
+// negotiated behind our back.
 var dropped = [...]string{
-	"candidate", "remote-candidates", "end-of-candidates", "ssrc", "ssrc-group", "msid", "msid-semantic",
-	"rtcp-mux", "rtcp-mux-only", "bundle-only", "crypto", "fingerprint", "setup", "connection", "tls-id", "key-mgmt",
-	"zrtp-hash", "identity", "altc", "rtcp-rsize-only", "source-filter",
+	"candidate", "remote-candidates", "end-of-candidates", "alt", "ssrc", "ssrc-group", "remote-ssrc", "max-recv-ssrc", "msid", "msid-semantic",
+	"rtcp-mux", "rtcp-mux-only", "rtcp-mux-exclusive", "bundle-only",
+	"crypto", "fingerprint", "setup", "connection", "tls-id", "key-mgmt", "zrtp-hash", "identity", "3ge2ae",
+	"altc", "source-filter", "oldmediaip", "oldmediaport", "visited-realm", "secondary-realm",
+	"csup", "creq", "acap", "tcap", "pcfg", "acfg", "rmcap", "omcap", "mfcap", "mscap", "lcfg", "lcap", "sescap", "bcap", "ccap", "icap",
 }
 
 // keepLine reports whether a line other than o=, c=, m= may travel to the other side.
@@ -59,8 +69,16 @@ func keepLine(line string) bool {
 		return true
 	}
 	name, value, _ := strings.Cut(line[2:], ":")
-	if strings.HasPrefix(name, "ice-") || name == "group" && strings.HasPrefix(value, "BUNDLE") {
+	name = strings.ToLower(strings.TrimSpace(name)) // no phone shall hide a line from us by a letter that another one overlooks
+	if strings.HasPrefix(name, "ice-") || strings.HasPrefix(name, "omr-") {
 		return false
+	}
+	switch name {
+	case "group":
+		return !strings.HasPrefix(value, "BUNDLE")
+	case "extmap":
+		// RFC 6904: encrypted under keys that end here.
+		return !strings.Contains(strings.ToLower(value), "urn:ietf:params:rtp-hdrext:encrypt")
 	}
 	for _, d := range dropped {
 		if name == d {
@@ -70,28 +88,33 @@ func keepLine(line string) bool {
 	return true
 }
 
+// mayAnswer reports whether a line may stand in an answer to what the offerer said.
+func (l *said) mayAnswer(line string) bool {
+	switch {
+	case line == "a=rtcp-rsize": // RFC 5506 §5.1
+		return l.rsize
+	case strings.HasPrefix(line, "a=extmap:"):
+		return l.mayExtend(extension(line[len("a=extmap:"):]))
+	}
+	return true
+}
+
+// mayExtend reports whether a header extension was offered, under the same number or under one of those that stand for a choice (RFC 8285 §6).
+func (l *said) mayExtend(extension string) bool {
+	_, name, _ := strings.Cut(extension, " ")
+	return slices.ContainsFunc(l.extmap, func(offered string) bool {
+		id, same, _ := strings.Cut(offered, " ")
+		n, err := strconv.Atoi(id)
+		return offered == extension || err == nil && n >= 4096 && same == name
+	})
+}
+
 // render writes the description for one side. Lines that are not ours to change keep their bytes.
 func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
 	var tail bytes.Buffer
 	tail.Grow(1024)
 	address := family(f.addr) + " " + f.addr.String()
-	sessionC, user := false, "-"
-	for _, line := range d.lines {
-		switch line[0] {
-		case 'v':
-		case 'o':
-			user = strings.Fields(line[2:])[0]
-		case 'c':
-			if !sessionC {
-				put(&tail, "c=IN ", address)
-			}
-			sessionC = true
-		default:
-			if keepLine(line) {
-				put(&tail, line)
-			}
-		}
-	}
+	sessionC := d.renderSession(&tail, o, address)
 	for i := range d.sections {
 		d.sections[i].render(&tail, f.sections[i], address, sessionC)
 	}
@@ -100,23 +123,87 @@ func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
 	var out bytes.Buffer
 	out.Grow(tail.Len() + 96)
 	put(&out, "v=0")
-	put(&out, "o=", user, " ", strconv.FormatUint(o.id, 10), " ", strconv.FormatUint(o.version, 10), " IN ", address)
+	put(&out, "o=", o.user, " ", strconv.FormatUint(o.id, 10), " ", strconv.FormatUint(o.version, 10), " IN ", address)
 	out.Write(tail.Bytes())
 	return out.Bytes()
 }
 
+// renderSession writes what stands before the m-lines, from s= on, in the order of RFC 8866 §5; it tells whether there is a c= line.
+func (d *description) renderSession(out *bytes.Buffer, o *origin, address string) (sessionC bool) {
+	name, times := "s=-", false
+	for _, line := range d.lines {
+		switch line[0] {
+		case 'o':
+			if o.user == "" { // RFC 3264 §8: the same for ever
+				o.user = userOf(line)
+			}
+		case 's':
+			if len(line) > 2 {
+				name = line
+			}
+		}
+	}
+	put(out, name)
+	for _, line := range d.lines {
+		switch line[0] {
+		case 'v', 'o', 's':
+			continue
+		case 'c':
+			if !sessionC {
+				put(out, "c=IN ", address)
+			}
+			sessionC = true
+			continue
+		case 't':
+			times = true
+		case 'r', 'z', 'a':
+			if !times {
+				put(out, "t=0 0")
+				times = true
+			}
+		}
+		if keepLine(line) && !strings.HasPrefix(line, "a=rtcp:") { // RFC 3605 §2.1: of an m-line only
+			put(out, line)
+		}
+	}
+	if !times {
+		put(out, "t=0 0")
+	}
+	return sessionC
+}
+
+// maxUser bounds the user's name of an o= line.
+const maxUser = 64
+
+// userOf is the first word of an o= line, or "-" when the name is no single word.
+func userOf(line string) string {
+	words := strings.Fields(line[2:])
+	if len(words) != 6 || len(words[0]) > maxUser {
+		return "-"
+	}
+	return intern(words[0])
+}
+
 func (s *section) render(out *bytes.Buffer, f facingSection, address string, sessionC bool) {
-	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", cmp.Or(f.proto, s.proto), " ", strings.Join(s.formats, " "))
+	formats := strings.Join(s.formats, " ")
+	if f.formats != nil {
+		formats = f.formats.words()
+	}
+	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", cmp.Or(f.proto, s.proto), " ", formats)
 	if f.bare {
 		if !sessionC {
 			put(out, "c=IN ", address)
 		}
 		return
 	}
-	s.renderLines(out, f, address, sessionC)
-	if s.noReceive && f.port != 0 {
-		// RFC 3264 §8.4: 0.0.0.0 said "send nothing to me"; our address is real, so a direction must say it.
-		put(out, "a=", (s.dir &^ recvonly).String())
+	dir := s.dir &^ f.deny
+	if s.noReceive {
+		dir &^= recvonly // RFC 3264 §8.4: 0.0.0.0 said "send nothing to me"; our address is real, so a direction must say it
+	}
+	turned := f.port != 0 && dir != s.dir
+	s.renderLines(out, f, address, sessionC, turned)
+	if turned {
+		put(out, "a=", dir.String())
 	}
 	if f.mux && f.port != 0 {
 		put(out, "a=rtcp-mux")
@@ -129,7 +216,8 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 }
 
 // renderLines copies the section's lines, with one c= line where it had one or where nothing else gives an address.
-func (s *section) renderLines(out *bytes.Buffer, f facingSection, address string, sessionC bool) {
+// Where turned, a direction of ours takes the place of the writer's.
+func (s *section) renderLines(out *bytes.Buffer, f facingSection, address string, sessionC, turned bool) {
 	wrote := sessionC && !slices.ContainsFunc(s.lines, func(line string) bool { return line[0] == 'c' })
 	for _, line := range s.lines {
 		if line[0] != 'i' && !wrote { // RFC 8866 §5: i= c= b= k= a=
@@ -140,16 +228,30 @@ func (s *section) renderLines(out *bytes.Buffer, f facingSection, address string
 		case line[0] == 'c':
 		case strings.HasPrefix(line, "a=rtcp:"):
 			if f.port != 0 {
-				put(out, "a=rtcp:", strconv.Itoa(int(f.port)+1), " IN ", address)
+				put(out, "a=rtcp:", strconv.Itoa(f.rtcpPort()), " IN ", address)
 			}
-		case s.noReceive && isDirection(line):
-		case keepLine(line):
+		case turned && isDirection(line):
+		case !keepLine(line):
+		case f.answers != nil && !f.answers.mayAnswer(line):
+		case f.formats != nil:
+			if line = f.formats.line(line); line != "" {
+				put(out, line)
+			}
+		default:
 			put(out, line)
 		}
 	}
 	if !wrote {
 		put(out, "c=IN ", address)
 	}
+}
+
+// rtcpPort is the one to name in a=rtcp: in an answer that agrees to share the RTP port, that one (RFC 5761 §5.1.3).
+func (f *facingSection) rtcpPort() int {
+	if f.mux && f.answers != nil {
+		return int(f.port)
+	}
+	return int(f.port) + 1
 }
 
 func isDirection(line string) bool {

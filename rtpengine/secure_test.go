@@ -224,7 +224,7 @@ func TestOfferOfUselessKeysIsRefused(t *testing.T) {
 		proto, lines string
 		want         string
 	}{
-		{SRTPMirror, "RTP/SAVP", "", `302 tandem "Media encryption (RTP/SAVP) without a usable key: there is no a=crypto line"`},
+		{SRTPMirror, "RTP/SAVP", "", `302 tandem "Line 6, m=audio: Media encryption (RTP/SAVP) without a usable key: there is no a=crypto line"`},
 		{SRTPMirror, "RTP/SAVP", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key30 + " UNENCRYPTED_SRTP\r\n", "UNENCRYPTED_SRTP"},
 		{SRTPRequired, "RTP/AVP", "", "Media encryption is required here"},
 	} {

@@ -60,10 +60,11 @@ type Session struct {
 
 // line is one m-line: its kind and our sockets towards both sides.
 type line struct {
-	kind   string
-	legs   [2]*leg
-	placed [2]placing
-	rings  [2]*keyring // nil where nobody has spoken of keys
+	kind    string
+	legs    [2]*leg
+	placed  [2]placing
+	rings   [2]*keyring // nil where nobody has spoken of keys
+	numbers [2]numbering
 }
 
 // placing is where a side last said that it is; a change of it means latching anew.
@@ -78,6 +79,9 @@ type exchange struct {
 	said     [2]*statement // by side
 	toward   []secrecy     // by m-line, as we offered it to the other side
 	mux      []bool        // likewise
+	shown    [][]told      // by m-line, how the offer's formats were told; nil: as they are
+	back     [][]told      // and the answer's
+	width    int           // m-lines that the other side was offered
 	answered bool
 	inForce  bool // its answer has been applied
 }
@@ -91,13 +95,18 @@ type statement struct {
 
 // said is one m-line of a statement.
 type said struct {
-	mline  string // kind, proto and formats, for an answer that leaves the line out
+	mline  string // kind, port 0, proto and formats, for an answer that leaves the line out
+	kind   string
 	proto  string
 	addr   [2]netip.AddrPort
 	dir    direction
 	mux    bool
 	active bool // port not 0, and nothing we refuse
 	codecs []codec
+	extmap []string
+	rsize  bool
+
+	datagrams bool // no RTP: relayed as they are
 
 	secrecy secrecy
 	keys    *agreement // with this side; nil: plain
@@ -139,14 +148,21 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	if err != nil {
 		return nil, err
 	}
-	there, err := s.engine.familyFor(s.knownAddr(from.Other(), dst), dst, s.lastAddr(from.Other()))
+	chosen, err := s.limit(d, st)
 	if err != nil {
 		return nil, err
 	}
 	to := from.Other()
+	there, err := s.engine.familyFor(s.knownAddr(to, dst), dst, s.lastAddr(to))
+	if err != nil {
+		return nil, err
+	}
+	d.pad(s.width(to))
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
-	toward, mux := make([]secrecy, len(d.sections)), make([]bool, len(d.sections))
-	for i := range d.sections {
+	x := &exchange{
+		from: from, toward: make([]secrecy, len(d.sections)), mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
+	}
+	for i := range st.lines {
 		if !st.lines[i].active {
 			view.sections[i].bare = d.sections[i].port != 0 // refused by us: nothing of it travels on
 			continue
@@ -159,17 +175,22 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		if err != nil {
 			return nil, err
 		}
-		mux[i] = o.Mux.offered(st.lines[i].mux)
-		view.sections[i] = facingSection{port: p.port, mux: mux[i]}
-		if toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i], &o); err != nil {
+		if st.lines[i].datagrams {
+			view.sections[i] = facingSection{port: p.port}
+			continue
+		}
+		x.mux[i] = o.Mux.offered(st.lines[i].mux)
+		view.sections[i] = facingSection{port: p.port, mux: x.mux[i]}
+		if x.toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i], &o); err != nil {
 			return nil, err
 		}
+		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
 	}
 	if s.latest != nil && s.latest.answered {
 		s.before = s.latest
 	}
-	s.latest = &exchange{from: from, toward: toward, mux: mux}
-	s.latest.said[from] = st
+	x.said[from] = st
+	s.latest = x
 	return d.render(&view, &s.origins[to], s.engine.seed), nil
 }
 
@@ -191,10 +212,11 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	}
 	to := x.from
 	offered := x.said[to]
-	if len(d.sections) > len(offered.lines) {
-		return nil, reject(488, 399, fmt.Sprintf("%d m-lines answer %d", len(d.sections), len(offered.lines)))
+	if len(d.sections) > x.width {
+		return nil, reject(488, 399, fmt.Sprintf("%d m-lines answer %d", len(d.sections), x.width))
 	}
-	d.pad(offered)
+	d.sections = d.sections[:min(len(d.sections), len(offered.lines))]
+	d.pad(len(offered.lines), offered.lines)
 	st, err := s.engine.hear(d, src)
 	if err != nil {
 		return nil, err
@@ -209,12 +231,15 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 		peer = dst
 	}
 	view := facing{addr: s.engine.local(offered.family, peer), sections: make([]facingSection, len(d.sections))}
+	back, err := s.tellAnswer(x, d, st, &view)
+	if err != nil {
+		return nil, err
+	}
 	for i := range d.sections {
 		view.sections[i].proto = offered.lines[i].proto // RFC 3264 §6: as offered
-		st.lines[i].active = st.lines[i].active && offered.lines[i].active
-		st.lines[i].mux = st.lines[i].mux && x.mux[i] // an answer cannot add it
+		st.lines[i].mux = st.lines[i].mux && x.mux[i]   // an answer cannot add it
 		if !st.lines[i].active {
-			view.sections[i].bare = d.sections[i].port != 0 || !offered.lines[i].active
+			d.sections[i] = rejected(&offered.lines[i])
 			continue
 		}
 		// RFC 5761 §5.1.1: the offerer asked for mux and gets it; the relay bridges when the other side does not mux.
@@ -224,7 +249,7 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 		}
 		st.lines[i].keys, st.lines[i].secrecy = agreed[i], x.toward[i]
 	}
-	x.said[from], x.answered = st, true
+	x.said[from], x.back, x.answered = st, back, true
 	s.enforce(x)
 	return d.render(&view, &s.origins[to], s.engine.seed), nil
 }
@@ -379,7 +404,7 @@ func (s *Session) enforce(x *exchange) {
 			lines[x.from], lines[x.from.Other()] = offer.lines[i], answer.lines[i]
 		}
 		active := lines[A].active && lines[B].active
-		rates, events := merge(l.kind, lines[A].codecs, lines[B].codecs), eventsOf(lines[A].codecs, lines[B].codecs)
+		way := x.passages(i, l.kind, &lines)
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -390,9 +415,9 @@ func (s *Session) enforce(x *exchange) {
 			setups = append(setups, &setup{
 				listener: s.listener(l), side: side,
 				keys: mine.keys,
-				leg:  l.legs[side], out: l.legs[side.Other()], rates: rates,
+				leg:  l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, datagrams: mine.datagrams,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
-				hears: active && mine.dir&recvonly != 0, events: events, block: s.blocks[side], treat: s.treat[side],
+				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
 			})
 		}

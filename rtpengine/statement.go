@@ -2,6 +2,7 @@ package rtpengine
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ func (e *Engine) acceptable(d *description) error {
 		if why == 0 {
 			active++
 		} else if code == 0 {
-			code, text = why, words
+			code, text = why, s.where()+words
 		}
 	}
 	if active == 0 && code != 0 {
@@ -56,17 +57,23 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 	for i := range d.sections {
 		s := &d.sections[i]
 		l := &st.lines[i]
-		*l = said{mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), proto: strings.Clone(s.proto), dir: s.dir, mux: s.mux}
+		*l = said{
+			mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), kind: intern(s.kind), proto: intern(s.proto), dir: s.dir, mux: s.mux,
+			extmap: s.extmap, rsize: s.rsize,
+		}
 		if code, _ := e.refusal(s); code != 0 || s.port == 0 || active == maxActive {
 			continue
 		}
 		active++
 		l.active = true
-		l.codecs = s.codecs()
+		if l.datagrams = s.datagrams(); !l.datagrams {
+			l.codecs = s.codecs()
+		}
 		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {
 			l.dir &^= recvonly
 		}
+		e.reach(s)
 		l.addr = s.places()
 		if !first.IsValid() {
 			first = s.addr
@@ -75,6 +82,22 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 	var err error
 	st.family, err = e.familyFor(first, src)
 	return st, err
+}
+
+// reach moves a section to an alternative address of its writer's when we have none of the first one's family (RFC 6947 §3).
+func (e *Engine) reach(s *section) {
+	if !s.addr.IsValid() || e.pools[familyOf(s.addr)] != nil {
+		return
+	}
+	for _, a := range s.altc {
+		if e.pools[familyOf(a.Addr())] != nil {
+			s.addr, s.rtcpAddr, s.port, s.rtcpPort = a.Addr(), a.Addr(), a.Port(), 0
+			if a.Port() < 65535 {
+				s.rtcpPort = a.Port() + 1
+			}
+			return
+		}
+	}
 }
 
 // places are the signalled addresses of RTP and RTCP. A writer that gave a host name or 0.0.0.0 has
@@ -89,10 +112,53 @@ func (s *section) places() (addr [2]netip.AddrPort) {
 	return addr
 }
 
-// pad adds the m-lines that a short answer left out, as rejected (RFC 3264 §6 wants one for each).
-func (d *description) pad(offered *statement) {
-	for _, l := range offered.lines[len(d.sections):] {
-		s, _ := parseMediaLine(l.mline)
+// pad adds m-lines that a description leaves out, as rejected (RFC 3264 §6 and §8 want one for each that there was).
+func (d *description) pad(to int, lines []said) {
+	for i := len(d.sections); i < to; i++ {
+		mline := "audio 0 RTP/AVP 0"
+		if i < len(lines) {
+			mline = lines[i].mline
+		}
+		s, _ := parseMediaLine(mline)
 		d.sections = append(d.sections, s)
 	}
+}
+
+// limit takes from the lines of an offer what the other side may not be offered, and gives the places of the codecs that it may, by line. An
+// offer of which nothing is left is refused.
+func (s *Session) limit(d *description, st *statement) ([][]int, error) {
+	chosen := make([][]int, len(st.lines))
+	left, why := 0, error(nil)
+	for i := range st.lines {
+		l := &st.lines[i]
+		if !l.active {
+			continue
+		}
+		code, text := 0, ""
+		if l.datagrams {
+			if s.insists(i) {
+				code, text = 302, "Media was encrypted here, and "+l.proto+" cannot be"
+			}
+		} else if chosen[i] = s.engine.cfg.Codecs.choose(l.kind, l.codecs); len(chosen[i]) == 0 {
+			code, text = 305, "None of its codecs is allowed here"
+		}
+		if code == 0 {
+			left++
+			continue
+		}
+		l.active = false
+		if why == nil {
+			why = reject(488, code, d.sections[i].where()+text)
+		}
+	}
+	if left == 0 && why != nil {
+		s.engine.rejected.Add(1)
+		return nil, why
+	}
+	return chosen, nil
+}
+
+// insists reports whether a side has agreed to an m-line on the condition that it is encrypted.
+func (s *Session) insists(i int) bool {
+	return i < len(s.lines) && slices.ContainsFunc(s.lines[i].rings[:], func(g *keyring) bool { return g != nil && g.level == strict })
 }
