@@ -108,11 +108,11 @@ func (l *leg) perform(step dialplan.Step) error {
 
 // refuseMedia refuses a call whose offer cannot be answered.
 func (c *Call) refuseMedia(err error) {
-	status, why := 488, err.Error()
+	status, code, why := 488, 399, err.Error()
 	if me, ok := mediaError(err).(sip.MediaError); ok {
-		status, why = me.SIPStatus()
+		status, code, why = me.SIPStatus()
 	}
-	c.in.Refuse(status, why)
+	c.in.RefuseFor(status, code, why)
 	c.end(status, why)
 }
 

@@ -64,7 +64,7 @@ func TestLateOfferGoesTheWholeWay(t *testing.T) {
 		// And one without.
 		call.SetACK(describes("111", "a=rtpmap:111 opus/48000/2"), false)
 		m = call.Reinvite("")
-		wants(t, "offer in the 200", m.Body(), " RTP/AVP 111 0 97\r\n")
+		wants(t, "offer in the 200", m.Body(), " RTP/AVP 96 0 101\r\n") // as alice was told before
 		ack = bob.Await("ACK", func(m *fakephone.Message) bool {
 			n, _ := m.CSeq()
 			k, _ := ok.CSeq()

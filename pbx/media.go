@@ -2,7 +2,6 @@ package pbx
 
 import (
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -159,18 +158,12 @@ func mediaError(err error) error {
 
 type refusedMedia struct{ *rtpengine.RejectError }
 
-// SIPStatus gives the text of the Warning alone: the agent in it is the signalling side's to name.
-func (r refusedMedia) SIPStatus() (int, string) {
-	text := r.Warning
-	if i := strings.IndexByte(text, '"'); i >= 0 {
-		text = strings.Trim(text[i:], `"`)
-	}
-	return r.Status, text
-}
+// SIPStatus gives what is in the Warning but for the agent, which is the signalling side's to name.
+func (r refusedMedia) SIPStatus() (status, code int, text string) { return r.Status, r.Code, r.Text }
 
 type noMedia struct{ error }
 
-func (n noMedia) SIPStatus() (int, string) { return 503, n.Error() }
+func (n noMedia) SIPStatus() (status, code int, text string) { return 503, 399, n.Error() }
 
 // quality sums what came from each side over all m-lines.
 func quality(st rtpengine.SessionStats) *events.Media {

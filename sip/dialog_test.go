@@ -88,7 +88,7 @@ func TestRefusedReinviteRollsTheMediaBack(t *testing.T) {
 // noCodec is a MediaError.
 type noCodec struct{ error }
 
-func (noCodec) SIPStatus() (int, string) { return 606, "no common codec" }
+func (noCodec) SIPStatus() (status, code int, warning string) { return 606, 305, "no common codec" }
 
 func TestOfferThatMediaRefusesNeverReachesTheCallee(t *testing.T) {
 	play(t, nil, func(t *testing.T, s *stage) {
@@ -96,7 +96,7 @@ func TestOfferThatMediaRefusesNeverReachesTheCallee(t *testing.T) {
 		alice, bob := s.pair()
 		m := alice.Call("bob", sdpOf("alice")).Final()
 		expect(t, "INVITE", m.Status(), 606)
-		if !strings.Contains(m.Header("Warning"), "no common codec") {
+		if w := m.Header("Warning"); !strings.HasPrefix(w, "305 ") || !strings.Contains(w, "no common codec") {
 			t.Errorf("Warning: %q", m.Header("Warning"))
 		}
 		expect(t, "calls at bob", len(bob.Calls()), 0)

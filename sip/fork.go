@@ -127,19 +127,19 @@ func (f *fork) rewriteOffer() error {
 }
 
 func (f *fork) refuseMedia(err error) {
-	status, warn := mediaStatus(err)
-	f.refuseWith(status, warn)
+	f.refuseWith(mediaStatus(err))
 }
 
-func mediaStatus(err error) (status int, warn string) {
+// mediaStatus is the answer that an error of Media asks for.
+func mediaStatus(err error) (status, code int, warn string) {
 	if me, ok := err.(MediaError); ok {
 		return me.SIPStatus()
 	}
-	return 488, err.Error()
+	return 488, 399, err.Error()
 }
 
-func (f *fork) refuseWith(status int, warn string) {
-	f.tx.respond(&message.Response{Status: status, Extra: f.sh.srv.warning(nil, 304, warn)})
+func (f *fork) refuseWith(status, code int, warn string) {
+	f.tx.respond(&message.Response{Status: status, Extra: f.sh.srv.warning(nil, code, warn)})
 	f.finish(Result{Status: status})
 }
 
@@ -312,8 +312,8 @@ func (f *fork) unusable(b *branch, m *message.Message, p transport.Packet) bool 
 	f.abandoned, f.cancelling, f.groups = true, true, nil
 	f.cancelBranches("")
 	f.sh.timers.stop(&f.timer)
-	_, warn := mediaStatus(err)
-	f.refuseWith(488, warn) // whatever was wrong with the answer, the caller's request was not
+	_, code, warn := mediaStatus(err)
+	f.refuseWith(488, code, warn) // whatever was wrong with the answer, the caller's request was not
 	return true
 }
 

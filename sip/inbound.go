@@ -39,8 +39,11 @@ func (in *Inbound) Respond(status int, reason string, extra []byte) {
 }
 
 // Refuse is Respond with a final status and a Warning that says why.
-func (in *Inbound) Refuse(status int, why string) {
-	in.Respond(status, "", in.sh.srv.warning(nil, 399, why))
+func (in *Inbound) Refuse(status int, why string) { in.RefuseFor(status, 399, why) }
+
+// RefuseFor is Refuse with one of the warning codes of RFC 3261 §20.43.
+func (in *Inbound) RefuseFor(status, code int, why string) {
+	in.Respond(status, "", in.sh.srv.warning(nil, code, why))
 }
 
 // A post asks a full shard again after busyPause, busyTries times.
@@ -82,10 +85,10 @@ type Media interface {
 	Close()    // the call is over or was never answered
 }
 
-// MediaError is an error of Media with the answer it asks for.
+// MediaError is an error of Media with the answer it asks for: a status, and code and text of a Warning (RFC 3261 §20.43).
 type MediaError interface {
 	error
-	SIPStatus() (status int, warning string)
+	SIPStatus() (status, code int, warning string)
 }
 
 // CallEvents is told what happens to a relayed call. All methods run on the call's shard and must not block.

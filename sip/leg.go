@@ -236,11 +236,8 @@ func (l *Leg) reoffer(tx *transaction, m *message.Message) {
 		answer, err = l.events.Reoffer(offer)
 	}
 	if err != nil {
-		status, warn := 488, err.Error()
-		if me, ok := err.(MediaError); ok {
-			status, warn = me.SIPStatus()
-		}
-		tx.respond(&message.Response{Status: status, Extra: l.sh.srv.warning(nil, 304, warn)})
+		status, code, warn := mediaStatus(err)
+		tx.respond(&message.Response{Status: status, Extra: l.sh.srv.warning(nil, code, warn)})
 		return
 	}
 	l.ours = offer == ""

@@ -31,8 +31,9 @@ type bodyFault struct {
 	why    string
 }
 
-func (e bodyFault) Error() string            { return e.why }
-func (e bodyFault) SIPStatus() (int, string) { return e.status, e.why }
+func (e bodyFault) Error() string { return e.why }
+
+func (e bodyFault) SIPStatus() (status, code int, warning string) { return e.status, 399, e.why }
 
 func malformedBody(why string) error { return bodyFault{400, "multipart body: " + why} }
 

@@ -69,7 +69,7 @@ func TestSessionDescriptionIsFoundInAMultipartBody(t *testing.T) {
 		var fault MediaError
 		if status := 0; errors.As(err, &fault) || c.status != 0 {
 			if fault != nil {
-				status, _ = fault.SIPStatus()
+				status, _, _ = fault.SIPStatus()
 			}
 			expect(t, c.name, status, c.status)
 			continue
