@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Measures Tandem beside Kamailio (signalling) and rtpengine (media) on this machine, in one run, and prints Markdown tables.
 #
-#   bench/run.sh           full: about 20 minutes, medians of three rounds
-#   bench/run.sh quick     about 3.5 minutes, one round of short windows
+#   bench/run.sh           full: about 50 minutes, medians of three rounds
+#   bench/run.sh quick     about 7 minutes, one round of short windows
 #   bench/run.sh sip|media [quick]     one half only
 #
 # Environment: TANDEM=path of a built binary, or none for the peers alone; KAMAILIO_CHILDREN=N (default: processor cores); CACHED_NONCE=1 lets
-# INVITE carry credentials on the last nonce; ROUNDS, WINDOW (seconds) and MEDIA_WINDOW override; OUT=directory of results (bench/out/<time>).
+# INVITE carry credentials on the last nonce; ROUNDS, WINDOW (seconds), MEDIA_WINDOW and MEDIA_LOADS ("plain@500 setup") override; OUT=directory of results (bench/out/<time>).
 # Only addresses in 127.0.0.0/8 are used. Everything started here is stopped here, by its own process id.
 set -euo pipefail
 
@@ -115,14 +115,13 @@ PATH=$out/bin:$PATH
 mkdir -p "$out/kamailio/dbtext"
 sipload accounts -users 10000 -realm bench -tandem "$out/accounts.csv" -kamailio "$out/kamailio/dbtext/htable"
 
-# tandem NAME: a fresh node with 10,000 accounts; $target describes it to the drivers.
+# tandem NAME [media tier] [ng address] [sip address] [admin address] [ports]: a fresh node; $target describes it to the drivers.
 tandem() {
-	begin "$1" "$here/tandem/start.sh" "$TANDEM" "$out/$1" "$TANDEM_SIP" "$TANDEM_ADMIN"
+	local sip=${4:-$TANDEM_SIP} admin=${5:-$TANDEM_ADMIN} ng=${3:-127.0.0.1:6222}
+	begin "$1" "$here/tandem/start.sh" "$TANDEM" "$out/$1" "$sip" "$admin" "$ng" "${2:-auto}" "${6:-20000-29999}"
 	local pid=$started
-	sipload wait -http "http://$TANDEM_ADMIN/readyz" -pid "$pid" || die "Tandem does not become ready" "$out/$1.log"
-	"$TANDEM" account import "$out/accounts.csv" --api "http://$TANDEM_ADMIN" >"$out/$1-import.log" 2>&1 ||
-		die "tandem account import failed" "$out/$1-import.log"
-	target=name=tandem,sip=$TANDEM_SIP,pid=$pid,admin=http://$TANDEM_ADMIN
+	sipload wait -http "http://$admin/readyz" -pid "$pid" || die "Tandem does not become ready" "$out/$1.log"
+	target=name=$1,pid=$pid,admin=http://$admin
 }
 
 # --- signalling --------------------------------------------------------------------------------------------------------------------
@@ -130,7 +129,9 @@ sip() {
 	local targets=() flags=() loads=()
 	if [ "$TANDEM" != none ]; then
 		tandem tandem
-		targets+=(-target "$target")
+		"$TANDEM" account import "$out/accounts.csv" --api "http://$TANDEM_ADMIN" >"$out/import.log" 2>&1 ||
+			die "tandem account import failed" "$out/import.log"
+		targets+=(-target "$target,sip=$TANDEM_SIP")
 	fi
 	if [ $kamailio = yes ]; then
 		begin kamailio "$here/kamailio/start.sh" "$out/kamailio" "$KAMAILIO_CHILDREN" "$KAMAILIO_SIP" "$KAMAILIO_RPC"
@@ -153,26 +154,32 @@ sip() {
 
 # --- media -------------------------------------------------------------------------------------------------------------------------
 media_part() {
-	local targets=() flags=() threads
+	local targets=() flags=() loads=() tier n=0 threads
 	if [ "$TANDEM" != none ]; then
-		tandem tandem-media
-		targets+=(-target "$target" -target "name=tandem-ng,ng=127.0.0.1:6222,pid=$started") # once through SIP, once as rtpengine is commanded
+		for tier in sockets steered auto; do
+			n=$((n + 1))
+			tandem "tandem-$tier" $tier 127.0.0.1:623$n 127.0.0.1:608$n 127.0.0.1:979$n $((10000 + 8000 * n))-$((17999 + 8000 * n))
+			targets+=(-target "$target,ng=127.0.0.1:623$n")
+		done
 	fi
 	if [ $rtpengine = yes ]; then
 		for threads in 1 2; do
-			begin "rtpengine-$threads" "$here/rtpengine/start.sh" "$threads" "127.0.0.1:622$((threads + 2))" $((5000 + 5000 * threads)) $((9999 + 5000 * threads))
+			begin "rtpengine-$threads" "$here/rtpengine/start.sh" "$threads" "127.0.0.1:622$((threads + 2))" $((34000 + 8000 * threads)) $((41999 + 8000 * threads))
 			local pid=$started
 			sipload wait -ng "127.0.0.1:622$((threads + 2))" -pid "$pid" || die "rtpengine does not start" "$out/rtpengine-$threads.log"
 			targets+=(-target "name=rtpengine-$threads,ng=127.0.0.1:622$((threads + 2)),pid=$pid")
 		done
 	fi
 	if [ $size = quick ]; then
-		flags=(-rounds "${ROUNDS:-1}" -window "${MEDIA_WINDOW:-8}s" -warm 2s)
+		flags=(-rounds "${ROUNDS:-1}" -window "${MEDIA_WINDOW:-5}s" -warm 1s)
+		loads=(plain@500 plain@1000 cm@500 gcm@500 setup setup-cm)
 	else
 		flags=(-rounds "${ROUNDS:-3}" -window "${MEDIA_WINDOW:-20}s" -warm 3s)
+		loads=(plain@500 plain@1000 cm@500 gcm@500 setup setup-cm capacity)
 	fi
+	[ -z "${MEDIA_LOADS:-}" ] || read -ra loads <<<"$MEDIA_LOADS"
 	[ ${#targets[@]} -gt 0 ] || return 0
-	drive media.log media "${targets[@]}" "${flags[@]}" -calls 500 -out "$results"
+	drive media.log media "${targets[@]}" "${flags[@]}" -out "$results" "${loads[@]}"
 	finish
 }
 

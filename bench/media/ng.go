@@ -17,20 +17,33 @@ import (
 
 // ngRelay sets calls up through rtpengine's NG protocol: a cookie, a space, a bencoded dictionary, over UDP.
 type ngRelay struct {
-	l      *wire.Loop
+	*ngClient
+	l     *wire.Loop
+	calls int
+}
+
+// ngClient is a proxy that commands a relay.
+type ngClient struct {
 	conn   net.Conn
 	cookie int
-	calls  int
 	run    int64
 }
 
-func newNGRelay(t gauge.Target) (*ngRelay, error) {
+func newNGClient(t gauge.Target) (*ngClient, error) {
 	conn, err := net.Dial("udp", t.NG.String())
 	if err != nil {
 		return nil, err
 	}
+	return &ngClient{conn: conn, run: time.Now().UnixNano()}, nil
+}
+
+func newNGRelay(t gauge.Target) (*ngRelay, error) {
+	c, err := newNGClient(t)
+	if err != nil {
+		return nil, err
+	}
 	l, err := wire.NewLoop()
-	return &ngRelay{l: l, conn: conn, run: time.Now().UnixNano()}, err
+	return &ngRelay{ngClient: c, l: l}, err
 }
 
 func (r *ngRelay) loop() *wire.Loop { return r.l }
@@ -41,24 +54,18 @@ func (r *ngRelay) close() {
 }
 
 func (r *ngRelay) setUp(s *streams) error {
-	for call := range s.plan.calls {
+	for call := range s.load.calls {
 		a, b := s.caller(call), s.callee(call)
-		offered, err := r.ask(map[string]any{
-			"command": "offer", "call-id": r.id(call), "from-tag": "a", "replace": []string{"origin", "session-connection"}, "ICE": "remove",
-			"sdp": string(sdp(nil, call, a.Addr().String(), a.Port())),
-		})
+		offered, err := r.offer(call, sdp(nil, call, a.Addr().String(), a.Port(), s.load.suite))
 		if err != nil {
 			return err
 		}
 		r.calls++
-		answered, err := r.ask(map[string]any{
-			"command": "answer", "call-id": r.id(call), "from-tag": "a", "to-tag": "b", "replace": []string{"origin", "session-connection"}, "ICE": "remove",
-			"sdp": string(sdp(nil, call, b.Addr().String(), b.Port())),
-		})
+		answered, err := r.answer(call, sdp(nil, call, b.Addr().String(), b.Port(), ""))
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(s.towards(call, false, offered), s.towards(call, true, answered)); err != nil {
+		if err := errors.Join(s.towards(call, false, offered), s.towards(call, true, answered), s.encrypt(call, answered)); err != nil {
 			return err
 		}
 	}
@@ -68,17 +75,37 @@ func (r *ngRelay) setUp(s *streams) error {
 func (r *ngRelay) tearDown() error {
 	var failed error
 	for call := range r.calls {
-		if _, err := r.ask(map[string]any{"command": "delete", "call-id": r.id(call), "from-tag": "a", "delete-delay": 0}); err != nil {
+		if err := r.delete(call); err != nil {
 			failed = err
 		}
 	}
 	return failed
 }
 
-func (r *ngRelay) id(call int) string { return fmt.Sprintf("bench-%x-%d", r.run, call) }
+// offer and answer pass a description to the relay and return what the other phone gets. The callee is always offered plain RTP.
+func (r *ngClient) offer(call int, sdp []byte) ([]byte, error) {
+	return r.ask(map[string]any{
+		"command": "offer", "call-id": r.id(call), "from-tag": "a", "replace": []string{"origin", "session-connection"}, "ICE": "remove",
+		"transport-protocol": "RTP/AVP", "sdp": string(sdp),
+	})
+}
+
+func (r *ngClient) answer(call int, sdp []byte) ([]byte, error) {
+	return r.ask(map[string]any{
+		"command": "answer", "call-id": r.id(call), "from-tag": "a", "to-tag": "b", "replace": []string{"origin", "session-connection"}, "ICE": "remove",
+		"sdp": string(sdp),
+	})
+}
+
+func (r *ngClient) delete(call int) error {
+	_, err := r.ask(map[string]any{"command": "delete", "call-id": r.id(call), "from-tag": "a", "delete-delay": 0})
+	return err
+}
+
+func (r *ngClient) id(call int) string { return fmt.Sprintf("bench-%x-%d", r.run, call) }
 
 // ask sends a command, again if need be, and returns the sdp of the answer.
-func (r *ngRelay) ask(command map[string]any) ([]byte, error) {
+func (r *ngClient) ask(command map[string]any) ([]byte, error) {
 	r.cookie++
 	cookie := fmt.Sprintf("%x_%d ", r.run, r.cookie) // rtpengine remembers cookies: they must differ between runs
 	packet := bencode([]byte(cookie), command)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"time"
 
@@ -19,10 +20,14 @@ type relay interface {
 	close()
 }
 
-// sdp is a phone's body.
-func sdp(out []byte, id int, phone string, port uint16) []byte {
-	return fmt.Appendf(out, "v=0\r\no=- %d 1 IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\na=sendrecv\r\n",
-		id, phone, phone, port)
+// sdp is a phone's body, with a key when it speaks SRTP.
+func sdp(out []byte, id int, phone string, port uint16, suite string) []byte {
+	proto, crypto := "RTP/AVP", ""
+	if suite != "" {
+		proto, crypto = "RTP/SAVP", "a=crypto:1 "+suite+" inline:"+base64.StdEncoding.EncodeToString(keyOf(id, suite))+"\r\n"
+	}
+	return fmt.Appendf(out, "v=0\r\no=- %d 1 IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio %d %s 0\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\na=sendrecv\r\n%s",
+		id, phone, phone, port, proto, crypto)
 }
 
 // direct is no relay at all: each phone sends straight to the other.
@@ -38,9 +43,9 @@ func (d *direct) tearDown() error  { return nil }
 func (d *direct) close()           { d.l.Close() }
 
 func (d *direct) setUp(s *streams) error {
-	for call := range s.plan.calls {
+	for call := range s.load.calls {
 		s.list[call].to = wire.AddrFrom(s.callee(call))
-		s.list[call+s.plan.calls].to = wire.AddrFrom(s.caller(call))
+		s.list[call+s.load.calls].to = wire.AddrFrom(s.caller(call))
 	}
 	return nil
 }
@@ -54,18 +59,18 @@ type sipRelay struct {
 	problem error
 }
 
-func newSIPRelay(t gauge.Target, p *plan) (*sipRelay, error) {
-	r := &sipRelay{target: t, calls: p.calls}
+func newSIPRelay(t gauge.Target, p *plan, l load) (*sipRelay, error) {
+	r := &sipRelay{target: t, calls: l.calls}
 	fleet, err := phone.NewFleet(phone.Config{
-		Server: t.SIP, Domain: p.domain, Users: min(2*p.calls, 1000), Sockets: 8, MaxCalls: p.calls, Algorithm: phone.MD5,
+		Server: t.SIP, Domain: p.domain, Users: min(2*l.calls, 1000), Sockets: 8, MaxCalls: l.calls, Algorithm: phone.MD5,
 		Ring: 20 * time.Millisecond, Hold: -1, Expires: 3600,
 		Offer: func(slot uint32, out []byte) []byte {
 			at := r.streams.caller(int(slot))
-			return sdp(out, int(slot), at.Addr().String(), at.Port())
+			return sdp(out, int(slot), at.Addr().String(), at.Port(), "")
 		},
 		Answer: func(slot uint32, out []byte) []byte {
 			at := r.streams.callee(int(slot))
-			return sdp(out, int(slot), at.Addr().String(), at.Port())
+			return sdp(out, int(slot), at.Addr().String(), at.Port(), "")
 		},
 		OnOffer:    func(slot uint32, body []byte) { r.note(r.streams.towards(int(slot), false, body)) },
 		OnAnswered: func(slot uint32, body []byte) { r.note(r.streams.towards(int(slot), true, body)) },

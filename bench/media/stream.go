@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pion/srtp/v3"
+
 	"tandem/bench/internal/gauge"
 	"tandem/bench/internal/wire"
 )
@@ -34,8 +36,11 @@ type Report struct {
 	Latency       gauge.Latency
 	Lag           gauge.Latency // how late the driver was in sending
 	DriverCPU     float64
-	SetUpRate     float64 // calls a second that one client set up through NG, an offer and an answer each, one after the other; 0 through SIP
+	SetUpRate     float64 // of setup: calls a second that were offered, answered and deleted
 	BytesPerCall  int64   // growth of the relay's resident memory
+	HeapPerCall   int64   // and of its live heap, where it can be asked
+	KernelPerCall int64   // and of the kernel's slabs: sockets, files
+	FilesPerCall  float64
 }
 
 // CPUPerMillion is the relay's CPU-seconds per million packets forwarded.
@@ -56,6 +61,8 @@ type stream struct {
 	sent     int
 	got      int
 	last     uint32
+	seal     *srtp.Context // of a caller that speaks SRTP
+	unseal   *srtp.Context // of what a caller gets
 }
 
 // streams is all directions of all calls. Stream 2 sets: 0..calls-1 from callers, calls..2*calls-1 from callees.
@@ -64,9 +71,12 @@ type stream struct {
 type streams struct {
 	loop    *wire.Loop
 	plan    *plan
+	load    load
 	sockets []*wire.Socket
 	list    []stream
 	ticks   int // in one packet time
+
+	warm, window time.Duration
 
 	begin, open, shut, end int64 // end is 0 until the last packet has left
 	tick                   int   // next
@@ -76,14 +86,15 @@ type streams struct {
 	cpu, own               [2]time.Duration
 	server                 *gauge.Process
 	problem                error
+	scratch                [2 * packetBytes]byte
 }
 
-func newStreams(l *wire.Loop, p *plan) (*streams, error) {
-	total := 2 * p.calls
-	expected := int(p.window/packetTime+2) * total
+func newStreams(l *wire.Loop, p *plan, what load, warm, window time.Duration) (*streams, error) {
+	total := 2 * what.calls
+	expected := int(window/packetTime+2) * total
 	s := &streams{
-		loop: l, plan: p, list: make([]stream, total), ticks: int(packetTime / p.tick),
-		latency: gauge.NewSamples(expected), lag: gauge.NewSamples(int(p.window/p.tick) + 2),
+		loop: l, plan: p, load: what, warm: warm, window: window, list: make([]stream, total), ticks: int(packetTime / p.tick),
+		latency: gauge.NewSamples(expected), lag: gauge.NewSamples(int(window/p.tick) + 2),
 	}
 	for range p.sockets {
 		socket, err := l.Open(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), true, s.receive)
@@ -95,7 +106,7 @@ func newStreams(l *wire.Loop, p *plan) (*streams, error) {
 	for i := range s.list {
 		st := &s.list[i]
 		st.from = s.socketOf(i)
-		st.arrives = s.socketOf((i + p.calls) % total)
+		st.arrives = s.socketOf((i + what.calls) % total)
 		st.packet[0] = 0x80
 		binary.BigEndian.PutUint32(st.packet[8:], uint32(i)+0x10000) // SSRC
 		for j := 28; j < packetBytes; j++ {
@@ -115,7 +126,7 @@ func (s *streams) close() {
 func (s *streams) socketOf(i int) *wire.Socket {
 	half := len(s.sockets) / 2
 	n := s.tickOf(i) % half
-	if i >= s.plan.calls {
+	if i >= s.load.calls {
 		n += half
 	}
 	return s.sockets[n]
@@ -125,7 +136,7 @@ func (s *streams) tickOf(i int) int { return i * s.ticks / len(s.list) }
 
 // caller and callee are the addresses of a call's phones, for SDP.
 func (s *streams) caller(call int) netip.AddrPort { return s.list[call].from.Addr }
-func (s *streams) callee(call int) netip.AddrPort { return s.list[call+s.plan.calls].from.Addr }
+func (s *streams) callee(call int) netip.AddrPort { return s.list[call+s.load.calls].from.Addr }
 
 // towards sets where a call's phones send: the relay's address in the SDP they got.
 func (s *streams) towards(call int, caller bool, sdp []byte) error {
@@ -134,7 +145,7 @@ func (s *streams) towards(call int, caller bool, sdp []byte) error {
 		return fmt.Errorf("call %d: %w", call, err)
 	}
 	if !caller {
-		call += s.plan.calls
+		call += s.load.calls
 	}
 	s.list[call].to = wire.AddrFrom(to)
 	return nil
@@ -163,12 +174,12 @@ func mediaAddress(sdp []byte) (netip.AddrPort, error) {
 func (s *streams) play(server *gauge.Process) (*Report, error) {
 	s.server = server
 	s.begin = wire.Now()
-	s.open = s.begin + int64(s.plan.warm)
-	s.shut = s.open + int64(s.plan.window)
+	s.open = s.begin + int64(s.warm)
+	s.shut = s.open + int64(s.window)
 	dropped := s.drops()
 	s.loop.Run(s.step)
 	r := &s.report
-	r.Calls, r.Window = s.plan.calls, s.plan.window.Seconds()
+	r.Calls, r.Window = s.load.calls, s.window.Seconds()
 	r.CPU, r.DriverCPU = (s.cpu[1] - s.cpu[0]).Seconds(), (s.own[1] - s.own[0]).Seconds()
 	r.DriverDropped = s.drops() - dropped
 	for i := range s.list {
@@ -228,15 +239,36 @@ func (s *streams) send(tick int) {
 		}
 		binary.BigEndian.PutUint32(st.packet[20:], uint32(i)|flag)
 		binary.BigEndian.PutUint32(st.packet[24:], st.sequence)
-		st.from.Send(st.packet[:], &st.to)
+		if st.seal == nil {
+			st.from.Send(st.packet[:], &st.to)
+			continue
+		}
+		sealed, err := st.seal.EncryptRTP(s.scratch[:0], st.packet[:], nil)
+		if err != nil {
+			s.problem = err
+			continue
+		}
+		st.from.Send(sealed, &st.to)
 	}
 	s.loop.Flush()
 }
 
 // receive takes what the relay forwarded.
 func (s *streams) receive(socket *wire.Socket, packet []byte, _ *wire.Addr, stamp int64) {
-	if len(packet) != packetBytes || packet[0] != 0x80 {
+	if len(packet) < packetBytes || packet[0] != 0x80 || packet[1]&0x7f != 0 {
 		return // RTCP
+	}
+	if i := int(binary.BigEndian.Uint32(packet[8:])) - 0x10000; i >= 0 && i < len(s.list) && s.list[i].unseal != nil {
+		plain, err := s.list[i].unseal.DecryptRTP(s.scratch[:0], packet, nil)
+		if err != nil {
+			s.report.Misdelivered++
+			return
+		}
+		packet = plain
+	}
+	if len(packet) != packetBytes {
+		s.report.Misdelivered++
+		return
 	}
 	id := binary.BigEndian.Uint32(packet[20:])
 	i := int(id &^ (1 << 31))

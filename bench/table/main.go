@@ -66,7 +66,8 @@ type media struct {
 	Window, CPU, DriverCPU                            float64
 	Sent, Lost, DriverDropped, Repeated, Misdelivered int
 	Latency, Lag                                      latency
-	BytesPerCall                                      int64
+	SetUpRate, FilesPerCall                           float64
+	BytesPerCall, HeapPerCall, KernelPerCall          int64
 }
 
 // results is all records, in the order of measuring.

@@ -18,6 +18,8 @@ type summary struct {
 	sent, lost, dropped int
 	odd                 int
 	bytesPerCall        float64
+	heapPerCall, kernel float64
+	files, setUp, calls float64
 	cpuLow, cpuHigh     float64
 }
 
@@ -43,7 +45,7 @@ func (all results) pick(scenario, target string) (picked results) {
 // sum folds the rounds of a scenario on a target; ok is false when it was not measured.
 func (all results) sum(scenario, target string) (s summary, ok bool) {
 	s = summary{scenario: scenario, target: target}
-	var cpu, p50, p99, p999, top, driver, lag, perCall []float64
+	var cpu, p50, p99, p999, top, driver, lag, perCall, heap, kernel, files, setUp, calls []float64
 	for _, r := range all.pick(scenario, target) {
 		switch {
 		case r.Report != nil:
@@ -66,7 +68,8 @@ func (all results) sum(scenario, target string) (s summary, ok bool) {
 			}
 			p50, p99, p999, top = append(p50, m.Latency.P50), append(p99, m.Latency.P99), append(p999, m.Latency.P999), append(top, m.Latency.Max)
 			driver, lag = append(driver, m.DriverCPU/max(m.Window, 1e-9)), append(lag, m.Lag.P99)
-			perCall = append(perCall, float64(m.BytesPerCall))
+			perCall, heap, kernel = append(perCall, float64(m.BytesPerCall)), append(heap, float64(m.HeapPerCall)), append(kernel, float64(m.KernelPerCall))
+			files, setUp, calls = append(files, m.FilesPerCall), append(setUp, m.SetUpRate), append(calls, float64(m.Calls))
 			s.sent += m.Sent
 			s.lost += m.Lost
 			s.dropped += m.DriverDropped
@@ -82,6 +85,7 @@ func (all results) sum(scenario, target string) (s summary, ok bool) {
 	}
 	s.latency = latency{median(p50), median(p99), median(p999), median(top)}
 	s.driver, s.lag, s.bytesPerCall = median(driver), median(lag), median(perCall)
+	s.heapPerCall, s.kernel, s.files, s.setUp, s.calls = median(heap), median(kernel), median(files), median(setUp), median(calls)
 	return s, s.rounds > 0
 }
 

@@ -15,9 +15,12 @@ const lines = `{"Target":"tandem","Scenario":"call 3000/s","Name":"call","Rate":
 {"Target":"tandem","Scenario":"call 3000/s","Name":"call","Round":1,"Report":{"Started":1000,"Counted":1000,"CPU":0.2}}
 {"Target":"tandem","Scenario":"call 3000/s","Name":"call","Round":2,"Report":{"Started":1000,"Counted":999,"Failed":1,"Causes":{"INVITE answered 503":1},"CPU":0.12}}
 {"Target":"tandem","Scenario":"register 1000/s","Name":"register","Memory":[{"When":"before","Heap":1000000},{"When":"after","Heap":5000000,"Things":10000}]}
-{"Target":"tandem","Scenario":"media 500","Name":"media","Media":{"Sent":1000000,"CPU":8}}
-{"Target":"rtpengine-1","Scenario":"media 500","Name":"media","Media":{"Sent":1000000,"CPU":10}}
-{"Target":"rtpengine-2","Scenario":"media 500","Name":"media","Media":{"Sent":1000000,"CPU":12}}
+{"Target":"tandem-sockets","Scenario":"media plain 500","Name":"media","Media":{"Sent":1000000,"CPU":8}}
+{"Target":"rtpengine-1","Scenario":"media plain 500","Name":"media","Media":{"Sent":1000000,"CPU":10}}
+{"Target":"rtpengine-2","Scenario":"media plain 500","Name":"media","Media":{"Sent":1000000,"CPU":12}}
+{"Target":"tandem-sockets","Scenario":"setup","Name":"setup","Media":{"SetUpRate":3000}}
+{"Target":"rtpengine-1","Scenario":"setup","Name":"setup","Media":{"SetUpRate":2000}}
+{"Target":"rtpengine-2","Scenario":"setup","Name":"setup","Media":{"SetUpRate":2500}}
 `
 
 func TestVerdictsCompareMediansWithThePeersBest(t *testing.T) {
@@ -37,6 +40,7 @@ func TestVerdictsCompareMediansWithThePeersBest(t *testing.T) {
 		"| 1; 2999 of 3000 measured ones done | **no** |", // failed calls
 		"| 0.40 kB | yes |",                               // heap per binding
 		"| 0.80 (8.00 / 10.00 rtpengine-1) | yes |",       // the better of the two
+		"| 1.20 (3000 / 2500 rtpengine-2) | yes |",
 		"| not measured | - |",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -11,7 +11,8 @@ sip {
 }
 media {
   address = "127.0.0.1"
-  ports   = "20000-29999"
+  ports   = "MEDIA_PORTS"
+  tier    = "MEDIA_TIER"
   ng      = ["NG_ADDRESS"]
 }
 admin { listen = "ADMIN_ADDRESS" }
