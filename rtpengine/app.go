@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"sync/atomic"
-	"time"
 
 	"tandem/rtpengine/srtp"
 )
@@ -20,15 +19,10 @@ type app struct {
 	digits *dialling    // sent in place of all else; nil: none
 
 	payload uint8 // G.711 payload type that playing uses
-	ssrc    uint32
-	seq     uint16 // last sent
-	stamp   uint32 // last sent
-	sentAt  int64
-	talked  bool // something has been sent: seq and stamp are in use
-	marker  bool // next packet starts a talk spurt
-	packets uint32
-	octets  uint32
-	report  int64 // when the last report went
+	reporter
+	seq    uint16 // last sent
+	talked bool   // something has been sent: seq and stamp are in use
+	marker bool   // next packet starts a talk spurt
 
 	// Echo: what is added to the phone's numbers, per source of the phone.
 	from     uint32
@@ -36,21 +30,21 @@ type app struct {
 	stampAdd uint32
 
 	packet [12 + frameSamples + srtp.Overhead]byte
-	words  [96 + srtp.Overhead]byte // RTCP
+	words  [maxReport + 12 + srtp.Overhead]byte // RTCP
 }
 
 func newApp() *app {
-	return &app{ssrc: rand.Uint32(), seq: uint16(rand.Uint32() >> 17), stamp: rand.Uint32(), payload: payloadPCMU, marker: true}
+	a := &app{reporter: newReporter(), seq: uint16(rand.Uint32() >> 17), payload: payloadPCMU, marker: true}
+	a.stamp = rand.Uint32()
+	return a
 }
 
-const (
-	reportEvery = 5 * time.Second
-	// catchUp is how many packets a late player sends at once; beyond them it skips.
-	catchUp = 3
-)
+// catchUp is how many packets a late player sends at once; beyond them it skips.
+const catchUp = 3
 
 // rtp takes a packet of the phone.
 func (a *app) rtp(r *relay, l *leg, h *rtpHeader, b []byte) {
+	a.reports(r, l)
 	if !a.echo {
 		return
 	}
@@ -107,15 +101,9 @@ func (a *app) send(r *relay, l *leg, b []byte, octets int) {
 			l.told.put(1, &h, b, r.now)
 		}
 	}
-	a.talked, a.sentAt = true, r.now
-	a.packets++
-	a.octets += uint32(octets)
-	if r.now-a.report >= int64(reportEvery) {
-		if a.report != 0 {
-			l.send(rtcp, a.words[:a.compose(r, l)])
-		}
-		a.report = r.now
-	}
+	a.talked = true
+	a.count(a.stamp, octets, r.now)
+	a.reports(r, l)
 }
 
 // play gives every player its packets for n elapsed packet times.
@@ -191,37 +179,26 @@ func (a *app) frame(r *relay, l *leg) {
 	a.send(r, l, b, frameSamples)
 }
 
-// compose writes SR with one report block, and SDES with the CNAME (RFC 3550 §6.4.1, §6.5), into words.
+// compose writes a report on what was heard, and on what was said, into words.
 func (a *app) compose(r *relay, l *leg) int {
-	b := binary.BigEndian.AppendUint32(a.words[:0], 2<<30|rtcpSR<<16|6)
-	b = binary.BigEndian.AppendUint32(b, a.ssrc)
-	wall := r.epoch + r.now
-	b = binary.BigEndian.AppendUint32(b, uint32(wall/1e9+ntpEpoch))
-	b = binary.BigEndian.AppendUint32(b, uint32(uint64(wall%1e9)<<32/1e9))
-	l.trip.note(binary.BigEndian.Uint32(b[10:]), r.now)
-	b = binary.BigEndian.AppendUint32(b, a.stamp)
-	b = binary.BigEndian.AppendUint32(b, a.packets)
-	b = binary.BigEndian.AppendUint32(b, a.octets)
-	if l.quality.started {
-		b[0] |= 1
-		b[3] += 6
-		fraction, lost, highest, jitter := l.quality.block()
-		b = binary.BigEndian.AppendUint32(b, l.quality.ssrc)
-		b = binary.BigEndian.AppendUint32(b, uint32(fraction)<<24|uint32(lost)&0xffffff)
-		b = binary.BigEndian.AppendUint32(b, highest)
-		b = binary.BigEndian.AppendUint32(b, jitter)
-		var since uint32
-		if l.trip.had.at != 0 {
-			since = uint32((r.now - l.trip.had.at) << 16 / int64(time.Second))
-		}
-		b = binary.BigEndian.AppendUint32(b, l.trip.had.mid)
-		b = binary.BigEndian.AppendUint32(b, since)
+	rate := uint32(sampleRate)
+	if heard := l.quality.rate.Load(); a.echo && heard > 0 {
+		rate = heard
 	}
-	b = append(b, 2<<6|1, 202, 0, 4)
-	b = binary.BigEndian.AppendUint32(b, a.ssrc)
-	b = append(b, 1, 6, 't', 'a', 'n', 'd', 'e', 'm', 0, 0, 0, 0)
-	return len(b)
+	return len(a.reporter.compose(a.words[:0], r.epoch+r.now, r.now, rate, &l.quality, &l.trip))
 }
 
-// ntpEpoch is the seconds from 1900 to 1970.
-const ntpEpoch = 2208988800
+// reports sends a report when it is time for one. It is asked whenever a packet comes or goes, and once a second by housekeeping.
+func (a *app) reports(r *relay, l *leg) {
+	if l.ready && a.isDue(r.now) {
+		l.send(rtcp, a.words[:a.compose(r, l)])
+	}
+}
+
+// farewell says that the source is no more.
+func (a *app) farewell(r *relay, l *leg) {
+	if l.ready && a.hasSpoken() {
+		n := a.compose(r, l)
+		l.send(rtcp, a.bye(a.words[:n]))
+	}
+}

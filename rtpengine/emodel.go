@@ -54,7 +54,7 @@ func (st *StreamStats) score(listener *StreamStats, by impairment) Score {
 	}
 	here := max(0, st.Lost)
 	lost := max(here, listener.reported)
-	loss := 100 * min(1, float64(lost)/float64(int64(st.Packets)+here))
+	loss := min(100, 100*float64(lost)/float64(int64(st.Packets)+here)+listener.discarded)
 	delay := (st.RTT+listener.RTT)/2 + frameTime + max(2*frameTime, 2*st.Jitter)
 	return by.rate(loss, delay)
 }

@@ -31,6 +31,9 @@ type Endpoint struct {
 	origin  origin
 	watch   watch
 
+	reported int64 // when the shard was last asked for reports, engine ns
+	courses  courses
+
 	recording *Recording // the latest
 }
 
@@ -388,6 +391,22 @@ func (p *Endpoint) stopPlaying() {
 	}
 }
 
+// report has the shard send the reports that are due though nothing comes or goes; mu is held.
+func (p *Endpoint) report(now int64) {
+	if now-p.reported < int64(reportEvery/4) || p.closed {
+		return
+	}
+	p.reported = now
+	legs := append([]*leg(nil), p.legs...)
+	p.shard.order(func(sh *shard) {
+		for _, g := range legs {
+			if g != nil {
+				g.app.reports(&sh.relay, g)
+			}
+		}
+	})
+}
+
 // perform orders the shard to do on every leg what Echo or Play last asked for.
 func (p *Endpoint) perform() {
 	legs, payloads := append([]*leg(nil), p.legs...), append([]int(nil), p.payload...)
@@ -421,12 +440,15 @@ func (p *Endpoint) silent(now int64) {
 			last = max(last, g.tally.lastSeen.Load())
 		}
 	}
+	p.report(now)
+	alarms := p.sample(now)
 	d, news := p.watch.check(last, now, p.engine.patience())
 	news = news && !p.closed
 	p.mu.Unlock()
 	if news {
 		p.engine.tellSilence(&p.cfg, A, d)
 	}
+	p.engine.tellQuality(&p.cfg, alarms)
 }
 
 // Stats give the phone as side A; Forwarded counts what we sent it.
@@ -470,6 +492,7 @@ func (p *Endpoint) Close() {
 	p.shard.order(func(sh *shard) {
 		for _, g := range legs {
 			if g != nil {
+				g.app.farewell(&sh.relay, g)
 				sh.stopDialling(g)
 				sh.delist(g)
 			}

@@ -43,6 +43,9 @@ type Config struct {
 	// PacketRate bounds datagrams per second taken from one side of one m-line; default 5000. A
 	// media loop between two of our ports would otherwise run at wire speed.
 	PacketRate int
+	// AlarmMOS and AlarmAfter say when SessionConfig.OnQuality is told: below that opinion for that long. AlarmMOS 0: never.
+	AlarmMOS   float64
+	AlarmAfter time.Duration
 	// SRTP says how media is offered, as to encryption.
 	SRTP SRTPPolicy
 	// Codecs says which codecs the other phone is offered.
@@ -144,7 +147,7 @@ type Engine struct {
 	board   chan notice   // from the shards to tellAll
 	digits  [3]atomic.Uint64
 
-	silences, rejected, refused atomic.Uint64
+	silences, rejected, refused, alarms atomic.Uint64
 
 	census []member // housekeeping's, kept for its room
 

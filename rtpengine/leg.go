@@ -37,8 +37,11 @@ type leg struct {
 	peer    atomic.Pointer[netip.AddrPort] // the locked source, for Stats
 
 	// What the peer's RTCP tells; the shard writes, anyone reads.
-	rtt      atomic.Int64 // ns, from us to the peer and back; 0 = unknown
-	reported atomic.Int64 // packets that the peer misses of what it hears
+	rtt        atomic.Int64  // ns, from us to the peer and back; 0 = unknown
+	reported   atomic.Int64  // packets that the peer misses of what it hears
+	fraction   atomic.Uint32 // 1/256 of them, since its report before
+	reportedAt atomic.Int64  // engine ns of its last report
+	extended   extended
 
 	// owned by the shard:
 	out      *leg          // where this side's media goes; nil for an endpoint

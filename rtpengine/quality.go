@@ -21,6 +21,12 @@ type quality struct {
 	source atomic.Uint32
 	codec  atomic.Uint32 // payload type of the last audio format with a number of its own, and one; 0 = none
 
+	window     uint64 // which of the last 64 numbers have come, the highest in bit 0
+	losses     lossPattern
+	duplicates atomic.Uint32
+	stamp      uint32        // of the packet with the highest number
+	step       atomic.Uint32 // units from one packet to the next
+
 	// Of the last report block, for the fraction lost (A.3).
 	expectedPrior, receivedPrior uint32
 }
@@ -38,6 +44,7 @@ func (q *quality) restart(ssrc uint32, seq uint16) {
 	q.started = true
 	q.ssrc, q.base, q.highest = ssrc, uint32(seq), uint32(seq)
 	q.bad, q.received, q.transit, q.jitter16 = noBadSeq, 0, 0, 0
+	q.window, q.losses.since = 0, 0
 	q.expectedPrior, q.receivedPrior = 0, 0
 	q.source.Store(ssrc)
 }
@@ -51,6 +58,7 @@ func (q *quality) packet(h *rtpHeader, arrival int64, rate uint32) {
 	if !q.started || h.ssrc != q.ssrc {
 		q.restart(h.ssrc, h.seq)
 	}
+	q.advance(h)
 	q.sequence(h.seq)
 	q.received++
 	q.lost.Store(q.earlier + q.lostNow())

@@ -11,28 +11,37 @@ type senderReport struct {
 	at  int64 // engine ns
 }
 
-// roundTrip finds out how long the way to a leg's peer and back takes, from the reports that pass (RFC 3550 §6.4.1): the peer says
-// which sender report it heard last (LSR) and how long it had it (DLSR), and we know when that one left us. Shard only.
-type roundTrip struct {
-	sent [4]senderReport // that went to the peer, the newest at next-1
+// departures are the last reports that went to a peer, so that the peer's answer can name one.
+type departures struct {
+	sent [4]senderReport // the newest at next-1
 	next int
-	had  senderReport // the last one of the peer itself
 }
 
-func (t *roundTrip) note(mid uint32, now int64) {
-	t.sent[t.next%len(t.sent)] = senderReport{mid, now}
-	t.next++
+func (d *departures) note(mid uint32, now int64) {
+	d.sent[d.next%len(d.sent)] = senderReport{mid, now}
+	d.next++
 }
 
 // measure gives the round trip that a report block tells, from LSR and DLSR (in 1/65536 s).
-func (t *roundTrip) measure(lsr, dlsr uint32, now int64) (time.Duration, bool) {
-	for _, sr := range t.sent {
+func (d *departures) measure(lsr, dlsr uint32, now int64) (time.Duration, bool) {
+	for _, sr := range d.sent {
 		if lsr != 0 && sr.at != 0 && sr.mid == lsr {
 			d := time.Duration(now-sr.at) - time.Duration(dlsr)*time.Second/65536
 			return d, d >= 0 && d < time.Minute
 		}
 	}
 	return 0, false
+}
+
+// roundTrip finds out how long the way to a leg's peer and back takes, from the reports that pass (RFC 3550 §6.4.1): the peer says
+// which sender report it heard last (LSR) and how long it had it (DLSR), and we know when that one left us. Who sends no SR may send
+// a reference time instead, and is told the same of it (RFC 3611 §4.4, §4.5). Shard only.
+type roundTrip struct {
+	departures              // sender reports that went to the peer
+	reference  departures   // and reference times
+	had        senderReport // the last SR of the peer itself
+	asked      senderReport // its last reference time, until it is answered
+	asker      uint32       // who sent that
 }
 
 // follow reads the reports of a valid compound packet of the leg's peer.
@@ -56,26 +65,33 @@ func (l *leg) follow(now int64, b []byte) {
 				blocks = blocks[24:]
 			}
 		}
+		if b[1] == rtcpXR {
+			l.followXR(now, b[:n])
+		}
 		b = b[n:]
 	}
+}
+
+// hearsSource tells whether the peer is sent a source, so that what it says of it counts.
+func (l *leg) hearsSource(ssrc uint32) bool {
+	switch {
+	case l.app != nil:
+		return ssrc == l.app.ssrc
+	case l.player != nil && ssrc == l.player.ssrc:
+		return true
+	}
+	return l.out != nil && l.out.quality.started && ssrc == l.out.quality.ssrc
 }
 
 // report takes one report block: what the peer says of the stream that we send it.
 //
 //	SSRC 4 | fraction lost 1 | lost 3 | highest sequence number 4 | jitter 4 | LSR 4 | DLSR 4
 func (l *leg) report(now int64, b []byte) {
-	var ours uint32
-	switch {
-	case l.app != nil:
-		ours = l.app.ssrc
-	case l.out != nil && l.out.quality.started:
-		ours = l.out.quality.ssrc
-	default:
+	if !l.hearsSource(binary.BigEndian.Uint32(b)) {
 		return
 	}
-	if binary.BigEndian.Uint32(b) != ours {
-		return
-	}
+	l.fraction.Store(uint32(b[4]))
+	l.reportedAt.Store(now)
 	l.reported.Store(int64(int32(binary.BigEndian.Uint32(b[4:])<<8) >> 8)) // 24 bits with a sign
 	if d, ok := l.trip.measure(binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]), now); ok {
 		l.rtt.Store(int64(d))

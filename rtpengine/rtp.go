@@ -49,7 +49,10 @@ func parseRTP(b []byte) (h rtpHeader, ok bool) {
 const (
 	rtcpSR   = 200
 	rtcpRR   = 201
+	rtcpSDES = 202
+	rtcpBYE  = 203
 	rtcpPSFB = 206
+	rtcpXR   = 207 // RFC 3611 §2
 )
 
 // looksRTCP tells RTCP from RTP on one port by the second octet (RFC 5761 §4).

@@ -34,6 +34,9 @@ type SessionConfig struct {
 	// OnDigit is told of each digit that a side sends in its media, when it is let go; nil wants none. An endpoint hears tones where its
 	// phone takes no telephone-event. It runs in one goroutine for all sessions, with no lock held, and must not block.
 	OnDigit func(Digit)
+	// OnQuality is told when a side has sounded worse than Config.AlarmMOS for Config.AlarmAfter, and when it has sounded as it should for as
+	// long again. It runs in the engine's housekeeping with no lock held and must not block.
+	OnQuality func(QualityAlarm)
 }
 
 // Session relays the media of one call between two sides. It is fed with the descriptions that pass
@@ -52,6 +55,7 @@ type Session struct {
 	watch   [2]watch
 
 	recording *Recording // the latest
+	courses   courses
 
 	plays  [2]*playing // by the side that hears it, nil when nothing plays
 	blocks [2]Block    // by the side that is not heard

@@ -42,7 +42,9 @@ func (s *Session) silent(now int64) {
 		}
 	}
 	tell := s.reap()
+	alarms := s.sample(now)
 	s.mu.Unlock()
+	s.engine.tellQuality(&s.cfg, alarms)
 	for _, ended := range tell {
 		if ended != nil {
 			ended()

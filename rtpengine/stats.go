@@ -10,6 +10,7 @@ type Stats struct {
 	Sessions, MaxSessions int    // sessions and endpoints
 	Playing               int    // endpoints that play a sound
 	Silences              uint64 // OnSilence reports
+	Alarms                uint64 // OnQuality reports of bad quality
 	Rejected              uint64 // descriptions refused with RejectError
 	Refused               uint64 // sessions refused with ErrBusy
 
@@ -62,6 +63,7 @@ func (e *Engine) Stats() Stats {
 	st := Stats{Sessions: len(e.members), MaxSessions: int(e.maxSessions.Load())}
 	e.mu.Unlock()
 	st.Playing = int(e.playing.Load())
+	st.Alarms = e.alarms.Load()
 	st.Silences, st.Rejected, st.Refused = e.silences.Load(), e.rejected.Load(), e.refused.Load()
 	for i := range st.Digits {
 		st.Digits[i] = e.digits[i].Load()
@@ -126,7 +128,15 @@ type StreamStats struct {
 	Tier   Tier   // that serves it
 	Detour string // why that is not TierKernel
 
-	reported int64 // packets that this side says it misses of the other's
+	Duplicates uint32
+	Bursts     Bursts             // how the losses of this side's packets are spread
+	Extended   *VoIPMetrics       // how this side says it hears the other; nil when it does not say
+	Summary    *StatisticsSummary // what this side counted of the other's packets; nil when it does not say
+
+	reported   int64   // packets that this side says it misses of the other's
+	discarded  float64 // percent of them that it says it throws away
+	fraction   float64 // share of them that it missed between its last two reports
+	reportedAt int64   // engine ns of the last
 }
 
 // Stats may be called at any time, also after Close.
@@ -168,6 +178,12 @@ func (l *leg) stats(now int64) StreamStats {
 	if n.codec > 0 {
 		st.Codec = staticCodec(n.codec - 1)
 	}
+	st.fraction, st.reportedAt = float64(l.fraction.Load())/256, l.reportedAt.Load()
+	st.Duplicates, st.Bursts = l.quality.duplicates.Load(), l.quality.losses.bursts(l.quality.packetTime())
+	if st.Extended = l.extended.metrics(); st.Extended != nil {
+		st.discarded = st.Extended.Discarded
+	}
+	st.Summary = l.extended.summary(l.quality.rate.Load())
 	st.RTT, st.reported = time.Duration(l.rtt.Load()), l.reported.Load()
 	if peer := l.peer.Load(); peer != nil {
 		st.Peer = *peer
