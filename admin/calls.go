@@ -39,6 +39,7 @@ func (s *Server) callRoutes(api huma.API) {
 	route(api, http.MethodDelete, "/calls/{id}", "hang-up-call", "Hang up a call on both sides", s.hangUp, noContent, fails(404))
 	route(api, http.MethodPut, "/calls/{id}/recording", "record-call", "Start to record an answered call", s.recordCall, fails(404, 409, 507))
 	route(api, http.MethodDelete, "/calls/{id}/recording", "stop-recording-call", "Stop recording a call, which goes on", s.stopRecordingCall, noContent, fails(404, 409))
+	route(api, http.MethodGet, "/calls/{id}/media", "show-call-media", "Show how a call sounds, second by second", s.callMedia, fails(404, 409))
 	route(api, http.MethodPost, "/calls/{id}/digits", "dial-in-call", "Send digits to one side of an answered call", s.dialInCall, noContent, fails(404, 409))
 	route(api, http.MethodGet, "/calls/{id}/trace", "trace-call", "Show the SIP messages of a call", s.traceCall, fails(404))
 	route(api, http.MethodGet, "/cdrs", "list-cdrs", "List finished calls, newest first", s.listCDRs)
@@ -100,6 +101,17 @@ func (s *Server) stopRecordingCall(_ context.Context, in *callID) (*struct{}, er
 		return nil, recordingProblem(in.ID, err)
 	}
 	return nil, nil
+}
+
+func (s *Server) callMedia(_ context.Context, in *callID) (*answer[pbx.CallMedia], error) {
+	m, err := s.cfg.PBX.Media(in.ID)
+	switch {
+	case errors.Is(err, pbx.ErrNoCall):
+		return nil, noCall(in.ID)
+	case err != nil:
+		return nil, newProblem(http.StatusConflict, err.Error())
+	}
+	return &answer[pbx.CallMedia]{m}, nil
 }
 
 // Digits are to be sent to one side of a call.

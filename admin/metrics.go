@@ -258,6 +258,7 @@ func (m meter) media(st rtpengine.Stats) {
 		}
 	}
 	m.counter("tandem_media_untold_total", "Digits and wishes for pictures lost because too many came at once.", st.Untold)
+	m.counter("tandem_media_quality_alarms_total", "Times a side sounded worse than media.mos_alarm allows.", st.Alarms)
 	m.counter("tandem_media_silences_total", "Sides reported silent.", st.Silences)
 	m.counter("tandem_media_rejected_total", "Session descriptions refused.", st.Rejected)
 	m.counter("tandem_media_refused_total", "Sessions refused because there were too many.", st.Refused)

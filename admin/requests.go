@@ -93,6 +93,11 @@ func (c *Client) StopRecording(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "/calls/"+url.PathEscape(id)+"/recording", nil, nil, nil)
 }
 
+// CallMedia shows how a call sounds.
+func (c *Client) CallMedia(ctx context.Context, id string) (pbx.CallMedia, error) {
+	return get[pbx.CallMedia](ctx, c, "/calls/"+url.PathEscape(id)+"/media", nil)
+}
+
 // SendDigits sends digits to one side of an answered call, "caller" or "callee".
 func (c *Client) SendDigits(ctx context.Context, id, digits, to string) error {
 	return c.do(ctx, http.MethodPost, "/calls/"+url.PathEscape(id)+"/digits", nil, Digits{digits, to}, nil)

@@ -64,8 +64,16 @@ type Media struct {
 	CodecsOff  []string // never these
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
-	NG         []string // IP:port, tcp:IP:port or http:IP:port of NG protocol listeners: the engine serves other proxies; empty = none
-	NGAllow    []string // IP addresses and networks that may command it besides loopback
+	// QualityAlarm is when a call that sounds bad is an event.
+	QualityAlarm QualityAlarm
+	NG           []string // IP:port, tcp:IP:port or http:IP:port of NG protocol listeners: the engine serves other proxies; empty = none
+	NGAllow      []string // IP addresses and networks that may command it besides loopback
+}
+
+// QualityAlarm is "an opinion below MOS for After", written "3.1 for 5s"; MOS 0, written "off", is none.
+type QualityAlarm struct {
+	MOS   float64 // ITU-T G.107, 1 to 4.4
+	After time.Duration
 }
 
 // Recording says where recordings of calls go and what they may use.
@@ -183,7 +191,7 @@ func Default() Config {
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
-		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", SoundBytes: 64 << 20},
+		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
 		Recording: Recording{MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
 		Cluster:   Cluster{Bootstrap: true},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},

@@ -230,3 +230,22 @@ func emptyListsAreNone() cmp.Option {
 		return in
 	})
 }
+
+func TestAlarmOfQualityIsReadAndWritten(t *testing.T) {
+	for text, want := range map[string]QualityAlarm{
+		"off": {}, "3.1 for 5s": {3.1, 5 * time.Second}, "4 for 1m": {4, time.Minute},
+	} {
+		c, diags := Parse("tandem.hcl", []byte("media { mos_alarm = \""+text+"\" }"), nil)
+		if len(diags) > 0 || c.Media.QualityAlarm != want {
+			t.Errorf("%s: %+v\n%s", text, c.Media.QualityAlarm, render(diags))
+		}
+		if again, ok := parseAlarm(want.String()); !ok || again != want {
+			t.Errorf("%s is written %q", text, want)
+		}
+	}
+	for _, text := range []string{"", "5s", "3.1", "3.1 for", "0.5 for 5s", "9 for 5s", "NaN for 5s", "3.1 for 1ms", "3.1 for 5s please"} {
+		if _, ok := parseAlarm(text); ok {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}

@@ -110,6 +110,7 @@ func schema(c *Config) []section {
 			list("codecs_off", &c.Media.CodecsOff, anyCodec),
 			text("prompts", &c.Media.Prompts),
 			number("sound_bytes", &c.Media.SoundBytes, 1<<20, 1<<40),
+			alarm("mos_alarm", &c.Media.QualityAlarm),
 			list("ng", &c.Media.NG, ngListener),
 			list("ng_allow", &c.Media.NGAllow, network),
 		}},
@@ -315,6 +316,21 @@ func failures(name string, field *FailureLimit) key {
 	}
 }
 
+func alarm(name string, field *QualityAlarm) key {
+	return key{
+		name, kindText, false,
+		func() value { return value{text: field.String()} },
+		func(v value) []flaw {
+			a, ok := parseAlarm(v.text)
+			if !ok {
+				return whole(fmt.Sprintf("%q is not a limit of quality", v.text), `write an opinion from 1 to 4.4 and a time, like "3.1 for 5s", or "off"`)
+			}
+			*field = a
+			return nil
+		},
+	}
+}
+
 // notYet accepts a key that a later version will use, but only empty: a setting must not be silently without effect.
 func notYet(name string, field *[]string, what string) key {
 	k := list(name, field)
@@ -340,6 +356,27 @@ func broken(item int, text string, rules []rule) []flaw {
 }
 
 // String writes the limit as the file does.
+// String writes an alarm as parseAlarm reads it.
+func (a QualityAlarm) String() string {
+	if a.MOS == 0 {
+		return "off"
+	}
+	return strconv.FormatFloat(a.MOS, 'f', -1, 64) + " for " + a.After.String()
+}
+
+func parseAlarm(text string) (a QualityAlarm, ok bool) {
+	if text == "off" {
+		return a, true
+	}
+	mos, after, _ := strings.Cut(text, " for ")
+	var err error
+	if a.MOS, err = strconv.ParseFloat(mos, 64); err != nil || !(a.MOS >= 1 && a.MOS <= 4.4) {
+		return a, false
+	}
+	a.After, err = time.ParseDuration(after)
+	return a, err == nil && a.After >= time.Second && a.After <= time.Hour
+}
+
 func (f FailureLimit) String() string {
 	window := hcltext.Duration(f.Window)
 	switch f.Window {

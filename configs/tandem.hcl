@@ -44,6 +44,7 @@ media {
   codecs_off  = []            # codecs that nobody is offered, like "G729" or "telephone-event/48000"
   prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts
   sound_bytes = 67108864      # memory for the sounds that are played, 16,000 bytes a second; who plays one shares it
+  mos_alarm   = "3.1 for 5s"  # a side that sounds worse than this (MOS, 1 to 4.4) for so long is an event; "off" = never
   ng          = []            # listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223", "tcp:127.0.0.1:2223", "http:127.0.0.1:2225"]; see docs/media-ng.md
   ng_allow    = []            # addresses and networks of the proxies that may command through ng, like "10.0.0.5"; loopback always may, nobody else unless named
 }

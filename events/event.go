@@ -13,6 +13,10 @@ const (
 	CallAnswered Kind = "call.answered" // the first 2xx; To is who answered when that differs from the number dialled
 	CallEnded    Kind = "call.ended"    // Status, Reason, Media; exactly one per call
 
+	// A side of a call has sounded worse than media.mos_alarm allows, and as it should again; Detail with from (caller, callee) and mos.
+	CallQualityLow      Kind = "call.quality_low"
+	CallQualityRestored Kind = "call.quality_restored"
+
 	// A key pressed in a call that Tandem answers, when it is let go; Duration, and Detail with digit and via (rfc4733, tone, info).
 	// Digits of relayed calls are nobody's but the phones': they may be secrets.
 	CallDigit Kind = "call.digit"
@@ -80,4 +84,9 @@ type Quality struct {
 	RTT     time.Duration `json:"rtt_ns,omitempty"`   // from the node to this side and back, as its RTCP tells
 	R       float64       `json:"r_factor,omitempty"` // how the other side hears this one (ITU-T G.107), 0 = unknown
 	MOS     float64       `json:"mos,omitempty"`      // the same as an opinion, 1 to 4.5
+
+	MOSWorst     float64 `json:"mos_worst,omitempty"`         // of the worst second
+	Bursts       uint32  `json:"bursts,omitempty"`            // losses that came together (RFC 3611 §4.7.2)
+	BurstDensity float64 `json:"burst_density,omitempty"`     // percent lost within them
+	Discarded    float64 `json:"discarded_percent,omitempty"` // that this side's phone says it throws away of the other's packets, as too late
 }

@@ -24,7 +24,7 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		return c.goOn(480)
 	}
 	l := &leg{call: c}
-	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded, OnDigit: l.digit})
+	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded, OnDigit: l.digit, OnQuality: c.sounds})
 	if err != nil {
 		return c.goOn(503)
 	}
@@ -137,7 +137,7 @@ func (l *leg) Answered(sdp string) {
 
 // Ended closes the endpoint (sip.LegEvents).
 func (l *leg) Ended(reason string, _ bool) {
-	l.call.measured(quality(l.media.Stats()))
+	l.call.measured(quality(l.media.Quality()))
 	l.media.Close()
 	l.call.end(200, reason)
 }

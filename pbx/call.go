@@ -111,7 +111,7 @@ func (c *Call) quality() *events.Media {
 	case media != nil:
 		return media.quality()
 	case l != nil:
-		return quality(l.media.Stats())
+		return quality(l.media.Quality())
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (m *relayMedia) open() (*rtpengine.Session, error) {
 	if m.session != nil {
 		return m.session, nil
 	}
-	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded})
+	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds})
 	if err != nil {
 		return nil, noMedia{err}
 	}
@@ -126,7 +126,7 @@ func (m *relayMedia) Close() {
 	}
 	m.closed = true
 	if m.session != nil {
-		m.last = quality(m.session.Stats())
+		m.last = quality(m.session.Quality())
 		m.session.Close()
 	}
 }
@@ -136,7 +136,7 @@ func (m *relayMedia) quality() *events.Media {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.last == nil && m.session != nil {
-		return quality(m.session.Stats())
+		return quality(m.session.Quality())
 	}
 	return m.last
 }
@@ -164,23 +164,3 @@ func (r refusedMedia) SIPStatus() (status, code int, text string) { return r.Sta
 type noMedia struct{ error }
 
 func (n noMedia) SIPStatus() (status, code int, text string) { return 503, 399, n.Error() }
-
-// quality sums what came from each side over all m-lines.
-func quality(st rtpengine.SessionStats) *events.Media {
-	var out events.Media
-	for _, m := range st.Media {
-		for i, q := range [...]*events.Quality{rtpengine.A: &out.Caller, rtpengine.B: &out.Callee} {
-			s := &m.Sides[i]
-			q.Packets += s.Packets
-			q.Bytes += s.Bytes
-			q.Lost += uint64(max(s.Lost, 0))
-			q.Dropped += s.Drops.Total()
-			q.Jitter = max(q.Jitter, s.Jitter)
-			q.RTT = max(q.RTT, s.RTT)
-			if m.Kind == "audio" && q.Codec == "" {
-				q.Codec, q.R, q.MOS = s.Codec, s.Score.R, s.Score.MOS
-			}
-		}
-	}
-	return &out
-}

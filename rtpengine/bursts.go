@@ -115,6 +115,9 @@ func (q *quality) advance(h *rtpHeader) {
 	}
 }
 
+// resume goes on behind a time in which somebody else counted, who does not know how losses were spread.
+func (q *quality) resume() { q.window = ^uint64(0) }
+
 // leave judges the number that leaves the window, by its bit; i others have left since the window was as wide as highest says. Numbers from
 // before the first packet leave it as well.
 func (q *quality) leave(came uint64, i uint32) {

@@ -236,6 +236,7 @@ func (l *leg) withdraw(r *relay) {
 	l.tally.lastSeen.Store(max(l.tally.lastSeen.Load(), f.Seen()))
 	q := &l.quality
 	q.highest, q.received, q.transit, q.jitter16 = state.Highest, state.Received, state.Transit, state.Jitter16
+	q.resume()
 	q.lost.Store(q.earlier + q.lostNow())
 	q.jitter.Store(q.jitter16 >> 4)
 	q.codec.Store(state.Codec)

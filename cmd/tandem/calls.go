@@ -48,16 +48,18 @@ func newCallsList(f *apiFlags) *cobra.Command {
 
 // opinion is how both sides sound, the caller first; "-" for what cannot be rated.
 func opinion(m *events.Media) string {
-	one := func(mos float64) string {
-		if mos == 0 {
-			return "-"
-		}
-		return strconv.FormatFloat(mos, 'f', 1, 64)
-	}
 	if m == nil || m.Caller.MOS == 0 && m.Callee.MOS == 0 {
 		return ""
 	}
 	return one(m.Caller.MOS) + "/" + one(m.Callee.MOS)
+}
+
+// one is an opinion; "-" for none.
+func one(mos float64) string {
+	if mos == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(mos, 'f', 1, 64)
 }
 
 func newCallsHistory(f *apiFlags) *cobra.Command {
@@ -79,7 +81,7 @@ func newCallsHistory(f *apiFlags) *cobra.Command {
 }
 
 func newCall(f *apiFlags) *cobra.Command {
-	return group("call", "Hang up, record, dial in or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallDial(f), newCallTrace(f))
+	return group("call", "Hang up, record, dial in, rate or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallDial(f), newCallQuality(f), newCallTrace(f))
 }
 
 func newCallHangup(f *apiFlags) *cobra.Command {
@@ -141,6 +143,56 @@ func newCallDial(f *apiFlags) *cobra.Command {
 	}
 	c.Flags().StringVar(&to, "to", "callee", "who hears them: caller or callee; a call that the node answers has only the caller")
 	return c
+}
+
+func newCallQuality(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "quality ID", Short: "Show how a call sounds, by id or Call-ID", Args: needs("ID", 1, 1),
+		Long: "Show how a call of now sounds in each direction: what was lost, how the losses are spread, and what people would say of it\n" +
+			"(MOS after ITU-T G.107, 1 to 4.5) over the call, in its worst second and now. -o json gives every second of the last minute.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			m, err := client.CallMedia(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return out.object(m, func() {
+				t := newTable(out.w, table.Row{"From", "Medium", "Codec", "Packets", "Lost", "Bursts", "Jitter", "RTT", "MOS", "Worst", "Now"})
+				for _, d := range m.Directions {
+					t.AppendRow(table.Row{
+						d.From, d.Kind, d.Codec, d.Packets, d.Lost, d.Bursts.Count, short(d.Jitter), short(d.RTT), one(d.MOS), one(d.MOSWorst), one(d.MOSNow),
+					})
+				}
+				t.Render()
+				for _, d := range m.Directions {
+					if line := courseLine(d.Course); line != "" {
+						out.say("%s over the call: %s", d.From, line)
+					}
+				}
+			})
+		}),
+	}
+}
+
+// courseLine is the opinion of each piece of a call; "" when nothing is rated.
+func courseLine(course []pbx.Moment) string {
+	rated := false
+	words := make([]string, 0, len(course))
+	for _, m := range course {
+		rated = rated || m.MOS > 0
+		words = append(words, one(m.MOS))
+	}
+	if !rated {
+		return ""
+	}
+	return strings.Join(words, " ")
+}
+
+// short is a time in milliseconds; "" for none.
+func short(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64) + " ms"
 }
 
 func newCallTrace(f *apiFlags) *cobra.Command {
