@@ -135,12 +135,11 @@ func (s *shard) run() error {
 	for !s.stopped {
 		n := s.wait()
 		s.now = s.clock()
+		s.heed() // before the packets: an answer that a phone has heard is in force when its first packet is read
 		packets := s.read(n)
 		s.wakeups.Add(1)
 		s.received.Add(uint64(packets))
-		if s.pending.Load() {
-			s.obey()
-		}
+		s.heed() // after the event descriptor was read: an order whose write went with it must not wait
 		if s.noticed > 0 {
 			s.pass()
 		}
@@ -204,6 +203,9 @@ func (s *shard) read(n int) (packets int) {
 			continue
 		}
 		k := s.table[slot]
+		if k == nil { // closed by an order since
+			continue
+		}
 		got := k.receive(s.slab[:slabBytes], &s.from)
 		if got < 0 {
 			continue
@@ -218,6 +220,14 @@ func (s *shard) read(n int) (packets int) {
 		s.receive(k, s.from.source(), &s.from, s.slab[:got])
 	}
 	return packets
+}
+
+// heed obeys when there is something to.
+func (s *shard) heed() {
+	if s.pending.Load() {
+		s.obey()
+		s.totals.add(&s.count)
+	}
 }
 
 // obey runs waiting orders and due ticks.
@@ -262,7 +272,7 @@ func (s *shard) attach(k *socket, l *leg, component int) {
 	s.sockets.Add(1)
 }
 
-// detach closes a socket. Events of this batch cannot name it any more: orders run after the batch.
+// detach closes a socket. Events that were waiting may still name its slot, which is empty then, or another socket's that has nothing yet.
 func (s *shard) detach(k *socket) {
 	if k.slot >= 0 {
 		s.table[k.slot] = nil
