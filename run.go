@@ -43,6 +43,9 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.media != nil {
 			out.run("media", func() error { return n.media.Run(outer) })
 		}
+		if n.engines != nil {
+			in.run("media engines", func() error { return n.engines.Run(inner) }) // the calls that end last delete their sessions
+		}
 		if n.ng != nil {
 			out.run("ng", func() error { return n.ng.Run(outer) })
 		}

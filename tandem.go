@@ -45,6 +45,7 @@ type Node struct {
 	cluster *cluster.Cluster
 	media   *rtpengine.Engine
 	ng      *ng.Server
+	engines *ng.Engines
 	turn    *turn.Server
 	phone   *phone.Handler
 	pbx     *pbx.PBX
@@ -71,7 +72,7 @@ func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
 	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
-	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildNG, n.buildTURN, n.buildSIP, n.buildPhone, n.buildAdmin} {
+	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildEngines, n.buildNG, n.buildTURN, n.buildSIP, n.buildPhone, n.buildAdmin} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -134,6 +135,10 @@ func (n *Node) bindingChanged(kind events.Kind, tenant, user string, b sip.Bindi
 // and refuses what it would have to answer itself (echo, music, tones).
 func (n *Node) buildMedia() error {
 	c := n.cfg
+	if !c.Node.Has("media") && len(c.Media.Engines) > 0 {
+		n.log.Info("this node has no role media: calls are relayed by the engines of media.engines, and nodes of the dialplan that play or echo are refused", "engines", c.Media.Engines)
+		return nil
+	}
 	if !c.Node.Has("media") {
 		n.log.Info("this node has no role media: session descriptions pass as they are, and nodes of the dialplan that play or echo are refused")
 		return nil
@@ -169,6 +174,23 @@ func (n *Node) buildMedia() error {
 	var err error
 	n.media, err = rtpengine.New(mc)
 	return err
+}
+
+// buildEngines makes the way to the media engines elsewhere that relay the calls of this node.
+func (n *Node) buildEngines() (err error) {
+	if len(n.cfg.Media.Engines) == 0 || !n.cfg.Node.Has("signaling") {
+		return nil
+	}
+	n.engines, err = ng.NewEngines(ng.EnginesConfig{Addrs: n.cfg.Media.Engines, Log: n.log})
+	return err
+}
+
+// relay is where the media of relayed calls are, nil for the own engine.
+func (n *Node) relay() pbx.Relay {
+	if n.engines == nil {
+		return nil
+	}
+	return func(c rtpengine.SessionConfig, lost func(string)) pbx.Session { return n.engines.NewSession(c, lost) }
 }
 
 // buildNG makes the door through which other proxies command the media engine.
@@ -235,7 +257,7 @@ func (n *Node) buildSIP() (err error) {
 	c := n.cfg
 	dir := directory{n.plans, n.auth}
 	if n.pbx, err = pbx.New(pbx.Config{
-		Plan: n.plan, Directory: dir, Media: n.media, Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
+		Plan: n.plan, Directory: dir, Media: n.media, Relay: n.relay(), Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
 		MaxBranches: c.Limits.BranchesPerCall, Log: n.log,
 	}); err != nil {
 		return err
@@ -326,7 +348,7 @@ func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, TURN: n.turn, Phone: n.phone, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
 	})
 	return err

@@ -66,6 +66,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
 	}
+	if cfg.Engines != nil {
+		m.engines(cfg.Engines.Stats())
+	}
 	if cfg.NG != nil {
 		m.ng(cfg.NG.Stats())
 	}
@@ -301,6 +304,30 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_shard_unbatched_total", "Datagrams that could not leave in a batch and left by their port's own socket.", sh.Unbatched, "shard", shard)
 		m.counter("tandem_media_shard_overruns_total", "Steered datagrams that the kernel dropped because they were not read in time.", sh.Overruns, "shard", shard)
 		m.counter("tandem_media_shard_exiled_total", "Flooded ports that went back to their own socket.", sh.Exiled, "shard", shard)
+	}
+}
+
+func (m meter) engines(st ng.EnginesStats) {
+	m.counter("tandem_media_engines_failovers_total", "Sessions that went to another media engine because the first did not answer or was full.", st.Failovers)
+	m.counter("tandem_media_engines_refused_total", "Sessions that no media engine took.", st.Refused)
+	m.counter("tandem_media_engines_lost_total", "Sessions ended because their media engine was gone or had ended them.", st.Lost)
+	for _, e := range st.Engines {
+		up := 0
+		if e.Up {
+			up = 1
+		}
+		drained := 0
+		if e.Drained {
+			drained = 1
+		}
+		m.gauge("tandem_media_engine_up", "1 when a media engine elsewhere answers.", up, "engine", e.Addr)
+		m.gauge("tandem_media_engine_drained", "1 when it gets no new calls.", drained, "engine", e.Addr)
+		m.gauge("tandem_media_engine_sessions", "Sessions of this node on it.", e.Sessions, "engine", e.Addr)
+		m.gauge("tandem_media_engine_others", "Sessions of others on it, as it said last.", e.Others, "engine", e.Addr)
+		m.counter("tandem_media_engine_requests_total", "Requests sent to it.", e.Asked, "engine", e.Addr)
+		m.counter("tandem_media_engine_timeouts_total", "Requests that it did not answer.", e.Timeouts, "engine", e.Addr)
+		m.counter("tandem_media_engine_failures_total", "Requests that it answered with an error.", e.Failures, "engine", e.Addr)
+		m.counter("tandem_media_engine_unclosed_total", "Sessions that were over and could not be deleted there.", e.Unclosed, "engine", e.Addr)
 	}
 }
 

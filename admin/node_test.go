@@ -315,3 +315,22 @@ func record(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	return w
 }
+
+func TestMediaEnginesAreListedAndDrained(t *testing.T) {
+	n := newNode(t, func(c *Config) {
+		c.Engines = must[*ng.Engines](t)(ng.NewEngines(ng.EnginesConfig{Addrs: []string{"192.0.2.7:2223"}}))
+	})
+	ctx := t.Context()
+	for _, on := range []bool{true, false} {
+		if err := n.unix.DrainMediaEngine(ctx, "192.0.2.7:2223", on); err != nil {
+			t.Fatal(err)
+		}
+		l, err := n.unix.MediaEngines(ctx)
+		if err != nil || len(l.Items) != 1 || l.Items[0].Drained != on || l.Items[0].Up {
+			t.Errorf("%+v, %v", l, err)
+		}
+	}
+	if err := n.unix.DrainMediaEngine(ctx, "192.0.2.8:2223", true); err == nil || !strings.Contains(err.Error(), "there is no media engine 192.0.2.8:2223") {
+		t.Errorf("got %v", err)
+	}
+}

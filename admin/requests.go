@@ -14,6 +14,7 @@ import (
 	"tandem/cluster"
 	"tandem/events"
 	"tandem/pbx"
+	"tandem/rtpengine/ng"
 )
 
 func accountPath(tenant, user string) string {
@@ -173,6 +174,20 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 // Bans lists banned sources.
 func (c *Client) Bans(ctx context.Context) (List[Ban], error) {
 	return get[List[Ban]](ctx, c, "/bans", nil)
+}
+
+// MediaEngines lists the media engines elsewhere.
+func (c *Client) MediaEngines(ctx context.Context) (List[ng.EngineStats], error) {
+	return get[List[ng.EngineStats]](ctx, c, "/media/engines", nil)
+}
+
+// DrainMediaEngine gives an engine no new calls, or gives it calls again.
+func (c *Client) DrainMediaEngine(ctx context.Context, address string, on bool) error {
+	method := http.MethodDelete
+	if on {
+		method = http.MethodPut
+	}
+	return c.do(ctx, method, "/media/engines/"+url.PathEscape(address)+"/drain", nil, nil, nil)
 }
 
 // RemoveBan lets a source in again.

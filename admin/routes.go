@@ -64,6 +64,7 @@ func (s *Server) api() http.Handler {
 	s.tokenRoutes(api)
 	s.banRoutes(api)
 	s.nodeRoutes(api)
+	s.engineRoutes(api)
 	s.eventRoutes(api)
 	documentProblems(api.OpenAPI())
 	mux.HandleFunc("/", notFound(mux))

@@ -45,6 +45,7 @@ type Config struct {
 	Registrar *sip.Registrar
 	Media     *rtpengine.Engine
 	NG        *ng.Server     // nil when no other proxy uses the media engine
+	Engines   *ng.Engines    // nil when calls are given to no engine elsewhere
 	TURN      *turn.Server   // nil when there is none
 	Phone     *phone.Handler // nil in tests
 	Events    *events.Log

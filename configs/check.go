@@ -184,6 +184,17 @@ func (l *loader) checkNG(c *Config) {
 	if len(c.Media.NG) > 0 && !c.Node.Has("media") {
 		l.at("media.ng", "media.ng needs the role media", `write node { roles = [..., "media"] }, or remove the line`)
 	}
+	for i, text := range c.Media.Engines {
+		if addr, err := netip.ParseAddrPort(text); err == nil && (addr.Port() == 0 || addr.Addr().IsUnspecified()) {
+			l.at(l.placed(itemName("media.engines", i), "media.engines", ""), fmt.Sprintf("media.engines: nobody can be asked at %s", addr), `write where the engine listens, like "10.0.0.7:2223"`)
+		}
+		if slices.Contains(c.Media.Engines[:i], text) {
+			l.at(l.placed(itemName("media.engines", i), "media.engines", ""), fmt.Sprintf("media.engines names %s twice", text), "remove one of them")
+		}
+	}
+	if len(c.Media.Engines) > 0 && !c.Node.Has("signaling") {
+		l.warn("media.engines", "media.engines has no effect without the role signaling", "the engines relay the calls of a node that has phones")
+	}
 	for i, text := range c.Media.NG {
 		_, text = ngNetwork(text)
 		addr, err := netip.ParseAddrPort(text)

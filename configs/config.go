@@ -68,6 +68,7 @@ type Media struct {
 	QualityAlarm QualityAlarm
 	NG           []string // IP:port, tcp:IP:port or http:IP:port of NG protocol listeners: the engine serves other proxies; empty = none
 	NGAllow      []string // IP addresses and networks that may command it besides loopback
+	Engines      []string // IP:port of engines elsewhere that relay the calls of this node, over NG and UDP; empty = the own one
 }
 
 // QualityAlarm is "an opinion below MOS for After", written "3.1 for 5s"; MOS 0, written "off", is none.

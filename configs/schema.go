@@ -113,6 +113,7 @@ func schema(c *Config) []section {
 			alarm("mos_alarm", &c.Media.QualityAlarm),
 			list("ng", &c.Media.NG, ngListener),
 			list("ng_allow", &c.Media.NGAllow, network),
+			list("engines", &c.Media.Engines, listener(2223)),
 		}},
 		{"recording", []key{
 			text("dir", &c.Recording.Dir),

@@ -47,6 +47,7 @@ media {
   mos_alarm   = "3.1 for 5s"  # a side that sounds worse than this (MOS, 1 to 4.4) for so long is an event; "off" = never
   ng          = []            # listeners of rtpengine's NG protocol, media engine for Kamailio and OpenSIPS: ["127.0.0.1:2223", "tcp:127.0.0.1:2223", "http:127.0.0.1:2225"]; see docs/media-ng.md
   ng_allow    = []            # addresses and networks of the proxies that may command through ng, like "10.0.0.5"; loopback always may, nobody else unless named
+  engines     = []            # media engines elsewhere that relay the calls of this node, at their NG listeners: ["10.0.0.7:2223"]; empty = the own one; see docs/media-ng.md
 }
 
 recording {

@@ -21,6 +21,7 @@ type leg struct {
 func (c *Call) answer(step dialplan.Step) (then func()) {
 	defer c.recovered()
 	if c.pbx.cfg.Media == nil {
+		c.pbx.cfg.Log.Warn("this node cannot play or echo: it has no media engine of its own, which the role media gives it", "call", c.id, "node", step.Node)
 		return c.goOn(480)
 	}
 	l := &leg{call: c}

@@ -186,7 +186,7 @@ func (c *Call) ring(step dialplan.Step) bool {
 	if step.Strategy != dialplan.All {
 		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
 	}
-	if c.pbx.cfg.Media != nil {
+	if c.pbx.cfg.Media != nil || c.pbx.cfg.Relay != nil {
 		c.mu.Lock()
 		c.media = newRelayMedia(c)
 		r.Media = c.media

@@ -2,6 +2,7 @@ package pbx
 
 import (
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,16 +17,44 @@ type relayMedia struct {
 	call *Call
 
 	mu      sync.Mutex
-	session *rtpengine.Session
+	session Session
 	last    *events.Media // what was measured, once the session is closed
 	closed  bool
+}
+
+// Session is the media of one relayed call: an *rtpengine.Session, or one on an engine elsewhere.
+type Session interface {
+	Offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error)
+	Answer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error)
+	Rollback()
+	Record() (*rtpengine.Recording, error)
+	StopRecording() bool
+	Recording() string
+	SendDigits(to rtpengine.Side, digits string) error
+	Quality() []rtpengine.LineQuality
+	Close()
+}
+
+// Relay makes the sessions of relayed calls on engines elsewhere. lost ends the call of a session that is gone, with the reason.
+type Relay func(c rtpengine.SessionConfig, lost func(reason string)) Session
+
+// session makes the session of a call, here or elsewhere.
+func (p *PBX) session(c rtpengine.SessionConfig, lost func(string)) (Session, error) {
+	if p.cfg.Relay != nil {
+		return p.cfg.Relay(c, lost), nil
+	}
+	s, err := p.cfg.Media.NewSession(c)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func newRelayMedia(c *Call) *relayMedia { return &relayMedia{call: c} }
 
 var errOver = errors.New("the call is over")
 
-func (m *relayMedia) open() (*rtpengine.Session, error) {
+func (m *relayMedia) open() (Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -34,7 +63,7 @@ func (m *relayMedia) open() (*rtpengine.Session, error) {
 	if m.session != nil {
 		return m.session, nil
 	}
-	s, err := m.call.pbx.cfg.Media.NewSession(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds})
+	s, err := m.call.pbx.session(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds}, m.lost)
 	if err != nil {
 		return nil, noMedia{err}
 	}
@@ -53,6 +82,13 @@ func (m *relayMedia) silence(side rtpengine.Side, d time.Duration) {
 		who = "callee"
 	}
 	m.call.hangup("no media from the " + who + " for " + d.Round(time.Second).String())
+}
+
+// lost ends the call whose engine is gone, once it is answered: a call that still rings is told by the next offer or answer.
+func (m *relayMedia) lost(reason string) {
+	if m.call.talking() {
+		m.call.hangup(reason)
+	}
 }
 
 func side(fromCaller bool) rtpengine.Side {
@@ -146,7 +182,7 @@ func mediaError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, rtpengine.ErrBusy) || errors.Is(err, rtpengine.ErrNoPorts) || errors.Is(err, rtpengine.ErrClosed) {
+	if errors.Is(err, rtpengine.ErrBusy) || errors.Is(err, rtpengine.ErrNoPorts) || errors.Is(err, rtpengine.ErrClosed) || errors.Is(err, rtpengine.ErrUnreachable) {
 		return noMedia{err}
 	}
 	var r *rtpengine.RejectError

@@ -34,7 +34,8 @@ type Signalling interface {
 type Config struct {
 	Plan         func() *dialplan.Plan // the plan in force; never nil
 	Directory    sip.Directory
-	Media        *rtpengine.Engine // nil leaves session descriptions alone: signalling only
+	Media        *rtpengine.Engine // nil plays and echoes nothing, and leaves session descriptions alone unless there is Relay
+	Relay        Relay             // nil relays by Media
 	Events       *events.Log
 	MaxCalls     int // at once; beyond it 503. Default 20,000
 	CallsPerUser int // at once; beyond it 486. Default 50

@@ -20,6 +20,8 @@ var (
 	ErrClosed  = errors.New("rtpengine: closed")
 	ErrBusy    = errors.New("rtpengine: too many sessions")       // Config.MaxSessions; signalling answers 503
 	ErrNoOffer = errors.New("rtpengine: no offer to answer here") // an answer without offer, or from the offerer
+	// ErrUnreachable is told by sessions on engines elsewhere; signalling answers 503.
+	ErrUnreachable = errors.New("no media engine answers")
 )
 
 // Config sets an Engine up. The zero value of every field but Bind is good.

@@ -24,7 +24,7 @@ func failure(reason string) dict { return dict{"result": "error", "error-reason"
 // unavailable are commands of rtpengine that this engine has nothing for. They get an answer of their own, so that an operator does not look
 // for a spelling mistake.
 var unavailable = map[string]bool{
-	"start forwarding": true, "stop forwarding": true, "play DTMF": true, "publish": true, "subscribe request": true,
+	"start forwarding": true, "stop forwarding": true, "publish": true, "subscribe request": true,
 	"subscribe answer": true, "unsubscribe": true, "inject start": true, "inject stop": true, "transform": true, "connect": true,
 	"create": true, "create answer": true, "mesh": true, "cli": true,
 }

@@ -54,6 +54,8 @@ func (s *Server) intervene(command string, ask dict, c *call) (reply dict, later
 		return s.playMedia(ask, c)
 	case "stop media":
 		return stopMedia(ask, c), nil
+	case "play DTMF":
+		return playDTMF(ask, c), nil
 	case "start recording":
 		return s.startRecording(c), nil
 	case "stop recording":
@@ -174,6 +176,38 @@ func stopMedia(ask dict, c *call) dict {
 	}
 	if !stopped {
 		return dict{"result": "ok", "warning": "nothing was playing"}
+	}
+	return dict{"result": "ok"}
+}
+
+// playDTMF has the parties that are chosen press a key: the others hear it. How long and how loud it is, is the engine's matter.
+func playDTMF(ask dict, c *call) dict {
+	list, chosen := c.parties(ask)
+	switch {
+	case !chosen:
+		return failure(nobodyChosen)
+	case len(list) == 0:
+		return failure(noParty)
+	}
+	code := ask.text("code")
+	if code == "" {
+		code = ask.text("digit")
+	}
+	for _, key := range [...]string{"code", "digit"} {
+		if n, ok := ask[key].(int64); ok {
+			if n < 0 || n > 15 {
+				return failure("a code is a number from 0 to 15 or one of 0-9 * # A-D")
+			}
+			code = "0123456789*#ABCD"[n : n+1]
+		}
+	}
+	if len(code) != 1 || code == "," {
+		return failure("a code is a number from 0 to 15 or one of 0-9 * # A-D")
+	}
+	for _, p := range list {
+		if err := p.d.session.SendDigits(p.side.Other(), code); err != nil {
+			return failure(err.Error())
+		}
 	}
 	return dict{"result": "ok"}
 }

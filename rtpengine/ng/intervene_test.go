@@ -94,7 +94,10 @@ func TestAProxyPlaysAnAnnouncementToOneSide(t *testing.T) {
 		{about("play media", "from-tag", "a", "file", "music", "repeat-times", "often"), "repeat-times is no number"},
 		{about("play media", "from-tag", "a", "file", "music", "start-pos", int64(3600_000)), "ends before the place"},
 		{about("stop media"), "no participant of the call is named"},
-		{about("play DTMF", "from-tag", "a", "code", "5"), "not available"},
+		{about("play DTMF", "code", "5"), "no participant of the call is named"},
+		{about("play DTMF", "from-tag", "a", "code", "55"), "a code is a number"},
+		{about("play DTMF", "from-tag", "a", "code", int64(16)), "a code is a number"},
+		{about("play DTMF", "from-tag", "a", "code", "x"), "digits are"},
 	} {
 		if got := r.want("error", wrong.ask).text("error-reason"); !strings.Contains(got, wrong.says) {
 			t.Errorf("%v: %q, want %q", wrong.ask, got, wrong.says)
@@ -103,6 +106,24 @@ func TestAProxyPlaysAnAnnouncementToOneSide(t *testing.T) {
 	if st := r.server.Stats(); st.Panics != 0 || st.Busy != 0 {
 		t.Errorf("%+v", st)
 	}
+}
+
+func TestAProxyHasOneSidePressAKey(t *testing.T) {
+	r := run(t, time.Minute)
+	a, b := newPhone(t), newPhone(t)
+	r.connect(a, b)
+	a.tells(b, "hello")
+	b.tells(a, "hello")
+	r.want("ok", about("play DTMF", "from-tag", "a", "code", int64(11)))
+	for range 200 {
+		a.say("on its packets")
+		_ = b.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		p := make([]byte, 2048)
+		if n, err := b.conn.Read(p); err == nil && n >= 16 && p[1]&0x7f == 101 && p[12] == 11 {
+			return
+		}
+	}
+	t.Error("the key was never heard")
 }
 
 func TestAProxyBlocksACallOrOneSideOfIt(t *testing.T) {

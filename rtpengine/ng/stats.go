@@ -5,7 +5,7 @@ import "sync/atomic"
 // commands are those counted by name, in the order of Stats.Commands; the last stands for all others.
 var commands = [...]string{
 	"ping", "offer", "answer", "delete", "query", "list", "statistics",
-	"play media", "stop media", "block media", "unblock media", "block DTMF", "unblock DTMF", "silence media", "unsilence media",
+	"play media", "stop media", "play DTMF", "block media", "unblock media", "block DTMF", "unblock DTMF", "silence media", "unsilence media",
 	"start recording", "stop recording", "pause recording", "other",
 }
 
