@@ -52,8 +52,8 @@ func Compile(sources []Source) (*Plan, []Diagnostic) {
 
 func (d *diagnostics) soundsOf(tenants []*draft) (all []Sound) {
 	for _, t := range tenants {
-		for _, n := range t.nodes {
-			if n.kind == "music" {
+		for _, n := range append([]*node{&t.hold}, t.nodes...) {
+			if n.play != "" {
 				all = append(all, Sound{n.play, n.String(), position(n.playing), hcltext.Excerpt(d.sources[n.playing.Filename], n.playing)})
 			}
 		}
@@ -162,7 +162,7 @@ func compile(drafts []*draft) *Plan {
 func compileTenant(d *draft) tenant {
 	t := tenant{
 		public: Tenant{
-			Name: d.name, Domains: d.domains, TimeZone: d.timeZone, Country: d.country,
+			Name: d.name, Domains: d.domains, TimeZone: d.timeZone, Country: d.country, HoldMusic: d.hold.play,
 			Nodes: len(d.nodes), Tests: len(d.tests), At: position(d.rng),
 		},
 		numbers: make(map[string]int32, len(d.byNumber)),
@@ -202,7 +202,7 @@ func (t *tenant) add(number string, n *node, way entry, found Trace) {
 func (t *tenant) compileUsers(d *draft) {
 	for _, n := range d.nodes {
 		if n.kind == "user" {
-			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, position(n.rng)})
+			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, n.play, position(n.rng)})
 		}
 	}
 	users := t.public.Users
@@ -247,6 +247,8 @@ func (n *node) step() Step {
 		s.Kind = StepEcho
 	case "music":
 		s.Kind, s.Play = StepMusic, n.play
+	case "conference":
+		s.Kind, s.Play, s.Record, s.MaxMembers, s.Announce = StepConference, n.play, n.record, n.room, n.announce
 	}
 	return s
 }
@@ -264,8 +266,28 @@ func (s Step) words() string {
 		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, hcltext.Duration(s.Timeout))
 	case StepMusic:
 		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, hcltext.Duration(s.Timeout))
+	case StepConference:
+		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}
 	return fmt.Sprintf("answer %d", s.Status)
+}
+
+// meeting says how a conference is held.
+func (s Step) meeting() string {
+	words := " joins all who call it"
+	if s.MaxMembers > 0 {
+		words += fmt.Sprintf(", %d at most", s.MaxMembers)
+	}
+	if s.Play != "" {
+		words += ", plays " + s.Play + " to who is alone"
+	}
+	if s.Announce {
+		words += ", tells by tones who comes and goes"
+	}
+	if s.Record {
+		words += ", is recorded"
+	}
+	return words
 }
 
 // list shortens long lists of words.

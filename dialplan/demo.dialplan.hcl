@@ -1,4 +1,4 @@
-# The plan of `tandem demo`: four phones, a group that rings them all, an echo test and music.
+# The plan of `tandem demo`: four phones, a group that rings them all, an echo test, music and a conference.
 
 dialplan "demo" {
   format  = 1
@@ -41,6 +41,10 @@ music "hold" {
   extension = "*98"
 }
 
+conference "everybody" {
+  extension = "8000"
+}
+
 test "a phone calls another one" {
   call   = { from = user.1000, to = "1001" }
   expect = [user.1001]
@@ -66,6 +70,11 @@ test "*43 is the echo test" {
 test "*98 plays music" {
   call   = { from = user.1003, to = "*98" }
   expect = [music.hold]
+}
+
+test "8000 is the conference" {
+  call   = { from = user.1003, to = "8000" }
+  expect = [conference.everybody]
 }
 
 test "nobody has 4711" {

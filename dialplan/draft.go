@@ -14,6 +14,7 @@ import (
 const (
 	maxMembers = 100 // users of one ring group
 	maxHops    = 32  // nodes that one call can go through
+	mostInRoom = 1000
 )
 
 // draft is a tenant while its plan is put together.
@@ -23,6 +24,7 @@ type draft struct {
 	settings map[string]value // attributes of the dialplan blocks
 	timeZone string
 	country  string
+	hold     node // what is played to whom its users hold; no node that can be called
 	domains  []string
 	nodes    []*node
 	byRef    map[ref]*node
@@ -42,7 +44,9 @@ type node struct {
 	members   []value
 	strategy  Strategy
 	timeout   time.Duration
-	record    bool // user, ring
+	record    bool // user, ring, conference
+	room      int  // conference: most members, 0 = as many as the node allows
+	announce  bool // conference
 	play      string
 	playing   hcl.Range // of play
 	otherwise *value
@@ -168,6 +172,9 @@ func (d *drafter) addSettings(t *draft, b block) {
 			if t.timeZone = v.text; !isZone(v.text) {
 				d.wrong(v.rng, fmt.Sprintf("there is no time zone %q%s", v.text, suggestZone(v.text)), `write a name like "Europe/London"`)
 			}
+		case "hold_music":
+			t.hold.ref = ref{"dialplan", t.name}
+			d.sound(&t.hold, v)
 		case "country":
 			if t.country = v.text; !isCountryCode(v.text) {
 				d.wrong(v.rng, fmt.Sprintf("%q is not a calling code", v.text), `write 1 to 3 digits without "+", like "44"`)
@@ -220,12 +227,17 @@ func (d *drafter) addNode(t *draft, b block) {
 	case "user":
 		n.timeout = userTimeout
 		n.groups = d.groups(b.attrs["groups"])
+		if v, set := b.attrs["hold_music"]; set {
+			d.sound(n, v)
+		}
 	case "ring":
 		d.ring(n, b)
 	case "echo":
 		n.timeout = d.duration(b, playTimeout, 24*time.Hour)
 	case "music":
 		d.music(n, b)
+	case "conference":
+		d.conference(n, b)
 	}
 	d.addNumbers(t, n)
 }
@@ -324,18 +336,7 @@ func toneCountry(play string) (plain, country string) {
 func (d *drafter) music(n *node, b block) {
 	n.play, n.playing = "music", n.rng
 	if v, set := b.attrs["play"]; set {
-		n.play, n.playing = v.text, v.rng
-		plain, _ := toneCountry(v.text)
-		switch {
-		case strings.Contains(v.text, "/"):
-			if !isRecording(v.text) {
-				d.wrong(v.rng, fmt.Sprintf("%q cannot be the name of a recording", v.text),
-					`write the path of a file, like "/srv/sounds/closed.wav", or a prompt as "folder/name" of letters, digits or one of . _ + * # -`)
-			}
-		case !contains(plays(), plain):
-			d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, hcltext.DidYouMean(v.text, plays())),
-				"choose from "+strings.Join(plays(), ", ")+`, a tone of a country like "tone:busy:de", a prompt like "acme/welcome", or the path of a WAV file`)
-		}
+		d.sound(n, v)
 	}
 	usual := playTimeout
 	if strings.HasPrefix(n.play, "tone:") {
@@ -344,11 +345,50 @@ func (d *drafter) music(n *node, b block) {
 	n.timeout = d.duration(b, usual, 24*time.Hour)
 }
 
+// sound takes what a node plays.
+func (d *drafter) sound(n *node, v value) {
+	n.play, n.playing = v.text, v.rng
+	plain, _ := toneCountry(v.text)
+	switch {
+	case strings.Contains(v.text, "/"):
+		if !isRecording(v.text) {
+			d.wrong(v.rng, fmt.Sprintf("%q cannot be the name of a recording", v.text),
+				`write the path of a file, like "/srv/sounds/closed.wav", or a prompt as "folder/name" of letters, digits or one of . _ + * # -`)
+		}
+	case !contains(plays(), plain):
+		d.wrong(v.rng, fmt.Sprintf("there is nothing called %q to play%s", v.text, hcltext.DidYouMean(v.text, plays())),
+			"choose from "+strings.Join(plays(), ", ")+`, a tone of a country like "tone:busy:de", a prompt like "acme/welcome", or the path of a WAV or Opus file`)
+	}
+}
+
+// conference takes a room where all who call it hear each other.
+func (d *drafter) conference(n *node, b block) {
+	n.timeout = d.duration(b, meetTimeout, 24*time.Hour)
+	n.play, n.playing = "music", n.rng
+	if v, set := b.attrs["music"]; set {
+		n.play, n.playing = "", v.rng
+		if v.text != "" {
+			d.sound(n, v)
+		}
+	}
+	if v, set := b.attrs["max_members"]; set {
+		if v.number < 2 || v.number > mostInRoom {
+			d.wrong(v.rng, fmt.Sprintf("%d is out of range", v.number), fmt.Sprintf("max_members takes 2 to %d", mostInRoom))
+		}
+		n.room = int(v.number)
+	}
+	n.announce = true
+	if v, set := b.attrs["announce"]; set {
+		n.announce = v.flag
+	}
+	n.otherwise = d.otherwise(b)
+}
+
 // isRecording is the rule for paths of files and names of prompts. Whether there is such a file is for the node to say.
 func isRecording(s string) bool {
 	path, absolute := strings.CutPrefix(s, "/")
 	if absolute {
-		ok := path != "" && len(s) <= 1024 && strings.HasSuffix(path, ".wav") && !strings.Contains("/"+path+"/", "/../")
+		ok := path != "" && len(s) <= 1024 && (strings.HasSuffix(path, ".wav") || strings.HasSuffix(path, ".opus") || strings.HasSuffix(path, ".ogg")) && !strings.Contains("/"+path+"/", "/../")
 		for i := range len(s) {
 			ok = ok && s[i] >= ' ' && s[i] != 0x7f
 		}

@@ -70,13 +70,15 @@ func language() map[string]*blockRule {
 			labels: 1, example: `dialplan "acme" { ... }`,
 			attrs: map[string]attrRule{
 				"format": {shape: shapeNumber}, "domains": {shape: shapeTexts}, "timezone": {shape: shapeText}, "country": {shape: shapeText},
+				"hold_music": {shape: shapeText},
 			},
 		},
 		"user": {
 			labels: 1, example: `user "alice" { ... }`,
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
-				"voicemail": {later: true},
+				"hold_music": {shape: shapeText},
+				"voicemail":  {later: true},
 			},
 		},
 		"ring": {
@@ -97,6 +99,14 @@ func language() map[string]*blockRule {
 				"extension": {shape: shapeText}, "play": {shape: shapeText}, "timeout": {shape: shapeDuration},
 			},
 		},
+		"conference": {
+			labels: 1, example: `conference "sales" { ... }`,
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "max_members": {shape: shapeNumber}, "music": {shape: shapeText},
+				"record": {shape: shapeFlag}, "announce": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
+			},
+			blocks: map[string]*blockRule{"otherwise": otherwise},
+		},
 		"test": {
 			labels: 1, example: `test "what should happen" { ... }`, required: []string{"call", "expect"},
 			attrs: map[string]attrRule{
@@ -113,12 +123,12 @@ func language() map[string]*blockRule {
 
 func laterBlocks() []string {
 	return []string{
-		"app", "calendar", "conference", "did", "emergency", "feature", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
+		"app", "calendar", "did", "emergency", "feature", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
 	}
 }
 
 // nodeKinds are the blocks that a call can go to.
-func nodeKinds() []string { return []string{"user", "ring", "echo", "music"} }
+func nodeKinds() []string { return []string{"user", "ring", "echo", "music", "conference"} }
 
 // laterFunctions are functions that a later version knows.
 func laterFunctions() []string { return []string{"cheapest", "open"} }

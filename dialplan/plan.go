@@ -48,15 +48,16 @@ type Plan struct {
 
 // Tenant is what a plan says about one tenant.
 type Tenant struct {
-	Name     string
-	Domains  []string // lower case
-	TimeZone string   // IANA name, "UTC" when the plan names none
-	Country  string   // calling code without "+", "" when the plan names none
-	Users    []User   // in the order of their names
-	Services []Service
-	Nodes    int // users, ring groups, ... together
-	Tests    int
-	At       Position
+	Name      string
+	Domains   []string // lower case
+	TimeZone  string   // IANA name, "UTC" when the plan names none
+	Country   string   // calling code without "+", "" when the plan names none
+	HoldMusic string   // what those hear whom its phones hold; "" = what the phones play
+	Users     []User   // in the order of their names
+	Services  []Service
+	Nodes     int // users, ring groups, ... together
+	Tests     int
+	At        Position
 }
 
 // User is an account that the plan names.
@@ -65,7 +66,8 @@ type User struct {
 	Extension string // "" = none
 	Display   string
 	Groups    []string
-	Record    bool // the calls from and to this user are recorded
+	Record    bool   // the calls from and to this user are recorded
+	HoldMusic string // what those hear whom the phones of this user hold; "" = as the tenant says
 	At        Position
 }
 
@@ -219,6 +221,17 @@ func (p *Plan) User(tenantName, nameOrExtension string) (User, bool) {
 	return t.public.Users[i], true
 }
 
+// HoldMusic is what those hear whom a phone of the user holds; "" leaves it to the phone. It knows accounts that the plan does not name.
+func (p *Plan) HoldMusic(tenant, user string) string {
+	if u, ok := p.User(tenant, user); ok && u.HoldMusic != "" {
+		return u.HoldMusic
+	}
+	if t := p.tenant(tenant); t != nil {
+		return t.public.HoldMusic
+	}
+	return ""
+}
+
 // UserName is the user name of a user that the plan names, by user name or extension.
 func (p *Plan) UserName(tenantName, nameOrExtension string) (string, bool) {
 	t := p.tenant(tenantName)
@@ -248,4 +261,5 @@ const (
 	ringTimeout = 30 * time.Second // a ring group that names no timeout
 	playTimeout = time.Hour        // echo and music that name no timeout
 	toneTimeout = 30 * time.Second // tones that name no timeout
+	meetTimeout = 12 * time.Hour   // conferences that name no timeout
 )

@@ -28,10 +28,11 @@ type Call struct {
 type StepKind uint8
 
 const (
-	StepRing   StepKind = iota + 1 // ring the phones of Users
-	StepEcho                       // answer and send back what is heard
-	StepMusic                      // answer and play Play
-	StepReject                     // refuse with Status
+	StepRing       StepKind = iota + 1 // ring the phones of Users
+	StepEcho                           // answer and send back what is heard
+	StepMusic                          // answer and play Play
+	StepConference                     // answer and join the room of Node
+	StepReject                         // refuse with Status
 )
 
 func (k StepKind) String() string {
@@ -42,6 +43,8 @@ func (k StepKind) String() string {
 		return "echo"
 	case StepMusic:
 		return "music"
+	case StepConference:
+		return "conference"
 	case StepReject:
 		return "reject"
 	}
@@ -75,16 +78,18 @@ func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 
 // Step is one thing to try. Its slices are shared with other calls: read only.
 type Step struct {
-	Kind     StepKind
-	Node     string        // "ring.sales", "user.bob"; "" for a rejection
-	Users    []string      // StepRing: user names
-	Strategy Strategy      // StepRing
-	Timeout  time.Duration // StepRing: of each round of phones; StepEcho, StepMusic: then the call ends
-	Play     string        // StepMusic: "music", a tone like "tone:busy", a prompt like "acme/welcome", or the path of a file
-	Record   bool          // StepRing: a call that is answered here is recorded
-	Status   int           // StepReject: SIP status
-	Reason   string        // StepReject: for people
-	At       Position      // where the plan says so; zero for accounts that the plan does not name
+	Kind       StepKind
+	Node       string        // "ring.sales", "user.bob"; "" for a rejection
+	Users      []string      // StepRing: user names
+	Strategy   Strategy      // StepRing
+	Timeout    time.Duration // StepRing: of each round of phones; of what is answered: then the call ends
+	Play       string        // StepMusic: "music", a tone like "tone:busy", a prompt like "acme/welcome", or the path of a file; StepConference: the same for who is alone, "" = silence
+	Record     bool          // StepRing: a call that is answered here is recorded; StepConference: the room is
+	MaxMembers int           // StepConference: 0 = as many as the node allows
+	Announce   bool          // StepConference: tones tell who comes and goes
+	Status     int           // StepReject: SIP status
+	Reason     string        // StepReject: for people
+	At         Position      // where the plan says so; zero for accounts that the plan does not name
 }
 
 // Trace is one line of why a call goes where it goes.

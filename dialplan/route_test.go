@@ -11,8 +11,12 @@ import (
 )
 
 const acme = `
-dialplan "acme" { domains = ["acme.example", "10.0.0.1"] }
+dialplan "acme" {
+  domains    = ["acme.example", "10.0.0.1"]
+  hold_music = "acme/wait"
+}
 user "alice" {
+  hold_music = "music"
   extension = "201"
   display   = "Alice"
   groups    = ["staff"]
@@ -35,6 +39,18 @@ music "busy" { play = "tone:busy" }
 echo "test" {
   extension = "*43"
   timeout   = "1m"
+}
+conference "sales" {
+  extension   = "8000"
+  max_members = 20
+  record      = true
+  otherwise { go = music.busy }
+}
+conference "quiet" {
+  extension = "8001"
+  music     = ""
+  announce  = false
+  timeout   = "2h"
 }
 `
 
@@ -60,6 +76,9 @@ func TestRouteFollowsThePlan(t *testing.T) {
 		{To: "200", Given: map[string]int{"ring.sales": 408, "ring.all": 200, "music.busy": 500}},
 		{To: "200", Given: map[string]int{"ring.sales": 408, "ring.all": 480, "music.busy": 500}},
 		{To: "*43"},
+		{To: "8000"},
+		{To: "8000", Given: map[string]int{"conference.sales": 486}},
+		{To: "8001"},
 		{To: "204"},
 		{To: "alice-2"},
 		{To: "999"},
@@ -84,9 +103,9 @@ func TestStepsCarryEverythingACallNeeds(t *testing.T) {
 	plan := compiled(t, Source{"acme.hcl", []byte(acme)})
 	got := plan.Route(Call{Tenant: "acme", To: "200"}, nil).Steps
 	want := []Step{
-		{Kind: StepRing, Node: "ring.sales", Users: []string{"alice", "bob"}, Strategy: InOrder, Timeout: 15 * time.Second, At: Position{"acme.hcl", 10, 6}},
-		{Kind: StepRing, Node: "ring.all", Users: []string{"alice", "bob", "carol"}, Strategy: Random, Timeout: 30 * time.Second, At: Position{"acme.hcl", 17, 6}},
-		{Kind: StepMusic, Node: "music.busy", Play: "tone:busy", Timeout: 30 * time.Second, At: Position{"acme.hcl", 22, 7}},
+		{Kind: StepRing, Node: "ring.sales", Users: []string{"alice", "bob"}, Strategy: InOrder, Timeout: 15 * time.Second, At: Position{"acme.hcl", 14, 6}},
+		{Kind: StepRing, Node: "ring.all", Users: []string{"alice", "bob", "carol"}, Strategy: Random, Timeout: 30 * time.Second, At: Position{"acme.hcl", 21, 6}},
+		{Kind: StepMusic, Node: "music.busy", Play: "tone:busy", Timeout: 30 * time.Second, At: Position{"acme.hcl", 26, 7}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -105,6 +124,21 @@ func TestPlanKnowsItsUsers(t *testing.T) {
 		if u, ok := plan.User(c[0], c[1]); ok {
 			t.Errorf("%v: got %+v", c, u)
 		}
+	}
+	for user, want := range map[string]string{"alice": "music", "201": "music", "bob": "acme/wait", "dave": "acme/wait"} {
+		if got := plan.HoldMusic("acme", user); got != want {
+			t.Errorf("whom %s holds hears %q, want %q", user, got, want)
+		}
+	}
+	if got := plan.HoldMusic("other", "alice"); got != "" {
+		t.Errorf("another tenant's: %q", got)
+	}
+	var played []string
+	for _, s := range plan.Sounds() {
+		played = append(played, s.Play)
+	}
+	if got := strings.Join(played, " "); got != "acme/wait music tone:busy music" {
+		t.Errorf("sounds: %s", got)
 	}
 }
 

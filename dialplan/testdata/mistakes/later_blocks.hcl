@@ -9,7 +9,6 @@ outbound "uk" {}
 emergency "uk" {}
 never "x" {}
 app "crm" {}
-conference "8000" {}
 park "lot" {}
 feature "x" {}
 page "all" {}
