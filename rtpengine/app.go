@@ -31,6 +31,9 @@ type app struct {
 
 	packet [12 + frameSamples + srtp.Overhead]byte
 	words  [maxReport + 12 + srtp.Overhead]byte // RTCP
+
+	seat  *seat // at a mixer; nil outside of a room
+	level uint8 // id of the header extension that tells how loud the phone is
 }
 
 func newApp() *app {
@@ -45,6 +48,10 @@ const catchUp = 3
 // rtp takes a packet of the phone.
 func (a *app) rtp(r *relay, l *leg, h *rtpHeader, b []byte) {
 	a.reports(r, l)
+	if a.seat != nil {
+		a.listen(r, l, h, b)
+		return
+	}
 	if !a.echo {
 		return
 	}

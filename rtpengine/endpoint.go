@@ -21,6 +21,7 @@ type Endpoint struct {
 	closed  bool
 	echo    bool
 	sound   *keptSound // what plays, nil when nothing does
+	member  *Member    // of a room, nil outside
 	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
 	rings   []*keyring
@@ -35,6 +36,7 @@ type Endpoint struct {
 	courses  courses
 
 	recording *Recording // the latest
+	levels    []uint8    // id of the header extension that tells the level, by m-line; 0 none
 }
 
 // NewEndpoint makes an endpoint without media: silent until Echo or Play, deaf until Answer.
@@ -139,6 +141,7 @@ func playable(s *section) []string {
 func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, address netip.Addr) error {
 	for len(p.legs) <= i {
 		p.legs, p.kinds, p.payload, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1), append(p.rings, &keyring{})
+		p.levels = append(p.levels, 0)
 	}
 	p.kinds[i] = strings.Clone(s.kind)
 	if !l.active {
@@ -160,6 +163,9 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 		if echoedLine(line, formats) {
 			put(out, line)
 		}
+	}
+	if p.levels[i] = s.levelID(); p.levels[i] != 0 {
+		put(out, "a=extmap:", strconv.Itoa(int(p.levels[i])), "/recvonly ", levelURI)
 	}
 	dir := s.dir
 	if s.noReceive {
@@ -245,6 +251,7 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 	}
 	if len(p.legs) == 0 {
 		p.legs, p.kinds, p.payload, p.rings = []*leg{nil}, []string{"audio"}, []int{-1}, []*keyring{{}}
+		p.levels = []uint8{0}
 	}
 	pair, err := p.openLeg(0, family)
 	if err != nil {
@@ -359,6 +366,7 @@ func (p *Endpoint) Echo() {
 		return
 	}
 	p.stopPlaying()
+	p.leaveRoom()
 	p.echo = true
 	p.perform()
 }
@@ -377,6 +385,7 @@ func (p *Endpoint) Play(name string) error {
 	}
 	p.engine.startPlaying() // before the old sound stops, so that the pacer need not wake up again
 	p.stopPlaying()
+	p.leaveRoom()
 	p.echo, p.sound = false, snd
 	p.perform()
 	return nil
@@ -410,11 +419,25 @@ func (p *Endpoint) report(now int64) {
 // perform orders the shard to do on every leg what Echo or Play last asked for.
 func (p *Endpoint) perform() {
 	legs, payloads := append([]*leg(nil), p.legs...), append([]int(nil), p.payload...)
-	echo, snd := p.echo, p.sound
+	echo, snd, levels := p.echo, p.sound, append([]uint8(nil), p.levels...)
+	var at *seat
+	place := -1
+	if p.member != nil {
+		if place = p.audio(); place >= 0 {
+			at = p.member.seat
+			p.member.agree(payloads[place])
+		}
+	}
 	p.shard.order(func(sh *shard) {
 		for i, g := range legs {
+			if g != nil && i != place {
+				sh.unseat(g)
+			}
 			switch {
 			case g == nil:
+			case i == place:
+				sh.delist(g)
+				sh.seatLeg(g, at, uint8(payloads[i]), levels[i])
 			case snd != nil && payloads[i] >= 0:
 				payload := uint8(payloads[i])
 				if law := snd.law(payload); !g.app.plays(law) {
@@ -426,6 +449,24 @@ func (p *Endpoint) perform() {
 			}
 		}
 	})
+}
+
+// audio is the position of the audio that we speak in, -1 when there is none; mu is held.
+func (p *Endpoint) audio() int {
+	for i, g := range p.legs {
+		if g != nil && p.kinds[i] == "audio" && p.payload[i] >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// leaveRoom ends the membership; mu is held.
+func (p *Endpoint) leaveRoom() {
+	if p.member != nil {
+		p.member.room.dismiss(p.member)
+		p.member = nil
+	}
 }
 
 // plays reports whether this very sound is playing.
@@ -480,6 +521,7 @@ func (p *Endpoint) Close() {
 	p.closed = true
 	p.engine.stopRecording(p.recording)
 	p.stopPlaying()
+	p.leaveRoom()
 	legs := p.legs
 	p.mu.Unlock()
 	p.engine.leave(p)
@@ -495,6 +537,7 @@ func (p *Endpoint) Close() {
 				g.app.farewell(&sh.relay, g)
 				sh.stopDialling(g)
 				sh.delist(g)
+				sh.unseat(g)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package rtpengine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Errors that callers branch on.
@@ -48,6 +51,8 @@ type Config struct {
 	// AlarmMOS and AlarmAfter say when SessionConfig.OnQuality is told: below that opinion for that long. AlarmMOS 0: never.
 	AlarmMOS   float64
 	AlarmAfter time.Duration
+	// MaxRooms bounds the conferences at once, default 200; MaxMembers those in one of them, default 100.
+	MaxRooms, MaxMembers int
 	// SRTP says how media is offered, as to encryption.
 	SRTP SRTPPolicy
 	// Codecs says which codecs the other phone is offered.
@@ -90,6 +95,7 @@ func (c *Config) ensureDefaults() {
 	if c.Tier == "" {
 		c.Tier = TierAuto
 	}
+	c.MaxRooms, c.MaxMembers = cmp.Or(c.MaxRooms, 200), cmp.Or(c.MaxMembers, 100)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -118,8 +124,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("rtpengine: no SRTP policy %d", c.SRTP)
 	case c.DSCP > 63:
 		return fmt.Errorf("rtpengine: DSCP %d is beyond 63", c.DSCP)
-	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0:
+	case c.Silence < 0 || c.MaxSessions < 0 || c.PacketRate < 0 || c.SoundBytes < 0 || c.Recording.MaxTime < 0 || c.Recording.MaxBytes < 0 || c.Recording.AtOnce < 0 || c.MaxRooms < 0 || c.MaxMembers < 0:
 		return errors.New("rtpengine: a negative limit")
+	}
+	if err := c.Recording.Format.check(); err != nil {
+		return err
 	}
 	if err := c.Codecs.check(); err != nil {
 		return err
@@ -136,6 +145,8 @@ type Engine struct {
 	pools  [2]*pool // by family, nil when not bound
 	shards []*shard
 	sounds *sounds
+	rooms  *rooms
+	codecs *audio.Library
 
 	recorder *recorder
 	tier     atomic.Pointer[TierStats]
@@ -176,7 +187,10 @@ func New(c Config) (*Engine, error) {
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
 		beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
 	}
-	e.recorder = newRecorder(&c, e.now)
+	e.codecs = audio.Open("")
+	e.sounds.codecs = e.codecs
+	e.recorder = newRecorder(&c, e.codecs, e.now)
+	e.rooms = newRooms(&c, e)
 	e.SetLimits(c.Silence, c.MaxSessions)
 	e.tier.Store(&TierStats{Tier: TierSockets, Reason: notYet, Kernel: KernelStats{Reason: notYet}})
 	for _, addr := range c.Bind {
@@ -231,6 +245,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		keepers.Go(func() { e.keepBypass(ctx, b) })
 	}
 	writers.Go(func() { e.recorder.run(silent) })
+	for _, m := range e.rooms.mixers {
+		keepers.Go(func() { m.run(ctx) })
+	}
 	<-ctx.Done()
 	keepers.Wait() // first, so that no callback comes after the sockets are gone
 	e.closeMembers()

@@ -9,7 +9,7 @@ type gauges struct {
 	wakeups, received, naps, orders, faults atomic.Uint64
 	steered, exiled, overruns               atomic.Uint64
 	lateTicks                               atomic.Uint64 // packet times skipped by players
-	sockets, playing                        atomic.Int64
+	sockets, playing, inRooms               atomic.Int64
 	load                                    atomic.Uint64 // datagrams in the last second, set by housekeeping
 	lastCount                               uint64        // housekeeping's
 }

@@ -10,24 +10,28 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // RecordingConfig says where recordings go and what they may use.
 type RecordingConfig struct {
-	Dir      string        // made when absent; "" means that nothing is recorded
-	MaxTime  time.Duration // of one recording, then it ends; default 4 h
-	MaxBytes int64         // of all files in Dir; beyond it recordings end and none begins; default 50 GiB
-	AtOnce   int           // default 500
+	Dir      string          // made when absent; "" means that nothing is recorded
+	MaxTime  time.Duration   // of one recording, then it ends; default 4 h
+	MaxBytes int64           // of all files in Dir; beyond it recordings end and none begins; default 50 GiB
+	AtOnce   int             // default 500
+	Format   RecordingFormat // default RecordWAV
 }
 
 // recorder writes all recordings in one goroutine, so that a slow disk slows neither a shard nor signalling: then the taps run over,
 // which is counted, and the recordings are silent there.
 type recorder struct {
-	cfg   RecordingConfig
-	log   *slog.Logger
-	now   func() int64
-	wake  chan struct{} // buffered by one
-	count atomic.Uint64 // recordings begun
+	cfg    RecordingConfig
+	codecs *audio.Library
+	log    *slog.Logger
+	now    func() int64
+	wake   chan struct{} // buffered by one
+	count  atomic.Uint64 // recordings begun
 
 	mu   sync.Mutex
 	live map[*Recording]struct{}
@@ -39,12 +43,17 @@ type recorder struct {
 	refused, failed, lost, bytes atomic.Uint64
 }
 
-func newRecorder(c *Config, now func() int64) *recorder {
+func newRecorder(c *Config, codecs *audio.Library, now func() int64) *recorder {
 	rc := c.Recording
 	rc.MaxTime = cmp.Or(rc.MaxTime, 4*time.Hour)
 	rc.MaxBytes = cmp.Or(rc.MaxBytes, 50<<30)
 	rc.AtOnce = cmp.Or(rc.AtOnce, 500)
-	return &recorder{cfg: rc, log: c.Log, now: now, wake: make(chan struct{}, 1), live: make(map[*Recording]struct{})}
+	rc.Format = cmp.Or(rc.Format, RecordWAV)
+	if rc.Format == RecordOgg && !codecs.Encodes(audio.Opus) {
+		c.Log.Warn("recordings are WAV files: Ogg/Opus cannot be written here", "reason", codecs.Missing())
+		rc.Format = RecordWAV
+	}
+	return &recorder{cfg: rc, codecs: codecs, log: c.Log, now: now, wake: make(chan struct{}, 1), live: make(map[*Recording]struct{})}
 }
 
 func (r *recorder) add(rec *Recording) error {
@@ -107,14 +116,15 @@ func (r *recorder) step() {
 	}
 	r.mu.Unlock()
 	for _, rec := range all {
-		before := rec.written
+		before := rec.octets()
 		if over := rec.step(r, r.now()); over {
 			r.mu.Lock()
 			delete(r.live, rec)
 			r.mu.Unlock()
 		}
-		r.used += rec.written - before
-		r.bytes.Add(uint64(rec.written - before))
+		grown := rec.octets() - before
+		r.used += grown
+		r.bytes.Add(uint64(grown))
 		switch {
 		case rec.over():
 		case r.now()-rec.began >= int64(r.cfg.MaxTime):
@@ -128,7 +138,7 @@ func (r *recorder) step() {
 // end ends a recording for a reason of the recorder's own; its next step completes the file.
 func (r *recorder) end(rec *Recording, reason string) {
 	rec.reason = reason
-	rec.stop(r.now)
+	rec.stop()
 	r.nudge()
 }
 

@@ -2,10 +2,8 @@ package rtpengine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -21,18 +19,18 @@ var (
 	ErrRecordingFull = errors.New("rtpengine: the room for recordings is used up") // Config.Recording.MaxBytes
 )
 
-// Recording is one call being written to a stereo WAV file of 16 bits at 8 kHz: the caller left, the called side right. G.711
-// alone is heard; the rest of a call is silence. The file can be read at any time, also when the program was killed: its header is
-// brought up to date after each second of sound.
+// Recording is one call being written to a stereo file at 8 kHz, the caller left, the called side right; or a room, mixed to mono. G.711
+// alone is heard; the rest of a call is silence. The file can be read at any time, also when the program was killed: it is brought up to
+// date after each second of sound.
 type Recording struct {
 	File  string
 	Began time.Time
 
 	call   string
 	onEnd  func(RecordingEnd)
-	shard  *shard
-	legs   []*leg
+	untap  func() // nothing comes from the tap any more, or will not soon; then closed is set
 	tap    *tap
+	mono   bool
 	began  int64        // engine ns
 	closed atomic.Int64 // engine ns of its end, 0 while it goes on
 	ending atomic.Bool  // it was ended; the shard may not have heard of it
@@ -41,12 +39,12 @@ type Recording struct {
 
 	// The recorder's own:
 	reason  string
-	file    *os.File
+	file    soundFile
 	tracks  [2]track
 	mix     mix
-	pending []byte // samples for the file
-	written int64  // octets of samples in the file
-	late    uint64 // samples that came too late
+	pending []int16 // samples for the file, the channels in turn
+	samples int64   // in the file, of each channel
+	late    uint64  // samples that came too late
 }
 
 // RecordingEnd tells how a recording ended.
@@ -149,11 +147,8 @@ func (p *Endpoint) Recording() string {
 
 // record begins a recording of two legs that talk to each other, or of one and what it is told.
 func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg) (*Recording, error) {
-	now := time.Now()
-	r := &Recording{
-		Began: now, call: c.ID, onEnd: c.OnRecorded, shard: sh, legs: legs, tap: new(tap), began: e.now(), opened: make(chan struct{}),
-	}
-	r.File = filepath.Join(e.recorder.cfg.Dir, recordingName(c.ID, now, e.recorder.count.Add(1)))
+	r := e.recorder.make(c.ID, c.OnRecorded)
+	r.untap = func() { r.untapLegs(sh, legs, e.now) }
 	if err := e.recorder.add(r); err != nil {
 		return nil, err
 	}
@@ -172,6 +167,14 @@ func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg) (*Recording, e
 	return r, nil
 }
 
+// make makes a recording that begins now.
+func (r *recorder) make(call string, onEnd func(RecordingEnd)) *Recording {
+	now := time.Now()
+	rec := &Recording{Began: now, call: call, onEnd: onEnd, tap: newTap(), began: r.now(), opened: make(chan struct{})}
+	rec.File = filepath.Join(r.cfg.Dir, recordingName(call, now, r.count.Add(1))+"."+string(r.cfg.Format))
+	return rec
+}
+
 // recordingName makes a file name of the time and the call; a call's id may hold anything. The number tells two of the same second apart.
 func recordingName(call string, now time.Time, n uint64) string {
 	safe := strings.Map(func(c rune) rune {
@@ -180,25 +183,31 @@ func recordingName(call string, now time.Time, n uint64) string {
 		}
 		return '_'
 	}, call)
-	return fmt.Sprintf("%s-%s-%d.wav", now.UTC().Format("20060102-150405"), safe[:min(len(safe), 100)], n)
+	return fmt.Sprintf("%s-%s-%d", now.UTC().Format("20060102-150405"), safe[:min(len(safe), 100)], n)
 }
 
 // stopRecording ends a recording that goes on; the recorder then writes what is left.
 func (e *Engine) stopRecording(r *Recording) bool {
-	if r == nil || !r.stop(e.now) {
+	if r == nil || !r.stop() {
 		return false
 	}
 	e.recorder.nudge()
 	return true
 }
 
-// stop has the shard take the taps away and say that nothing comes any more; false when that was done before.
-func (r *Recording) stop(now func() int64) bool {
+// stop has the tap taken away; false when that was done before.
+func (r *Recording) stop() bool {
 	if r.ending.Swap(true) {
 		return false
 	}
+	r.untap()
+	return true
+}
+
+// untapLegs has the shard take the taps away and say that nothing comes any more.
+func (r *Recording) untapLegs(sh *shard, legs []*leg, now func() int64) {
 	untap := func() {
-		for _, l := range r.legs {
+		for _, l := range legs {
 			if l.heard == r.tap {
 				l.heard = nil
 			}
@@ -208,10 +217,9 @@ func (r *Recording) stop(now func() int64) bool {
 		}
 		r.closed.CompareAndSwap(0, max(1, now()))
 	}
-	if !r.shard.order(func(*shard) { untap() }) {
+	if !sh.order(func(*shard) { untap() }) {
 		untap() // the shard has ended: nobody else touches the legs
 	}
-	return true
 }
 
 // step brings the file up to date; true when the recording is over and its file complete.
@@ -229,7 +237,7 @@ func (r *Recording) step(rec *recorder, now int64) (ended bool) {
 		to = max(r.position(closed), r.mix.last)
 	}
 	r.advance(to)
-	if closed != 0 || len(r.pending) >= recordedSecond {
+	if closed != 0 || len(r.pending) >= sampleRate*r.channels() {
 		if err := r.flush(); err != nil {
 			r.finish(rec, "the disk", fmt.Errorf("write %s: %w", r.File, err))
 			return true
@@ -242,8 +250,12 @@ func (r *Recording) step(rec *recorder, now int64) (ended bool) {
 	return false
 }
 
-// recordedSecond is the octets of a second of sound.
-const recordedSecond = sampleRate * 4
+func (r *Recording) channels() int {
+	if r.mono {
+		return 1
+	}
+	return 2
+}
 
 // position is a time on the recording's time line.
 func (r *Recording) position(at int64) int64 {
@@ -261,15 +273,12 @@ func (r *Recording) take(e *tapped) {
 	r.late += uint64(r.mix.put(e.channel, e.payload, pos, e.body))
 }
 
-func (r *Recording) advance(to int64) { r.pending = r.mix.advance(to, r.pending) }
+func (r *Recording) advance(to int64) { r.pending = r.mix.advance(to, r.pending, r.mono) }
 
 func (r *Recording) open(rec *recorder) bool {
 	defer close(r.opened)
 	if r.err = rec.makeRoom(); r.err == nil {
-		r.file, r.err = os.OpenFile(r.File, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	}
-	if r.err == nil {
-		_, r.err = r.file.Write(recordedHeader(0))
+		r.file, r.err = makeSoundFile(rec.cfg.Format, rec.codecs, r.File, r.channels())
 	}
 	if r.err != nil {
 		r.finish(rec, "it could not begin", r.err)
@@ -278,49 +287,36 @@ func (r *Recording) open(rec *recorder) bool {
 	return true
 }
 
-// flush appends what is pending, then says so in the header: whoever reads the file in between or after a crash finds it whole.
+// flush appends what is pending.
 func (r *Recording) flush() error {
-	if _, err := r.file.WriteAt(r.pending, recordedHead+r.written); err != nil {
+	if err := r.file.append(r.pending); err != nil {
 		return err
 	}
-	r.written += int64(len(r.pending))
+	r.samples += int64(len(r.pending) / r.channels())
 	r.pending = r.pending[:0]
-	_, err := r.file.WriteAt(recordedHeader(r.written), 0)
-	return err
+	return nil
+}
+
+// octets is the size of the file so far.
+func (r *Recording) octets() int64 {
+	if r.file == nil {
+		return 0
+	}
+	return r.file.octets()
 }
 
 // finish closes the file and tells everybody.
 func (r *Recording) finish(rec *recorder, reason string, err error) {
-	r.stop(rec.now) // the disk may have ended it
+	r.stop() // the disk may have ended it
 	if r.file != nil {
-		err = errors.Join(err, r.file.Close())
+		err = errors.Join(err, r.file.close())
 	}
 	end := RecordingEnd{
-		File: r.File, Length: time.Duration(r.written/4) * time.Second / sampleRate, Lost: r.tap.lost.Load(),
+		File: r.File, Length: time.Duration(r.samples) * time.Second / sampleRate, Lost: r.tap.lost.Load(),
 		Late: time.Duration(r.late) * time.Second / sampleRate, Reason: reason, Err: err,
 	}
 	rec.ended(r, &end)
 	if r.onEnd != nil {
 		r.onEnd(end)
 	}
-}
-
-// recordedHead is the length of the header.
-const recordedHead = 44
-
-// recordedHeader is that of a WAV file with so many octets of samples; 4 GB, which it cannot say, are 37 hours.
-func recordedHeader(octets int64) []byte {
-	size := uint32(min(octets, 1<<32-1-recordedHead))
-	b := append(make([]byte, 0, recordedHead), "RIFF"...)
-	b = binary.LittleEndian.AppendUint32(b, size+recordedHead-8)
-	b = append(b, "WAVEfmt "...)
-	b = binary.LittleEndian.AppendUint32(b, 16)
-	b = binary.LittleEndian.AppendUint16(b, wavPCM)
-	b = binary.LittleEndian.AppendUint16(b, 2)
-	b = binary.LittleEndian.AppendUint32(b, sampleRate)
-	b = binary.LittleEndian.AppendUint32(b, recordedSecond)
-	b = binary.LittleEndian.AppendUint16(b, 4)
-	b = binary.LittleEndian.AppendUint16(b, 16)
-	b = append(b, "data"...)
-	return binary.LittleEndian.AppendUint32(b, size)
 }

@@ -45,6 +45,7 @@ func readRecording(t *testing.T, path string) (left, right []int16) {
 type bench struct {
 	*testing.T
 	recorder *recorder
+	shard    *shard
 	rec      *Recording
 	now      int64
 	ends     []RecordingEnd
@@ -55,13 +56,15 @@ func newBench(t *testing.T, rc RecordingConfig) *bench {
 	if rc.Dir == "" {
 		rc.Dir = filepath.Join(t.TempDir(), "recordings")
 	}
-	b.recorder = newRecorder(&Config{Recording: rc, Log: slog.New(slog.DiscardHandler)}, func() int64 { return b.now })
+	b.recorder = newRecorder(&Config{Recording: rc, Log: slog.New(slog.DiscardHandler)}, audio.Open(""), func() int64 { return b.now })
 	b.rec = &Recording{
-		File: filepath.Join(rc.Dir, "call.wav"), began: 1, tap: new(tap), opened: make(chan struct{}),
-		shard: newShard(func() int64 { return b.now }, 0, 1), onEnd: func(e RecordingEnd) { b.ends = append(b.ends, e) },
+		File: filepath.Join(rc.Dir, "call.wav"), began: 1, tap: newTap(), opened: make(chan struct{}),
+		onEnd: func(e RecordingEnd) { b.ends = append(b.ends, e) },
 	}
-	b.rec.shard.stop() // it has ended: what it is told happens at once
-	if err := b.rec.shard.run(); err != nil {
+	b.shard = newShard(func() int64 { return b.now }, 0, 1)
+	b.rec.untap = func() { b.rec.untapLegs(b.shard, nil, b.recorder.now) }
+	b.shard.stop() // it has ended: what it is told happens at once
+	if err := b.shard.run(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.recorder.add(b.rec); err != nil {
@@ -73,7 +76,7 @@ func newBench(t *testing.T, rc RecordingConfig) *bench {
 // end stops the recording and gives its channels.
 func (b *bench) end() (left, right []int16) {
 	b.Helper()
-	b.rec.stop(b.recorder.now)
+	b.rec.stop()
 	b.recorder.step()
 	if b.recorder.busy() != 0 || len(b.ends) != 1 {
 		b.Fatalf("%d recordings go on, %d ends", b.recorder.busy(), len(b.ends))
@@ -276,7 +279,7 @@ func TestRecordingEndsAtItsLimitsAndSaysWhy(t *testing.T) {
 }
 
 func TestTapAllocatesNothing(t *testing.T) {
-	ring, p := new(tap), packet(0, 1, 160, 7, strings.Repeat("x", 160))
+	ring, p := newTap(), packet(0, 1, 160, 7, strings.Repeat("x", 160))
 	h, _ := parseRTP(p)
 	room := make([]byte, 1<<16)
 	if n := testing.AllocsPerRun(1000, func() {

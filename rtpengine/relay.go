@@ -19,6 +19,7 @@ type relay struct {
 	outbox *outbox // nil: packets leave one by one
 
 	players []*leg // endpoints that play, in no order
+	seated  []*leg // endpoints in rooms, in no order
 
 	notices [maxNoticed]notice // of this batch
 	noticed int

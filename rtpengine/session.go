@@ -58,6 +58,8 @@ type Session struct {
 	courses   courses
 
 	plays  [2]*playing // by the side that hears it, nil when nothing plays
+	music  [2]string   // what the other side hears while a side holds
+	onHold [2]*playing // that music, by the side that hears it
 	blocks [2]Block    // by the side that is not heard
 	treat  [2]Treatment
 }
@@ -439,6 +441,7 @@ func (s *Session) enforce(x *exchange) {
 		}
 	})
 	s.carryOn()
+	s.endHolds()
 }
 
 // offerKeys decides how an m-line is offered to the other side, and chooses from the keys that its offerer gave.

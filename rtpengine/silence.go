@@ -26,7 +26,7 @@ func (w *watch) check(last, now int64, limit time.Duration) (time.Duration, bool
 	return quiet, true
 }
 
-// silent tells OnSilence of the sides that have newly fallen silent.
+// silent tells OnSilence of the sides that have newly fallen silent, and looks after sounds that end and holds that begin.
 func (s *Session) silent(now int64) {
 	var quiet [2]time.Duration
 	s.mu.Lock()
@@ -55,6 +55,7 @@ func (s *Session) silent(now int64) {
 			s.engine.tellSilence(&s.cfg, Side(side), d)
 		}
 	}
+	s.tendHolds()
 }
 
 // tellSilence calls back, with no lock held.

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Sounds are named so:
@@ -18,13 +21,15 @@ import (
 //	tone:busy            a call progress tone, British; tone.go has those of other countries
 //	tone:busy:de         the same in Germany
 //	/srv/sounds/a.wav    a WAV file
-//	acme/welcome         a prompt: acme/welcome.wav in Config.Prompts
+//	/srv/sounds/a.opus   a file of Ogg/Opus
+//	acme/welcome         a prompt: acme/welcome.wav (or .opus, .ogg) in Config.Prompts
 //
 // sounds keeps them as they are sent: each is read once and shared by all who play it. Those that nobody plays make room, the
 // longest unused first, when the memory is used up; those that somebody plays stay.
 type sounds struct {
-	prompts string // directory
-	limit   int64  // bytes of all
+	codecs  *audio.Library // reads Opus; without libopus until Engine says otherwise
+	prompts string         // directory
+	limit   int64          // bytes of all
 	log     *slog.Logger
 
 	mu                       sync.Mutex
@@ -163,7 +168,7 @@ func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
 	case s.prompts == "" || !filepath.IsLocal(name):
 		return "", stamp, fmt.Errorf("rtpengine: there is no place for the prompt %q", name)
 	default:
-		path = filepath.Join(s.prompts, strings.TrimSuffix(name, ".wav")+".wav")
+		path = s.prompt(name)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -175,6 +180,23 @@ func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
 	return path, fileStamp{info.Size(), info.ModTime()}, nil
 }
 
+// prompt is the file of a prompt: acme/welcome is acme/welcome.wav, or where that is not there acme/welcome.opus or acme/welcome.ogg.
+func (s *sounds) prompt(name string) string {
+	path := filepath.Join(s.prompts, name)
+	if slices.Contains([]string{".wav", ".opus", ".ogg"}, filepath.Ext(path)) {
+		return path
+	}
+	for _, kind := range []string{".opus", ".ogg"} {
+		if _, err := os.Stat(path + ".wav"); err == nil {
+			break
+		}
+		if _, err := os.Stat(path + kind); err == nil {
+			return path + kind
+		}
+	}
+	return path + ".wav"
+}
+
 func (s *sounds) make(name, path string) (*sound, error) {
 	if path == "" {
 		samples, err := generate(name)
@@ -183,13 +205,13 @@ func (s *sounds) make(name, path string) (*sound, error) {
 		}
 		return newSound(samples), nil
 	}
-	file, wav, err := s.open(name, path)
+	file, in, err := s.open(name, path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
 	limit := int(s.limit / 2)
-	samples, whole := read(wav, limit)
+	samples, whole := read(in, limit)
 	switch {
 	case !whole:
 		return nil, s.tooLong(name)
@@ -199,13 +221,20 @@ func (s *sounds) make(name, path string) (*sound, error) {
 	return newSound(samples), nil
 }
 
+// soundIn is a file that can be played.
+type soundIn interface {
+	hertz() int                      // samples a second
+	next() (float32, bool)           // the next sample, the mean of the channels; false at the end
+	seconds(fileBytes int64) float64 // how long it is at most, in a file of that size
+}
+
 // read gives the samples of a file at 8 kHz, at most limit of them, and whether those are all.
-func read(wav *wavFile, limit int) (samples []int16, whole bool) {
-	if wav.rate != sampleRate {
-		return newResampler(wav.rate).run(wav.next, limit)
+func read(in soundIn, limit int) (samples []int16, whole bool) {
+	if in.hertz() != sampleRate {
+		return newResampler(in.hertz()).run(in.next, limit)
 	}
 	for {
-		v, ok := wav.next()
+		v, ok := in.next()
 		if !ok {
 			return samples, true
 		}
@@ -216,17 +245,26 @@ func read(wav *wavFile, limit int) (samples []int16, whole bool) {
 	}
 }
 
-func (s *sounds) open(name, path string) (*os.File, *wavFile, error) {
+func (s *sounds) open(name, path string) (*os.File, soundIn, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("rtpengine: sound %q: %w", name, err)
 	}
-	wav, err := openWAV(file)
+	in, err := s.openSound(file)
 	if err != nil {
 		file.Close()
 		return nil, nil, fmt.Errorf("rtpengine: sound %q: %s: %w", name, path, err)
 	}
-	return file, wav, nil
+	return file, in, nil
+}
+
+// openSound looks at what a file is, whatever its name says.
+func (s *sounds) openSound(file *os.File) (soundIn, error) {
+	var magic [4]byte
+	if n, _ := file.ReadAt(magic[:], 0); n == len(magic) && string(magic[:]) == "OggS" {
+		return openOpus(file, s.codecs)
+	}
+	return openWAV(file)
 }
 
 func (s *sounds) tooLong(name string) error {
@@ -244,12 +282,12 @@ func (s *sounds) check(name string) error {
 	case path == "":
 		return nil
 	}
-	file, wav, err := s.open(name, path)
+	file, in, err := s.open(name, path)
 	if err != nil {
 		return err
 	}
 	file.Close()
-	if wav.seconds(stamp.size) > float64(s.limit/2/sampleRate) {
+	if in.seconds(stamp.size) > float64(s.limit/2/sampleRate) {
 		return s.tooLong(name)
 	}
 	return nil
@@ -283,7 +321,7 @@ const defaultSoundBytes = 64 << 20
 
 func newSounds(c *Config) *sounds {
 	return &sounds{
-		prompts: c.Prompts, limit: cmp.Or(c.SoundBytes, defaultSoundBytes), log: c.Log,
+		codecs: audio.Open("none"), prompts: c.Prompts, limit: cmp.Or(c.SoundBytes, defaultSoundBytes), log: c.Log,
 		kept: make(map[string]*keptSound), loading: make(map[string]chan struct{}),
 	}
 }

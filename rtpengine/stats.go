@@ -25,6 +25,7 @@ type Stats struct {
 	Sounds SoundStats
 
 	Recordings RecordingStats
+	Mixer      MixerStats
 
 	Tier    TierStats
 	Streams []StreamCount // directions of relayed calls by tier, counted about once a second; none without a kernel tier
@@ -69,6 +70,7 @@ func (e *Engine) Stats() Stats {
 		st.Digits[i] = e.digits[i].Load()
 	}
 	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
+	st.Mixer = e.rooms.stats(e.shards)
 	st.Tier, st.Streams = *e.tier.Load(), e.streams()
 	if b := e.bypasser.Load(); b != nil {
 		st.Tier.Kernel.Interfaces = b.stats()

@@ -1,6 +1,10 @@
 package rtpengine
 
-import audio "tandem/rtpengine/codec"
+import (
+	"encoding/binary"
+
+	audio "tandem/rtpengine/codec"
+)
 
 // Positions below are samples at 8 kHz since the beginning of a recording.
 const (
@@ -70,29 +74,43 @@ type mix struct {
 
 // put decodes a payload to its position and tells how many of its samples came too late.
 func (m *mix) put(channel, payload uint8, pos int64, body []byte) (late int) {
+	if payload == payloadPCM {
+		for i := 0; i+1 < len(body); i += 2 {
+			late += m.set(channel, pos+int64(i/2), int16(binary.LittleEndian.Uint16(body[i:])))
+		}
+		return late
+	}
 	decode := audio.DecodeUlaw
 	if payload == payloadPCMA {
 		decode = audio.DecodeAlaw
 	}
 	for i, code := range body {
-		switch at := pos + int64(i); {
-		case at < m.from:
-			late++
-		case at < m.from+mixSamples:
-			m.samples[channel&1][at%mixSamples] = decode(code)
-			m.last = max(m.last, at+1)
-		}
+		late += m.set(channel, pos+int64(i), decode(code))
 	}
 	return late
 }
 
-// advance closes the window up to a position and appends what was in it to out: 16-bit stereo, as WAV files have it.
-func (m *mix) advance(to int64, out []byte) []byte {
+// set puts a sample to its position; 1 when that is over.
+func (m *mix) set(channel uint8, at int64, v int16) (late int) {
+	switch {
+	case at < m.from:
+		return 1
+	case at < m.from+mixSamples:
+		m.samples[channel&1][at%mixSamples] = v
+		m.last = max(m.last, at+1)
+	}
+	return 0
+}
+
+// advance closes the window up to a position and appends what was in it to out, the channels in turn; of a mono one the first.
+func (m *mix) advance(to int64, out []int16, mono bool) []int16 {
 	for ; m.from < to; m.from++ {
 		at := m.from % mixSamples
 		l, r := m.samples[0][at], m.samples[1][at]
 		m.samples[0][at], m.samples[1][at] = 0, 0
-		out = append(out, byte(l), byte(l>>8), byte(r), byte(r>>8))
+		if out = append(out, l); !mono {
+			out = append(out, r)
+		}
 	}
 	return out
 }

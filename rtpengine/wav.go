@@ -107,6 +107,8 @@ func (w *wavFile) readFormat(size int64) error {
 	return nil
 }
 
+func (w *wavFile) hertz() int { return w.rate }
+
 // next gives the next sample, the mean of the channels; false at the end.
 func (w *wavFile) next() (float32, bool) {
 	frame := w.frame[:w.channels*w.bits/8]
