@@ -132,7 +132,7 @@ func (n *Node) bindingChanged(kind events.Kind, tenant, user string, b sip.Bindi
 }
 
 // buildMedia makes the media engine of a node that has the role. One without relays session descriptions as they are, opens no media port,
-// and refuses what it would have to answer itself (echo, music, tones).
+// and refuses what it would have to answer itself (echo, music, tones, conferences).
 func (n *Node) buildMedia() error {
 	c := n.cfg
 	if !c.Node.Has("media") && len(c.Media.Engines) > 0 {
@@ -149,7 +149,9 @@ func (n *Node) buildMedia() error {
 		AlarmMOS: c.Media.QualityAlarm.MOS, AlarmAfter: c.Media.QualityAlarm.After, Tier: rtpengine.Tier(c.Media.Tier), Interfaces: c.Media.Interfaces, Log: n.log,
 		Recording: rtpengine.RecordingConfig{
 			Dir: c.RecordingDir(), MaxTime: time.Duration(c.Recording.MaxHours) * time.Hour, MaxBytes: int64(c.Recording.MaxBytes), AtOnce: c.Recording.AtOnce,
+			Format: rtpengine.RecordingFormat(c.Recording.Format),
 		},
+		MaxRooms: c.Limits.Conferences, MaxMembers: c.Limits.ConferenceMembers,
 	}
 	for _, a := range c.Media.Address {
 		ip, err := netip.ParseAddr(a)

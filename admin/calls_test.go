@@ -22,6 +22,14 @@ func TestACallIsListedTracedAndHungUp(t *testing.T) {
 	if byCallID, err := n.unix.Call(ctx, v.CallID); err != nil || byCallID.ID != id {
 		t.Errorf("by Call-ID: %+v, %v", byCallID, err)
 	}
+	if l, err := n.unix.Conferences(ctx); err != nil || len(l.Items) != 0 {
+		t.Errorf("conferences: %+v, %v", l, err)
+	}
+	for _, do := range []func(context.Context, string) error{n.unix.Mute, n.unix.Unmute, n.unix.Kick} { // it is in no conference
+		if err := do(ctx, id); status(err) != 409 {
+			t.Errorf("a call outside of a conference: %v, want 409", err)
+		}
+	}
 	if err := n.unix.Hangup(ctx, id); err != nil {
 		t.Fatal(err)
 	}

@@ -104,6 +104,26 @@ func (c *Client) SendDigits(ctx context.Context, id, digits, to string) error {
 	return c.do(ctx, http.MethodPost, "/calls/"+url.PathEscape(id)+"/digits", nil, Digits{digits, to}, nil)
 }
 
+// Conferences lists those of now and who is in them.
+func (c *Client) Conferences(ctx context.Context) (List[pbx.Conference], error) {
+	return all[pbx.Conference](ctx, c, "/conferences", nil, 0)
+}
+
+// Mute keeps a call from being heard in its conference.
+func (c *Client) Mute(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPut, "/conferences/members/"+url.PathEscape(id)+"/mute", nil, nil, nil)
+}
+
+// Unmute lets it be heard again.
+func (c *Client) Unmute(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, "/conferences/members/"+url.PathEscape(id)+"/mute", nil, nil, nil)
+}
+
+// Kick hangs up a call that is in a conference.
+func (c *Client) Kick(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, "/conferences/members/"+url.PathEscape(id), nil, nil, nil)
+}
+
 // Trace shows the messages of a call.
 func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
 	return get[Trace](ctx, c, "/calls/"+url.PathEscape(id)+"/trace", nil)

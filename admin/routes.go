@@ -60,6 +60,7 @@ func (s *Server) api() http.Handler {
 	s.accountRoutes(api)
 	s.registrationRoutes(api)
 	s.callRoutes(api)
+	s.conferenceRoutes(api)
 	s.dialplanRoutes(api)
 	s.tokenRoutes(api)
 	s.banRoutes(api)
@@ -85,6 +86,12 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Message"
 	case typeOf[List[pbx.View]]():
 		return "ListCall"
+	case typeOf[pbx.Conference]():
+		return "Conference"
+	case typeOf[List[pbx.Conference]]():
+		return "ListConference"
+	case typeOf[pbx.Attendee]():
+		return "Attendee"
 	}
 	pkg, ours := strings.CutPrefix(t.PkgPath(), "tandem/")
 	if ours && pkg != "admin" && pkg != "events" {

@@ -80,6 +80,7 @@ type QualityAlarm struct {
 // Recording says where recordings of calls go and what they may use.
 type Recording struct {
 	Dir      string // "" = <data_dir>/recordings
+	Format   string // "wav" or "ogg"
 	MaxHours int    // of one recording; then it ends and the call goes on
 	MaxBytes int    // of all files in Dir; beyond it recordings end and none begins
 	AtOnce   int    // recordings at the same time
@@ -157,6 +158,8 @@ type Limits struct {
 	Transactions        int           // transactions open at once; beyond it new requests get 503
 	Calls               int           // calls at once; beyond it new INVITE get 503
 	CallsPerUser        int           // calls of one user at once; beyond it new INVITE get 486
+	Conferences         int           // at once
+	ConferenceMembers   int           // of one conference
 	BranchesPerCall     int           // phones rung at once by one call (RFC 5393 Max-Breadth)
 	TCPConnections      int           // streams at once (TCP, TLS, WS, WSS); further ones are closed
 	TCPConnectionsPerIP int           // streams at once from one address
@@ -193,7 +196,7 @@ func Default() Config {
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
 		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
-		Recording: Recording{MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
+		Recording: Recording{Format: "wav", MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
 		Cluster:   Cluster{Bootstrap: true},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},
 		Web:       Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
@@ -216,7 +219,7 @@ func defaultLimits() Limits {
 		BindingsPerAOR: 10,
 		RegisterMin:    time.Minute, RegisterDefault: time.Hour, RegisterMax: time.Hour,
 		ShardQueue: 4096, Transactions: 200_000,
-		Calls: 20_000, CallsPerUser: 50, BranchesPerCall: 50,
+		Calls: 20_000, CallsPerUser: 50, BranchesPerCall: 50, Conferences: 200, ConferenceMembers: 100,
 		TCPConnections: 10_000, TCPConnectionsPerIP: 2000, RequestsPerIP: 20_000,
 		AuthFailures: FailureLimit{Count: 10, Window: time.Minute, Ban: 5 * time.Minute},
 		Sources:      65_536,

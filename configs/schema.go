@@ -117,6 +117,7 @@ func schema(c *Config) []section {
 		}},
 		{"recording", []key{
 			text("dir", &c.Recording.Dir),
+			text("format", &c.Recording.Format, oneOf("wav", "ogg")),
 			number("max_hours", &c.Recording.MaxHours, 1, 24),
 			number("max_bytes", &c.Recording.MaxBytes, 1<<20, 1<<50),
 			number("at_once", &c.Recording.AtOnce, 1, 100_000),
@@ -180,6 +181,8 @@ func limitKeys(l *Limits) []key {
 		live(number("calls", &l.Calls, 1, 10_000_000)),
 		live(number("calls_per_user", &l.CallsPerUser, 1, 10_000_000)),
 		live(number("branches_per_call", &l.BranchesPerCall, 1, 1000)),
+		number("conferences", &l.Conferences, 1, 100_000),
+		number("conference_members", &l.ConferenceMembers, 2, 10_000),
 		live(number("tcp_connections", &l.TCPConnections, 1, 10_000_000)),
 		live(number("tcp_connections_per_ip", &l.TCPConnectionsPerIP, 1, 10_000_000)),
 		live(number("requests_per_ip", &l.RequestsPerIP, 1, 10_000_000)),

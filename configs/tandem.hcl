@@ -51,9 +51,10 @@ media {
 }
 
 recording {
-  dir       = ""          # stereo WAV files of recorded calls go here, the caller left; "" = <data_dir>/recordings
+  dir       = ""          # stereo files of recorded calls go here, the caller left; "" = <data_dir>/recordings
+  format    = "wav"       # "wav", or "ogg" for Ogg/Opus at a sixth of the size, which needs the system's libopus; without it WAV is written, and the log says so
   max_hours = 4           # longest recording; then it ends and the call goes on
-  max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB); beyond it recordings end and none begins
+  max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB as WAV, 20 MB as Ogg); beyond it recordings end and none begins
   at_once   = 500         # recordings at the same time; further calls are not recorded, which is said
 }
 
@@ -115,6 +116,8 @@ limits {
   calls                  = 20000           # * calls at once; beyond it new ones get 503
   calls_per_user         = 50              # * calls of one user at once; beyond it new ones get 486
   branches_per_call      = 50              # * phones that one call rings at once
+  conferences            = 200             # conferences at once; who would begin another one gets 503
+  conference_members     = 100             # members of one conference, also of one that allows more; further ones get 486
   tcp_connections        = 10000           # * streams at once (TCP, TLS, WebSocket); further ones are closed
   tcp_connections_per_ip = 2000            # * streams at once from one address
   requests_per_ip        = 20000           # * requests a second from one address; beyond it they are dropped

@@ -27,6 +27,10 @@ const (
 	RecordingEnded   Kind = "recording.ended"
 	RecordingFailed  Kind = "recording.failed"
 
+	// A call has come into a conference, or is about to end and leaves it; To is the node, Detail holds "members", how many there are now.
+	ConferenceJoined Kind = "conference.joined"
+	ConferenceLeft   Kind = "conference.left"
+
 	RegistrationAdded   Kind = "registration.added"
 	RegistrationRemoved Kind = "registration.removed"
 	RegistrationExpired Kind = "registration.expired"

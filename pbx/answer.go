@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tandem/dialplan"
+	"tandem/events"
 	"tandem/rtpengine"
 	"tandem/sip"
 )
@@ -15,9 +16,13 @@ type leg struct {
 	call  *Call
 	sip   *sip.Leg // set with Call.leg; guarded by Call.mu
 	media *rtpengine.Endpoint
+
+	conference *conference       // that it is in, or about to be; guarded by PBX.mu, as is member
+	member     *rtpengine.Member // there
+	met        bool              // the world was told that it has come; its shard's
 }
 
-// answer prepares an echo or music step, away from the shard; what it returns takes the call there.
+// answer prepares an echo, music or conference step, away from the shard; what it returns takes the call there.
 func (c *Call) answer(step dialplan.Step) (then func()) {
 	defer c.recovered()
 	if c.pbx.cfg.Media == nil {
@@ -37,13 +42,26 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 	}
 	if err := l.perform(step); err != nil {
 		media.Close()
-		c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
-		return c.goOn(500)
+		return c.goOn(c.unperformed(step, err))
 	}
 	return func() {
 		defer c.recovered()
 		l.take(step, sdp)
 	}
+}
+
+// unperformed is the status of a step that came to nothing.
+func (c *Call) unperformed(step dialplan.Step, err error) int {
+	switch {
+	case errors.Is(err, rtpengine.ErrRoomFull):
+		return 486
+	case errors.Is(err, rtpengine.ErrRooms), errors.Is(err, rtpengine.ErrClosed):
+		return 503
+	case errors.Is(err, rtpengine.ErrNoAudio):
+		return 488
+	}
+	c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
+	return 500
 }
 
 // goOn tries the next step because one came to status.
@@ -63,6 +81,7 @@ func (l *leg) take(step dialplan.Step, sdp string) {
 	c := l.call
 	answered, err := c.in.Answer(sip.Answer{SDP: sdp, Events: l})
 	if err != nil {
+		c.pbx.leave(l)
 		l.media.Close()
 		status := 503
 		if errors.Is(err, sip.ErrGone) {
@@ -79,6 +98,10 @@ func (l *leg) take(step dialplan.Step, sdp string) {
 		answered.Hangup(why)
 	}
 	c.isAnswered(step.Node)
+	if node, members := c.pbx.size(l); members > 0 {
+		l.met = true
+		l.tellConference(events.ConferenceJoined, node, members)
+	}
 	if step.Timeout > 0 {
 		time.AfterFunc(step.Timeout, func() { answered.Hangup("time of " + step.Node + " is over") })
 	}
@@ -100,9 +123,12 @@ func (l *leg) describe() (string, error) {
 }
 
 func (l *leg) perform(step dialplan.Step) error {
-	if step.Kind == dialplan.StepEcho {
+	switch step.Kind {
+	case dialplan.StepEcho:
 		l.media.Echo()
 		return nil
+	case dialplan.StepConference:
+		return l.call.pbx.join(l, step)
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
 }
@@ -139,6 +165,11 @@ func (l *leg) Answered(sdp string) {
 // Ended closes the endpoint (sip.LegEvents).
 func (l *leg) Ended(reason string, _ bool) {
 	l.call.measured(quality(l.media.Quality()))
+	node, members := l.call.pbx.size(l)
+	l.call.pbx.leave(l)
+	if l.met {
+		l.tellConference(events.ConferenceLeft, node, members-1)
+	}
 	l.media.Close()
 	l.call.end(200, reason)
 }

@@ -149,7 +149,7 @@ func (c *Call) next(status int) {
 				return
 			}
 			status = 480
-		case dialplan.StepEcho, dialplan.StepMusic:
+		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
 		default:
@@ -171,7 +171,7 @@ func (c *Call) concerns(step dialplan.Step) bool {
 
 func (c *Call) enter(step dialplan.Step) {
 	c.mu.Lock()
-	c.node, c.planned = step.Node, step.Record
+	c.node, c.planned = step.Node, step.Record && step.Kind == dialplan.StepRing // a conference is recorded as a whole
 	c.mu.Unlock()
 	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
 }
@@ -308,6 +308,18 @@ func (c *Call) isAnswered(by string) {
 	c.pbx.answered.Add(1)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
 	c.recordAsPlanned(by)
+	c.setHoldMusic(by)
+}
+
+// setHoldMusic has the parties hear what the plan gives those who hold them.
+func (c *Call) setHoldMusic(by string) {
+	c.mu.Lock()
+	media := c.media
+	c.mu.Unlock()
+	if media != nil {
+		plan := c.pbx.cfg.Plan()
+		media.holdMusic(plan.HoldMusic(c.tenant, c.from), plan.HoldMusic(c.tenant, by))
+	}
 }
 
 // talking tells whether the call is answered and not over.

@@ -118,6 +118,16 @@ func (m *relayMedia) Answer(fromCaller bool, sdp string, src, dst transport.Flow
 	return string(out), mediaError(err)
 }
 
+// holdMusic says what each side hears while the other one holds it: "" leaves that to the phones, and so does an engine elsewhere.
+func (m *relayMedia) holdMusic(callers, callees string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, here := m.session.(*rtpengine.Session); here {
+		s.HoldMusic(rtpengine.A, callers)
+		s.HoldMusic(rtpengine.B, callees)
+	}
+}
+
 // record starts to record the call.
 func (m *relayMedia) record() (*rtpengine.Recording, error) {
 	m.mu.Lock()

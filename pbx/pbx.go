@@ -3,7 +3,7 @@
 // A call begins in ServeInvite, on its signalling shard: the dialplan says which steps to try, call.go tries them one
 // after the other, until somebody answers or nothing is left. Nothing waits meanwhile: the shard calls back. Once phones talk to each
 // other the call is a record that the shard keeps; pbx hears of it again when it ends. Calls that Tandem itself answers
-// (echo, music, tones) are legs with an endpoint of the media engine, see answer.go.
+// (echo, music, tones, conferences) are legs with an endpoint of the media engine, see answer.go.
 package pbx
 
 import (
@@ -51,10 +51,11 @@ type PBX struct {
 	epoch  string // prefix of call ids, different after each start
 	last   atomic.Uint64
 
-	mu     sync.Mutex
-	calls  map[string]*Call
-	byUser map[string]int // calls begun by a user, "tenant\x00user"
-	peak   int            // most calls since the tables were made
+	mu          sync.Mutex
+	calls       map[string]*Call
+	byUser      map[string]int         // calls begun by a user, "tenant\x00user"
+	conferences map[string]*conference // "tenant\x00node"
+	peak        int                    // most calls since the tables were made
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted atomic.Uint64
 }
@@ -67,7 +68,7 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int)}
+	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), conferences: make(map[string]*conference)}
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil
 }

@@ -210,7 +210,7 @@ func TestTapTakesTheCallFromTheKernel(t *testing.T) {
 		t.Errorf("the shard saw %d of 10 packets", n)
 	}
 	served(t, s, A, TierSteered, "tapped")
-	if rec.tap.head.Load() == 0 {
+	if rec.tap.ring.head.Load() == 0 {
 		t.Error("nothing was heard")
 	}
 	s.StopRecording()

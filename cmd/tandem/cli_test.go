@@ -174,7 +174,7 @@ func TestAnOperatorsDay(t *testing.T) {
 	expect(t, 0, "removed", "", "account", "remove", "201")
 	expect(t, 1, "!there is no account", "", "account", "remove", "alice")
 
-	for _, args := range [][]string{{"calls"}, {"calls", "list"}, {"calls", "history"}, {"registrations"}, {"registrations", "list"}, {"bans"}, {"bans", "list"}, {"token", "list"}} {
+	for _, args := range [][]string{{"calls"}, {"calls", "list"}, {"calls", "history"}, {"registrations"}, {"registrations", "list"}, {"bans"}, {"bans", "list"}, {"conference"}, {"conference", "list"}, {"token", "list"}} {
 		if r := expect(t, 0, "[]", "", append(args, "-o", "json")...); strings.TrimSpace(r.out) != "[]" {
 			t.Errorf("%v: %q", args, r.out)
 		}
@@ -185,6 +185,9 @@ func TestAnOperatorsDay(t *testing.T) {
 	expect(t, 0, "Media tier", "", "status")
 	expect(t, 0, "applied", "", "cluster", "status", "-o", "table")
 	expect(t, 1, "!no call nonsense", "", "call", "hangup", "nonsense")
+	for _, verb := range []string{"mute", "unmute", "kick"} {
+		expect(t, 1, "!no call nonsense", "", "conference", verb, "nonsense")
+	}
 	expect(t, 1, "!no recent message", "", "call", "trace", "nonsense")
 	secret := strings.TrimSpace(expect(t, 0, "tandem_", "", "token", "create", "robot", "--ttl", "1h").out)
 	expect(t, 0, "robot", "", "token", "list", "--token", secret)

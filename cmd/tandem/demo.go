@@ -41,7 +41,7 @@ func newDemo() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a node with four accounts and a dialplan, nothing to configure",
-		Long: "Run a node with four accounts, an echo test, music and a ring group, and print what to enter in a softphone.\n" +
+		Long: "Run a node with four accounts, an echo test, music, a conference and a ring group, and print what to enter in a softphone.\n" +
 			"Ports that are taken move to the next free ones, which is said.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -299,5 +299,5 @@ func (r *demoReport) print(out io.Writer) {
 	first, second := r.Accounts[0], r.Accounts[1]
 	fmt.Fprintf(out, "Or be the phone in a browser, in one click:\n\n  %s/#%s:%s\n  %s/#%s:%s   (a second one)\n\n",
 		n.page(), first.User, first.Password, n.page(), second.User, second.Password)
-	fmt.Fprintf(out, "Dial 1000-1003 to ring each other, 1999 to ring all, *43 for the echo test, *98 for music. Ctrl-C ends.\n")
+	fmt.Fprintf(out, "Dial 1000-1003 to ring each other, 1999 to ring all, *43 for the echo test, *98 for music, 8000 for the conference. Ctrl-C ends.\n")
 }
