@@ -83,5 +83,8 @@ func (e *Engine) startKernel() (st KernelStats, end func()) {
 		}
 	}
 	e.log.Info("plain media of locked peers is forwarded by the kernel")
-	return KernelStats{On: true, MaxFlows: b.flows}, b.Close
+	return KernelStats{On: true, MaxFlows: b.flows, Interfaces: b.stats()}, func() {
+		e.bypasser.Store(nil)
+		b.Close()
+	}
 }

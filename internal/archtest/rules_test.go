@@ -42,6 +42,9 @@ var rules = []rule{
 	// What the leaves that read operators' files have in common: how such a text is read at all, and how its mistakes are told.
 	{dir: "internal/hcltext", outside: []string{"github.com/hashicorp/hcl"}},
 
+	// What a node would meet on a machine, asked before it starts.
+	{dir: "internal/doctor", own: []string{"configs", "rtpengine"}, outside: []string{"golang.org/x/sys"}},
+
 	// Peers for tests and measurements. They do not share our protocol code, so that a mistake in it cannot hide.
 	{dir: "internal/simnet"},
 	{dir: "internal/fakephone", own: []string{"internal/simnet"}, outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion"}},
