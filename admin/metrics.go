@@ -239,6 +239,28 @@ func (m meter) pbx(st pbx.Stats) {
 	m.gauge("tandem_calls", "Calls of now.", st.Calls)
 }
 
+// webRTC are the figures of browsers, and of phones that speak ICE or DTLS.
+func (m meter) webRTC(st rtpengine.WebRTCStats) {
+	const checks, handshakes = "Connectivity checks of ICE, by what became of them.", "DTLS handshakes, by how they ended."
+	m.gauge("tandem_media_ice_transports", "Browsers' transports on the ICE ports, by state.", st.Connected, "state", "connected")
+	m.gauge("tandem_media_ice_transports", "Browsers' transports on the ICE ports, by state.", st.Transports-st.Connected, "state", "waiting")
+	m.counter("tandem_media_ice_checks_total", checks, st.Answered, "result", "answered")
+	m.counter("tandem_media_ice_checks_total", checks, st.Strangers, "result", "stranger")
+	m.counter("tandem_media_ice_checks_total", checks, st.Unproved, "result", "unproved")
+	m.counter("tandem_media_ice_checks_total", checks, st.Conflicts, "result", "conflict")
+	m.counter("tandem_media_ice_checks_total", checks, st.Floods, "result", "flood")
+	m.counter("tandem_media_ice_garbage_total", "Datagrams at the ICE ports that are neither STUN nor DTLS nor RTP.", st.Garbage)
+	m.counter("tandem_media_ice_hellos_total", "DTLS datagrams from where no check was proved, or that nobody waits for.", st.Hellos)
+	m.counter("tandem_media_ice_consent_lost_total", "Browsers that were checked no more and got no more media (RFC 7675).", st.Lost)
+	m.counter("tandem_media_ice_consent_restored_total", "Those that came back.", st.Restored)
+	m.gauge("tandem_media_dtls_handshaking", "DTLS handshakes that run.", st.Handshaking)
+	m.counter("tandem_media_dtls_handshakes_total", handshakes, st.Handshakes, "result", "ok")
+	m.counter("tandem_media_dtls_handshakes_total", handshakes, st.HandshakesBusy, "result", "busy")
+	for _, reason := range rtpengine.HandshakeFailures() {
+		m.counter("tandem_media_dtls_handshakes_total", handshakes, st.HandshakesFailed[reason], "result", reason)
+	}
+}
+
 func (m meter) media(st rtpengine.Stats) {
 	m.gauge("tandem_media_sessions", "Media sessions and endpoints.", st.Sessions)
 	m.gauge("tandem_media_sessions_limit", "How many there may be.", st.MaxSessions)
@@ -282,6 +304,7 @@ func (m meter) media(st rtpengine.Stats) {
 	for i, n := range st.Drops {
 		m.counter("tandem_media_dropped_total", "Datagrams that went no further, by reason.", n, "reason", rtpengine.Drop(i).String())
 	}
+	m.webRTC(st.WebRTC)
 	m.gauge("tandem_media_tier", "1 for the way in which media packets are read; the reason is why not a cheaper one.", 1, "tier", string(st.Tier.Tier), "reason", st.Tier.Reason)
 	kernel := st.Tier.Kernel
 	m.gauge("tandem_media_kernel", "1 when the kernel may forward media; the reason is why not.", map[bool]int{true: 1}[kernel.On], "reason", kernel.Reason)

@@ -107,6 +107,13 @@ func sockets(c *Config) (all []socket) {
 			all = append(all, socket{itemName("media.ng", i), "media.ng", cmp.Or(network, "udp"), netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
 		}
 	}
+	for _, text := range c.Media.Address {
+		for i := range max(c.Media.Shards, 1) {
+			if addr, err := netip.ParseAddr(text); err == nil && c.Media.ICEPort != 0 && c.Media.ICEPort+i <= 65535 {
+				all = append(all, socket{"media.ice_port", "media.ice_port", "udp", netip.AddrPortFrom(addr.Unmap(), uint16(c.Media.ICEPort+i))})
+			}
+		}
+	}
 	add("tcp", "admin.listen", c.Admin.Listen)
 	add("tcp", "cluster.listen", c.Cluster.Listen)
 	add("tcp", "cluster.gossip", c.Cluster.Gossip)
@@ -124,7 +131,7 @@ func (l *loader) checkListeners(c *Config) {
 			l.clash(early, late)
 			break
 		}
-		if late.network == "udp" && late.addr.Port() >= c.Media.Ports.Min && late.addr.Port() <= c.Media.Ports.Max {
+		if late.network == "udp" && late.addr.Port() >= c.Media.Ports.Min && late.addr.Port() <= c.Media.Ports.Max && late.key != "media.ice_port" {
 			l.at(l.placed(late.key, late.label, "media.ports"), fmt.Sprintf("%s %s lies in the range of media.ports", late.label, late.addr),
 				fmt.Sprintf("media uses %d-%d; move one of them", c.Media.Ports.Min, c.Media.Ports.Max))
 		}
@@ -176,7 +183,20 @@ func (l *loader) checkMedia(c *Config) {
 				"bind an address of the same family")
 		}
 	}
+	l.checkICEPort(c)
 	l.checkNG(c)
+}
+
+// checkICEPort keeps the browsers' ports away from those of single calls, which may take any of their range.
+func (l *loader) checkICEPort(c *Config) {
+	first, last := c.Media.ICEPort, c.Media.ICEPort+max(c.Media.Shards, 1)-1
+	switch {
+	case first == 0:
+	case first < 1024 || last > 65535:
+		l.at("media.ice_port", fmt.Sprintf("media.ice_port: %d-%d are not all between 1024 and 65535", first, last), "write a port like 3479, or 0 for one of media.ports")
+	case first <= int(c.Media.Ports.Max) && last >= int(c.Media.Ports.Min):
+		l.at("media.ice_port", fmt.Sprintf("media.ice_port: %d-%d lie in the range of media.ports", first, last), fmt.Sprintf("calls use %d-%d; write another port, or 0 for one of them", c.Media.Ports.Min, c.Media.Ports.Max))
+	}
 }
 
 // checkNG keeps the door to the media engine shut: the NG protocol has no passwords.

@@ -103,6 +103,7 @@ func schema(c *Config) []section {
 			textOrList("advertise", &c.Media.Advertise, publicAddress),
 			ports("ports", &c.Media.Ports),
 			number("shards", &c.Media.Shards, 0, 256),
+			number("ice_port", &c.Media.ICEPort, 0, 65535),
 			text("tier", &c.Media.Tier, oneOf("auto", "steered", "sockets")),
 			list("interfaces", &c.Media.Interfaces),
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "preferred", "required")),

@@ -37,6 +37,7 @@ media {
   advertise   = []            # address in SDP when it differs: "203.0.113.10"; empty = the one the phone's signalling came to
   ports       = "20000-29999" # first and last UDP port; even ones carry RTP, odd ones RTCP; two pairs for each call with audio
   shards      = 0             # media shards; 0 = by the number of processors
+  ice_port    = 0             # UDP port for the media of all browsers, counted up by shard; 0 = one of ports for each shard; see docs/media.md
   tier        = "auto"        # "auto" has BPF programs forward plain media in the kernel and steer the rest past its ports' sockets where rights (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and kernel allow; "steered" only steers; "sockets" does neither. docs/media.md
   interfaces  = []            # network interfaces whose media the kernel may forward; empty = all that have an address of this block
   srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call

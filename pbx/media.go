@@ -24,7 +24,7 @@ type relayMedia struct {
 
 // Session is the media of one relayed call: an *rtpengine.Session, or one on an engine elsewhere.
 type Session interface {
-	Offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error)
+	OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, o rtpengine.OfferOptions) ([]byte, error)
 	Answer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error)
 	Rollback()
 	Record() (*rtpengine.Recording, error)
@@ -104,8 +104,20 @@ func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow)
 	if err != nil {
 		return "", err
 	}
-	out, err := s.Offer(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap())
+	out, err := s.OfferWith(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap(), rtpengine.OfferOptions{Speaks: m.dialect(dst)})
 	return string(out), mediaError(err)
+}
+
+// dialect is how who is reached over a flow will speak: who comes by WebSocket is a browser. Once the call is answered both sides have
+// spoken for themselves.
+func (m *relayMedia) dialect(dst transport.Flow) rtpengine.Dialect {
+	switch {
+	case m.call.talking():
+		return rtpengine.Usual
+	case dst.Net == transport.WS || dst.Net == transport.WSS:
+		return rtpengine.WebRTC
+	}
+	return rtpengine.Phone
 }
 
 // Answer rewrites an answer (sip.Media).

@@ -118,7 +118,7 @@ func (l *leg) detour() detour {
 		return detourPlain
 	case l.needsPayload():
 		return detourNumbers
-	case l.unseal != nil || l.out.seal != nil:
+	case l.shield != nil || l.out.shield != nil:
 		return detourSealed
 	case !l.latch[rtp].locked || !l.quality.started:
 		return detourUnheard

@@ -8,6 +8,7 @@ type destination struct {
 	family int
 	addr   netip.AddrPort
 	raw    rawAddr
+	socket *socket // where packets leave, when it is not one of the leg's own
 }
 
 func (d *destination) set(addr netip.AddrPort) {

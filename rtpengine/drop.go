@@ -22,12 +22,13 @@ const (
 	DropClosed                // of no session any more: the port was closed while it waited
 	DropBlocked               // Session.Block keeps it from the other side
 	DropReplaced              // the other side hears a sound instead, Session.Play
+	DropUnkeyed               // media of a side whose DTLS handshake is not done, from it or for it
 	drops
 )
 
 var dropNames = [drops]string{
 	"unready", "source", "probing", "malformed", "payload", "hold", "unlatched", "flood", "oversize", "forged", "replay", "key", "send", "closed",
-	"blocked", "replaced",
+	"blocked", "replaced", "unkeyed",
 }
 
 func (d Drop) String() string {

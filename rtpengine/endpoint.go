@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type Endpoint struct {
 	offered secrecy
 	origin  origin
 	watch   watch
+	wires   wires
 
 	reported int64 // when the shard was last asked for reports, engine ns
 	courses  courses
@@ -42,6 +44,7 @@ type Endpoint struct {
 // NewEndpoint makes an endpoint without media: silent until Echo or Play, deaf until Answer.
 func (e *Engine) NewEndpoint(c SessionConfig) (*Endpoint, error) {
 	p := &Endpoint{engine: e, cfg: c, shard: e.choose(), origin: newOrigin()}
+	p.wires = wires{engine: e, shard: p.shard, call: c.ID}
 	if err := e.join(p); err != nil {
 		return nil, err
 	}
@@ -72,14 +75,17 @@ func (p *Endpoint) Answer(offer []byte, src netip.Addr) ([]byte, error) {
 		return nil, err
 	}
 	address := p.engine.local(st.family, firstAddr(st, src))
+	p.wires.offered(st)
+	view := facing{addr: address, sections: make([]facingSection, len(d.sections))}
 	var body bytes.Buffer
 	for i := range d.sections {
-		if err := p.answerSection(&body, &d.sections[i], &st.lines[i], i, chosen[i], st.family, address); err != nil {
+		if err := p.answerSection(&body, &d.sections[i], &st.lines[i], i, chosen[i], st.family, &view); err != nil {
 			return nil, err
 		}
 	}
 	p.enforce(st)
-	return p.describe(address, body.Bytes()), nil
+	p.wires.facing(&view)
+	return p.describe(address, view.preamble, body.Bytes()), nil
 }
 
 func firstAddr(st *statement, src netip.Addr) netip.Addr {
@@ -104,7 +110,7 @@ func (p *Endpoint) choose(d *description, st *statement) ([][]string, error) {
 		switch {
 		case l.datagrams: // nothing here can send a fax
 		case p.echo && d.sections[i].kind != "text":
-			chosen[i] = d.sections[i].formats
+			chosen[i] = echoable(&d.sections[i])
 		case d.sections[i].kind == "audio":
 			chosen[i] = playable(&d.sections[i])
 		}
@@ -116,6 +122,19 @@ func (p *Endpoint) choose(d *description, st *statement) ([][]string, error) {
 		return nil, reject(488, 305, "G.711 audio (PCMU or PCMA) is needed here")
 	}
 	return chosen, nil
+}
+
+// echoable keeps what an echo under one source of ours is true of: not what repairs or repeats another format.
+func echoable(s *section) []string {
+	out := make([]string, 0, len(s.formats))
+	codecs := s.codecs()
+	for _, format := range s.formats {
+		pt, _ := payloadType(format)
+		if !slices.ContainsFunc(codecs, func(c codec) bool { return c.payload == pt && (c.repairs() || c.named("rtx") || c.named("red")) }) {
+			out = append(out, format)
+		}
+	}
+	return out
 }
 
 // playable keeps the first G.711 format and telephone-event (RFC 4733 §2.5: it may accompany any audio).
@@ -138,7 +157,7 @@ func playable(s *section) []string {
 	return out
 }
 
-func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, address netip.Addr) error {
+func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, view *facing) error {
 	for len(p.legs) <= i {
 		p.legs, p.kinds, p.payload, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1), append(p.rings, &keyring{})
 		p.levels = append(p.levels, 0)
@@ -148,17 +167,17 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 		put(out, "m=", s.kind, " 0 ", s.proto, " ", strings.Join(s.formats, " "))
 		return nil
 	}
-	pair, err := p.openLeg(i, family)
+	port, ports, err := p.reach(i, l.theirs.manner, family)
 	if err != nil {
 		return err
 	}
-	if l.secrecy > plain {
+	if l.secrecy > plain && !l.theirs.manner.dtls() {
 		if l.keys, err = p.rings[i].accept(s); err != nil {
 			return err
 		}
 	}
 	p.payload[i] = g711Of(formats)
-	put(out, "m=", s.kind, " ", strconv.Itoa(int(pair.port)), " ", s.proto, " ", strings.Join(formats, " "))
+	put(out, "m=", s.kind, " ", strconv.Itoa(int(port)), " ", s.proto, " ", strings.Join(formats, " "))
 	for _, line := range s.lines {
 		if echoedLine(line, formats) {
 			put(out, line)
@@ -177,6 +196,12 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 	}
 	if l.keys != nil {
 		put(out, l.keys.ours.line(l.keys.theirs.tag))
+	}
+	section := &view.sections[i]
+	section.port, section.mux = port, s.mux
+	p.wires.place(section, i, l.theirs.manner, l.theirs.part(), ports, view.addr)
+	for _, line := range section.wiring {
+		put(out, line)
 	}
 	return nil
 }
@@ -225,15 +250,18 @@ func (p *Endpoint) openLeg(i, family int) (*pair, error) {
 }
 
 // describe puts the session part before the m-lines.
-func (p *Endpoint) describe(address netip.Addr, body []byte) []byte {
+func (p *Endpoint) describe(address netip.Addr, preamble []string, body []byte) []byte {
 	at := family(address) + " " + address.String()
-	p.origin.bump(p.engine.seed, append(bytes.Clone(body), at...))
+	p.origin.bump(p.engine.seed, append(bytes.Clone(body), at+strings.Join(preamble, "\n")...))
 	var out bytes.Buffer
 	put(&out, "v=0")
 	put(&out, "o=tandem ", strconv.FormatUint(p.origin.id, 10), " ", strconv.FormatUint(p.origin.version, 10), " IN ", at)
 	put(&out, "s=-")
 	put(&out, "c=IN ", at)
 	put(&out, "t=0 0")
+	for _, line := range preamble {
+		put(&out, line)
+	}
 	out.Write(body)
 	return out.Bytes()
 }
@@ -272,7 +300,7 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 			put(&body, line)
 		}
 	}
-	return p.describe(p.engine.local(family, dst), body.Bytes()), nil
+	return p.describe(p.engine.local(family, dst), nil, body.Bytes()), nil
 }
 
 // Accept puts the phone's answer to our Offer in force.
@@ -345,7 +373,7 @@ func (p *Endpoint) enforce(st *statement) {
 		p.codecs[i] = l.codecs
 		setups = append(setups, &setup{
 			listener: p.listener(i), events: eventsOf(l.codecs),
-			leg: g, keys: l.keys, rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
+			leg: g, keys: l.keys, wired: p.wires.settled(i, &l), rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, hears: open, active: l.active, rearm: l.active,
 		})
 	}
@@ -525,6 +553,7 @@ func (p *Endpoint) Close() {
 	legs := p.legs
 	p.mu.Unlock()
 	p.engine.leave(p)
+	p.wires.close()
 	var pairs []*pair
 	for _, g := range legs {
 		if g != nil {

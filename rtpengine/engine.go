@@ -69,6 +69,9 @@ type Config struct {
 	Tier Tier
 	// Interfaces are those whose packets the kernel may forward; none means all that have an address of Bind.
 	Interfaces []string
+	// ICEPort is the UDP port that all browsers of the first shard send to; further shards have those above it. 0 takes one from the
+	// media range for each.
+	ICEPort uint16
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
 }
@@ -118,6 +121,8 @@ func (c *Config) check() error {
 	switch {
 	case c.PortMin < 1024 || int(c.PortMax)-int(c.PortMin) < 3:
 		return fmt.Errorf("rtpengine: port range %d-%d: want at least two pairs from 1024 up", c.PortMin, c.PortMax)
+	case c.ICEPort != 0 && (c.ICEPort < 1024 || int(c.ICEPort)+c.Shards > 1<<16 || c.ICEPort <= c.PortMax && int(c.ICEPort)+c.Shards > int(c.PortMin)):
+		return fmt.Errorf("rtpengine: ICE port %d for %d shards: want ports from 1024 up outside of %d-%d", c.ICEPort, c.Shards, c.PortMin, c.PortMax)
 	case c.Shards < 0 || c.Shards > 256:
 		return fmt.Errorf("rtpengine: %d shards", c.Shards)
 	case int(c.SRTP) >= len(policyNames):
@@ -151,6 +156,10 @@ type Engine struct {
 	recorder *recorder
 	tier     atomic.Pointer[TierStats]
 	bypasser atomic.Pointer[bypasser] // nil without the kernel tier
+
+	identity   identity
+	handshakes handshakes
+	iceMu      sync.Mutex // above shard.iceNumbers
 
 	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
 	maxSessions atomic.Int64
@@ -186,6 +195,10 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
 		beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
+	}
+	var err error
+	if e.identity, err = newIdentity(); err != nil {
+		return nil, err
 	}
 	e.codecs = audio.Open("")
 	e.sounds.codecs = e.codecs
@@ -255,6 +268,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		s.stop()
 	}
 	shards.Wait()
+	e.handshakes.wait()
 	close(silent)
 	writers.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -293,6 +307,7 @@ func (e *Engine) keepHouse(ctx context.Context) {
 			measured = now
 		}
 		e.sweep(now)
+		e.askConsent()
 	}
 }
 

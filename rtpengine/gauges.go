@@ -6,6 +6,8 @@ import "sync/atomic"
 type gauges struct {
 	totals
 	census                                  census // of the kernel tier
+	iced                                    iceTotals
+	iceNumbers                              [2]uint16 // of the ICE port by family, 0 before it is open; see Engine.iceNumbers
 	wakeups, received, naps, orders, faults atomic.Uint64
 	steered, exiled, overruns               atomic.Uint64
 	lateTicks                               atomic.Uint64 // packet times skipped by players

@@ -53,9 +53,6 @@ type leg struct {
 	fixed    bool          // its packets do not say where to send to
 	bars     bars          // why what this side says does not go on as it is; 0: it does
 	mux      bool          // RTCP shares the RTP port
-	unseal   *srtp.Context // opens what comes from this side; nil: it is plain
-	before   *srtp.Context // the key before this one, until the first packet under the new one
-	seal     *srtp.Context // protects what goes to this side; nil: it is plain
 	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
 	events   payloads      // which of them are telephone events
 	sockets  [2][2]*socket // by family and component
@@ -66,13 +63,14 @@ type leg struct {
 	trip     roundTrip
 	heard    *tap      // where copies of what this side says go; nil when nobody records
 	told     *tap      // and of what an app tells it
-	channel  uint8     // of heard
 	digits   *digitEar // finds the digits of this side; nil when nobody wants them
 	dubs     *dialling // digits to the other side, in place of what this one says; nil: none
 	bypass   bypass
 
 	renumber  *renumbering // nil: the other side knows these payload types under the same numbers
+	channel   uint8        // of heard
 	datagrams bool         // what comes is no RTP, see datagram.go
+	shield    *shield      // keys and transport; nil: plain RTP on ports of the leg's own
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.
@@ -91,6 +89,7 @@ type setup struct {
 	hears  bool
 	rearm  bool // a new description of this side: latch again
 	active bool // false: the m-line is rejected, nothing passes
+	wired  wired
 
 	listener *SessionConfig // whose OnDigit is told
 	side     Side
@@ -106,12 +105,15 @@ func (l *leg) apply(s *setup, now int64) {
 	l.events = s.events
 	l.block(s.block)
 	l.fixed = s.treat.Asymmetric
-	l.rekey(s.keys)
+	l.join(s)
 	l.listen(s)
 	if !s.rearm {
 		return
 	}
 	l.tally.lastSeen.Store(now)
+	if t := l.carrier(); t != nil && !t.own {
+		return // its checks say where it is
+	}
 	for c := range l.latch {
 		l.latch[c].arm(s.addr[c], s.from)
 		if c == rtp && !l.latch[c].kept.IsValid() {
@@ -127,6 +129,7 @@ func (l *leg) apply(s *setup, now int64) {
 			l.to[c].clear()
 		}
 	}
+	l.begin()
 }
 
 // needsPayload reports whether more of a packet than its addresses and keys changes on the way to the other side. Shard only.
@@ -135,14 +138,44 @@ func (l *leg) needsPayload() bool { return l.renumber != nil }
 // rekey takes the keys of an agreement. What is on its way under the key before is still taken, until the first packet under the
 // new one comes: a phone begins with its new key when it has heard our answer, and that is later than here.
 func (l *leg) rekey(a *agreement) {
-	if a == nil {
-		l.unseal, l.before, l.seal = nil, nil, nil
-		return
+	if l.shield == nil {
+		if a == nil {
+			return
+		}
+		l.shield = &shield{}
 	}
-	if a.in != l.unseal {
-		l.before = l.unseal
+	k := l.shield
+	for c := range k.unseal {
+		if a == nil {
+			k.unseal[c], k.before[c], k.seal[c] = nil, nil, nil
+			continue
+		}
+		if a.in != k.unseal[c] {
+			k.before[c] = k.unseal[c]
+		}
+		k.unseal[c], k.seal[c] = a.in, a.out
 	}
-	l.unseal, l.seal = a.in, a.out
+	if a == nil && k.transport == nil {
+		l.shield = nil
+	}
+}
+
+// shield is what stands between a leg and its side when media is not plain RTP on ports of the leg's own. Shard only.
+type shield struct {
+	transport *transport       // ICE, DTLS or both; nil: neither
+	mid       string           // name of the m-line within a BUNDLE group
+	secret    bool             // nothing passes plain: keys come from DTLS, later
+	unseal    [2]*srtp.Context // opens what comes from this side, by component; nil: it is plain
+	before    [2]*srtp.Context // the key before this one, until the first packet under the new one
+	seal      [2]*srtp.Context // protects what goes to this side; nil: it is plain
+}
+
+// carrier is the leg's transport, or nil.
+func (l *leg) carrier() *transport {
+	if l.shield == nil {
+		return nil
+	}
+	return l.shield.transport
 }
 
 // voice is what speaks to this side in place of another one: an endpoint's app, or the player of a relayed leg; nil when there is none.

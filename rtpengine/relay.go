@@ -25,6 +25,8 @@ type relay struct {
 	noticed int
 	board   chan<- notice // where they go
 
+	ice icePort // where all browsers are heard
+
 	spare [slabBytes + srtp.Overhead]byte // a second try at a packet while a phone changes keys
 }
 
@@ -32,9 +34,16 @@ type relay struct {
 func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 	l := k.leg
 	if l == nil || !l.ready {
-		if l != nil {
+		switch {
+		case l != nil:
 			r.drop(l, DropUnready)
+		case k.share > 1:
+			r.enter(k, src, raw, b)
 		}
+		return
+	}
+	if l.shield != nil && l.shield.transport != nil && !looksMedia(b) {
+		r.beside(l, k, src, raw, b)
 		return
 	}
 	latch := &l.latch[k.component]
@@ -52,8 +61,8 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		r.receiveDatagram(l, k, src, raw, fit, b)
 		return
 	}
-	if l.unseal != nil {
-		if b = r.open(l, b, control); b == nil {
+	if l.shield != nil {
+		if b = r.plain(l, k.component, b, control); b == nil {
 			return
 		}
 	}
@@ -82,29 +91,34 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 			return
 		}
 	}
+	r.accept(l, &h, rate, b)
+}
+
+// accept takes a valid RTP packet of a leg's peer.
+func (r *relay) accept(l *leg, h *rtpHeader, rate uint32, b []byte) {
 	l.tally.packets.Add(1)
 	l.tally.bytes.Add(uint64(len(b)))
 	r.count.packets++
 	r.count.bytes += uint64(len(b))
 	l.tally.lastSeen.Store(r.now)
-	l.quality.packet(&h, r.now, rate)
+	l.quality.packet(h, r.now, rate)
 	if l.heard != nil && (l.open || l.app != nil) {
-		l.heard.put(l.channel, &h, b, r.now)
+		l.heard.put(l.channel, h, b, r.now)
 	}
 	if l.digits != nil {
-		l.digits.packet(r, &l.events, rate, &h, b)
+		l.digits.packet(r, &l.events, rate, h, b)
 	}
 	switch {
 	case l.app != nil:
-		l.app.rtp(r, l, &h, b)
+		l.app.rtp(r, l, h, b)
 	case !l.open:
 		r.drop(l, DropHold)
-	case l.bars != 0 && r.barred(l, &h, b):
-	case l.needsPayload() && !l.renumber.rewrite(&h, b, l.rates):
+	case l.bars != 0 && r.barred(l, h, b):
+	case l.needsPayload() && !l.renumber.rewrite(h, b, l.rates):
 		r.drop(l, DropPayload)
 	default:
 		if l.dubs != nil {
-			b = l.dub(&h, rate, b, r.now)
+			b = l.dub(h, rate, b, r.now)
 		}
 		r.forward(l, rtp, b)
 	}
@@ -125,6 +139,11 @@ func (r *relay) receiveRTCP(l *leg, k *socket, src netip.AddrPort, raw *rawAddr,
 			return
 		}
 	}
+	r.acceptRTCP(l, b)
+}
+
+// acceptRTCP takes a valid compound packet of a leg's peer.
+func (r *relay) acceptRTCP(l *leg, b []byte) {
 	l.tally.rtcp.Add(1)
 	r.count.rtcp++
 	l.tally.lastSeen.Store(r.now)
@@ -136,18 +155,25 @@ func (r *relay) receiveRTCP(l *leg, k *socket, src netip.AddrPort, raw *rawAddr,
 	r.forward(l, rtcp, b)
 }
 
-// open gives the plain packet of an authentic and new one, else counts it and gives nil. It stands before the latch: only the
-// holder of the key becomes the peer.
-func (r *relay) open(l *leg, b []byte, control bool) []byte {
-	if l.before == nil {
-		return r.opened(l, l.unseal, b, control)
+// plain gives the packet itself where the side's media is plain, else that of an authentic and new one; what is neither is counted,
+// and nil is given. It stands before the latch: only the holder of the key becomes the peer.
+func (r *relay) plain(l *leg, component int, b []byte, control bool) []byte {
+	key, before := l.shield.unseal[component], l.shield.before[component]
+	switch {
+	case key == nil && l.shield.secret: // its handshake is not done
+		r.drop(l, DropUnkeyed)
+		return nil
+	case key == nil:
+		return b
+	case before == nil:
+		return r.opened(l, key, b, control)
 	}
 	again := r.spare[:copy(r.spare[:], b)] // a failed try spoils it
-	if out, err := unprotect(l.unseal, b, control); err == nil {
-		l.before = nil
+	if out, err := unprotect(key, b, control); err == nil {
+		l.shield.before[component] = nil
 		return out
 	}
-	return r.opened(l, l.before, again, control)
+	return r.opened(l, before, again, control)
 }
 
 func (r *relay) opened(l *leg, c *srtp.Context, b []byte, control bool) []byte {
@@ -200,11 +226,12 @@ const (
 	repeated // the packet's number was sent before under this key
 	usedUp   // the key takes no more
 	unfit    // no packet that could be protected, or too long
+	unkeyed  // the DTLS handshake is not done
 )
 
 // drop is the reason to count.
 func (o outcome) drop() Drop {
-	return [...]Drop{failed: DropSend, nowhere: DropUnlatched, repeated: DropReplay, usedUp: DropKey, unfit: DropMalformed}[o]
+	return [...]Drop{failed: DropSend, nowhere: DropUnlatched, repeated: DropReplay, usedUp: DropKey, unfit: DropMalformed, unkeyed: DropUnkeyed}[o]
 }
 
 // send sends towards this leg's peer. What b holds afterwards is undefined, up to srtp.Overhead bytes behind its end.
@@ -226,13 +253,20 @@ func (l *leg) prepare(component int, b []byte) (*socket, *destination, []byte, o
 	if !to.valid {
 		return nil, nil, nil, nowhere
 	}
-	k := l.sockets[to.family][component]
+	k := to.socket
 	if k == nil {
-		return nil, nil, nil, nowhere
+		if k = l.sockets[to.family][component]; k == nil {
+			return nil, nil, nil, nowhere
+		}
 	}
 	out := sent
-	if l.seal != nil {
-		b, out = protect(l.seal, b, control)
+	if s := l.shield; s != nil {
+		switch key := s.seal[component]; {
+		case key != nil:
+			b, out = protect(key, b, control)
+		case s.secret:
+			return nil, nil, nil, unkeyed
+		}
 	}
 	return k, to, b, out
 }

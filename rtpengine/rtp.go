@@ -47,12 +47,13 @@ func parseRTP(b []byte) (h rtpHeader, ok bool) {
 
 // RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const (
-	rtcpSR   = 200
-	rtcpRR   = 201
-	rtcpSDES = 202
-	rtcpBYE  = 203
-	rtcpPSFB = 206
-	rtcpXR   = 207 // RFC 3611 §2
+	rtcpSR    = 200
+	rtcpRR    = 201
+	rtcpSDES  = 202
+	rtcpBYE   = 203
+	rtcpRTPFB = 205
+	rtcpPSFB  = 206
+	rtcpXR    = 207 // RFC 3611 §2
 )
 
 // looksRTCP tells RTCP from RTP on one port by the second octet (RFC 5761 §4).

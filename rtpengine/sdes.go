@@ -166,6 +166,9 @@ func (s *section) secrecy(p SRTPPolicy) secrecy {
 	if encryptedRTP(s.proto) {
 		return strict
 	}
+	if s.dtls() { // all that a browser can speak, and so no demand on the way to the other side
+		return opportunistic
+	}
 	if p != SRTPOff && len(s.crypto) > 0 {
 		if list, _ := s.keys(); len(list) > 0 {
 			return opportunistic

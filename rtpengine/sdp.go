@@ -74,6 +74,7 @@ type section struct {
 	extmap   []string         // values of a=extmap (RFC 8285), without a direction: "3 urn:..."
 	rsize    bool             // a=rtcp-rsize (RFC 5506)
 	altc     []netip.AddrPort // a=altc (RFC 6947), in its writer's order of preference
+	wiring   wiring           // ICE, DTLS, BUNDLE
 	// noReceive says that the writer gave 0.0.0.0, the hold of RFC 2543 (RFC 3264 §8.4).
 	noReceive bool
 }
@@ -195,6 +196,7 @@ func (d *description) interpret() {
 			s.rtcpAddr = s.addr
 		}
 	}
+	d.complete(&whole.wiring)
 }
 
 // read takes one line's meaning.
@@ -221,6 +223,7 @@ func (s *section) read(line string) {
 			if dir, ok := parseDirection(name); ok && value == "" {
 				s.dir = dir
 			}
+			s.wiring.read(name, value)
 		}
 	}
 }
@@ -305,14 +308,17 @@ func (s *section) refusal() (code int, text string) {
 		return 305, "No media format"
 	case s.datagrams():
 		return 0, ""
-	case strings.HasPrefix(s.proto, "UDP/TLS/RTP/"):
-		return 302, "Media encryption with keys from DTLS (" + s.proto + ") is not available in this version"
 	case s.kind != "audio" && s.kind != "video" && s.kind != "text" && s.kind != "application":
 		return 304, "Media type " + s.kind + " is not available over " + s.proto
-	case !plainRTP(s.proto) && !encryptedRTP(s.proto):
+	case !plainRTP(s.proto) && !encryptedRTP(s.proto) && !s.dtls():
 		return 302, "Transport " + s.proto + " is not available"
 	case !slices.ContainsFunc(s.formats, isPayloadType):
 		return 305, "No RTP payload type among the formats"
+	}
+	if s.dtls() {
+		if problem := s.dtlsRefusal(); problem != "" {
+			return 302, "Media encryption (" + s.proto + ") cannot be agreed on: " + problem
+		}
 	}
 	if encryptedRTP(s.proto) {
 		if list, problem := s.keys(); len(list) == 0 {

@@ -30,6 +30,7 @@ func (o *origin) bump(seed maphash.Seed, content []byte) {
 // facing is how a description must look to one side: our address, and our port for each section.
 type facing struct {
 	addr     netip.Addr
+	preamble []string // our lines of the session part
 	sections []facingSection
 }
 
@@ -45,6 +46,9 @@ type facingSection struct {
 	deny direction
 	// answers is what the offerer said of the line, when this answers it: an answer can add nothing.
 	answers *said
+	wiring  []string // our lines of ICE, DTLS and BUNDLE
+	toward  manner   // how the side speaks
+	phones  bool     // what comes from a browser goes to a phone
 	// bare drops every attribute: the section was refused by us, and its keys must not travel on.
 	bare bool
 }
@@ -115,6 +119,9 @@ func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
 	tail.Grow(1024)
 	address := family(f.addr) + " " + f.addr.String()
 	sessionC := d.renderSession(&tail, o, address)
+	for _, line := range f.preamble {
+		put(&tail, line)
+	}
 	for i := range d.sections {
 		d.sections[i].render(&tail, f.sections[i], address, sessionC)
 	}
@@ -212,6 +219,9 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 		for _, line := range f.crypto {
 			put(out, line)
 		}
+		for _, line := range f.wiring {
+			put(out, line)
+		}
 	}
 }
 
@@ -227,11 +237,13 @@ func (s *section) renderLines(out *bytes.Buffer, f facingSection, address string
 		switch {
 		case line[0] == 'c':
 		case strings.HasPrefix(line, "a=rtcp:"):
-			if f.port != 0 {
+			if f.port != 0 && f.toward != browser {
 				put(out, "a=rtcp:", strconv.Itoa(f.rtcpPort()), " IN ", address)
 			}
 		case turned && isDirection(line):
 		case !keepLine(line):
+		case f.phones && !forPhones(line, s.kind):
+		case f.toward == browser && !forBrowsers(line):
 		case f.answers != nil && !f.answers.mayAnswer(line):
 		case f.formats != nil:
 			if line = f.formats.line(line); line != "" {

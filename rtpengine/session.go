@@ -53,6 +53,7 @@ type Session struct {
 	latest  *exchange // of the last Offer, answered or not
 	before  *exchange // what Rollback returns to
 	watch   [2]watch
+	wires   [2]wires
 
 	recording *Recording // the latest
 	courses   courses
@@ -116,11 +117,15 @@ type said struct {
 
 	secrecy secrecy
 	keys    *agreement // with this side; nil: plain
+	theirs  theirs
 }
 
 // NewSession makes a session without media; the first Offer opens its ports.
 func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
 	s := &Session{engine: e, cfg: c, shard: e.choose(), origins: [2]origin{newOrigin(), newOrigin()}}
+	for side := range s.wires {
+		s.wires[side] = wires{engine: e, shard: s.shard, call: c.ID}
+	}
 	if err := e.join(s); err != nil {
 		return nil, err
 	}
@@ -136,7 +141,8 @@ func (s *Session) Offer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, err
 	return s.OfferWith(from, sdp, src, dst, OfferOptions{})
 }
 
-// OfferWith is Offer with wishes for how the other side is offered media.
+// OfferWith is Offer with wishes for how the other side is offered media. Forks may speak different dialects: the offer is given again
+// for each.
 func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferOptions) ([]byte, error) {
 	d, err := s.engine.parse(sdp)
 	if err != nil {
@@ -168,30 +174,37 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	x := &exchange{
 		from: from, toward: make([]secrecy, len(d.sections)), mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
 	}
+	s.wires[from].offered(st)
 	for i := range st.lines {
 		if !st.lines[i].active {
 			view.sections[i].bare = d.sections[i].port != 0 // refused by us: nothing of it travels on
 			continue
 		}
 		l := s.line(i, d.sections[i].kind)
-		if _, err := s.openLeg(l, from, st.family); err != nil {
+		if _, _, err := s.reach(i, from, st.lines[i].theirs.manner, st.family); err != nil {
 			return nil, err
 		}
-		p, err := s.openLeg(l, to, there)
+		m := s.manner(to, o.Speaks, i)
+		if st.lines[i].datagrams {
+			m = asRTP // on ports of its own
+		}
+		port, ports, err := s.reach(i, to, m, there)
 		if err != nil {
 			return nil, err
 		}
 		if st.lines[i].datagrams {
-			view.sections[i] = facingSection{port: p.port}
+			view.sections[i] = facingSection{port: port}
 			continue
 		}
 		x.mux[i] = o.Mux.offered(st.lines[i].mux)
-		view.sections[i] = facingSection{port: p.port, mux: x.mux[i]}
+		view.sections[i] = facingSection{port: port, mux: x.mux[i]}
 		if x.toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i], &o); err != nil {
 			return nil, err
 		}
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
+		s.offered(&view.sections[i], i, to, m, &st.lines[i], d.sections[i].wiring.mid, ports, dst)
 	}
+	s.wires[to].facing(&view)
 	if s.latest != nil && s.latest.answered {
 		s.before = s.latest
 	}
@@ -241,20 +254,34 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+	if err := s.wires[from].answered(st); err != nil {
+		s.engine.rejected.Add(1)
+		return nil, err
+	}
 	for i := range d.sections {
 		view.sections[i].proto = offered.lines[i].proto // RFC 3264 §6: as offered
-		st.lines[i].mux = st.lines[i].mux && x.mux[i]   // an answer cannot add it
+		if st.lines[i].theirs.manner != browser {       // which is always offered it
+			st.lines[i].mux = st.lines[i].mux && x.mux[i] // an answer cannot add it
+		}
 		if !st.lines[i].active {
 			d.sections[i] = rejected(&offered.lines[i])
 			continue
 		}
 		// RFC 5761 §5.1.1: the offerer asked for mux and gets it; the relay bridges when the other side does not mux.
-		view.sections[i].port, view.sections[i].mux = s.lines[i].legs[to].pairs[offered.family].port, offered.lines[i].mux
+		m := &offered.lines[i].theirs
+		port, ports, err := s.reach(i, to, m.manner, offered.family)
+		if err != nil {
+			return nil, err
+		}
+		view.sections[i].port, view.sections[i].mux = port, offered.lines[i].mux
+		view.sections[i].phones = st.lines[i].theirs.manner == browser && m.manner != browser
+		s.wires[to].place(&view.sections[i], i, m.manner, m.part(), ports, peer)
 		if k := offered.lines[i].keys; k != nil {
 			view.sections[i].crypto = []string{k.ours.line(k.theirs.tag)}
 		}
 		st.lines[i].keys, st.lines[i].secrecy = agreed[i], x.toward[i]
 	}
+	s.wires[to].facing(&view)
 	x.said[from], x.back, x.answered = st, back, true
 	s.enforce(x)
 	return d.render(&view, &s.origins[to], s.engine.seed), nil
@@ -291,6 +318,9 @@ func (s *Session) Close() {
 	lines := s.lines
 	s.mu.Unlock()
 	s.engine.leave(s)
+	for side := range s.wires {
+		s.wires[side].close()
+	}
 	var pairs []*pair
 	for _, l := range lines {
 		for _, g := range l.legs {
@@ -420,8 +450,8 @@ func (s *Session) enforce(x *exchange) {
 			}
 			setups = append(setups, &setup{
 				listener: s.listener(l), side: side,
-				keys: mine.keys,
-				leg:  l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, datagrams: mine.datagrams,
+				keys: mine.keys, wired: s.wires[side].settled(i, mine),
+				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, datagrams: mine.datagrams,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
@@ -455,7 +485,7 @@ func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *fa
 	if level > plain {
 		view.crypto = l.ring(to).offer(o.Suites...)
 	}
-	if heard.secrecy == plain {
+	if heard.secrecy == plain || heard.theirs.manner.dtls() {
 		return level, nil
 	}
 	var err error
@@ -471,6 +501,12 @@ func (s *Session) answerKeys(x *exchange, d *description, st *statement) ([]*agr
 		section := &d.sections[i]
 		if section.port == 0 || !x.said[x.from].lines[i].active {
 			continue
+		}
+		if section.dtls() {
+			continue // its keys come later
+		}
+		if s.lines[i].legs[x.from.Other()].noPorts() {
+			return nil, reject(488, 302, "The answer is "+section.proto+" where keys by DTLS were asked for")
 		}
 		if x.toward[i] == plain {
 			st.lines[i].active = st.lines[i].active && !encryptedRTP(section.proto)

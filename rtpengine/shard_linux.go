@@ -144,6 +144,7 @@ func (s *shard) run() error {
 			s.pass()
 		}
 		s.totals.add(&s.count)
+		s.iced.add(&s.ice)
 		s.recount()
 		if packets > 0 && packets < enough && !s.stopped {
 			s.naps.Add(1)
@@ -188,7 +189,7 @@ func (s *shard) wait() int {
 	return got
 }
 
-// read takes one datagram from every ready socket, and a batch from the inbox. Level-triggered: what is left is reported again,
+// read takes one datagram from every ready socket, some from the ICE port, and a batch from the inbox. Level-triggered: what is left is reported again,
 // after all others had their turn.
 func (s *shard) read(n int) (packets int) {
 	for i := range s.events[:n] {
@@ -206,18 +207,20 @@ func (s *shard) read(n int) (packets int) {
 		if k == nil { // closed by an order since
 			continue
 		}
-		got := k.receive(s.slab[:slabBytes], &s.from)
-		if got < 0 {
-			continue
-		}
-		packets++
-		if got > slabBytes {
-			if k.leg != nil {
-				s.drop(k.leg, DropOversize)
+		for range k.share {
+			got := k.receive(s.slab[:slabBytes], &s.from)
+			if got < 0 {
+				break
 			}
-			continue
+			packets++
+			if got > slabBytes {
+				if k.leg != nil {
+					s.drop(k.leg, DropOversize)
+				}
+				continue
+			}
+			s.receive(k, s.from.source(), &s.from, s.slab[:got])
 		}
-		s.receive(k, s.from.source(), &s.from, s.slab[:got])
 	}
 	return packets
 }
@@ -261,12 +264,14 @@ func (s *shard) attach(k *socket, l *leg, component int) {
 		s.table = append(s.table, nil)
 	}
 	s.table[k.slot] = k
-	l.sockets[k.family][component] = k
+	if l != nil { // the ICE port is nobody's
+		l.sockets[k.family][component] = k
+	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: k.slot}
 	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, k.fd, &ev); err != nil {
 		s.faults.Add(1)
 	}
-	if s.inbox != nil && !s.inbox.take(k) {
+	if s.inbox != nil && l != nil && !s.inbox.take(k) {
 		s.faults.Add(1) // its own socket serves it
 	}
 	s.sockets.Add(1)

@@ -42,6 +42,7 @@ func (s *shard) order(f func(*shard)) bool {
 	f(s)
 	s.orders.Add(1)
 	s.totals.add(&s.count)
+	s.iced.add(&s.ice)
 	return true
 }
 
@@ -96,13 +97,15 @@ func (s *shard) take(k *socket, raw rawAddr, b []byte) {
 	s.now = s.clock()
 	s.received.Add(1)
 	s.wakeups.Add(1)
-	if len(b) > slabBytes {
-		s.drop(k.leg, DropOversize)
-	} else {
+	switch {
+	case len(b) <= slabBytes:
 		s.receive(k, raw.source(), &raw, b)
+	case k.leg != nil:
+		s.drop(k.leg, DropOversize)
 	}
 	s.pass()
 	s.totals.add(&s.count)
+	s.iced.add(&s.ice)
 }
 
 // waited is always 0: orders run at once.
@@ -110,7 +113,9 @@ func (s *shard) waited() uint64 { return 0 }
 
 func (s *shard) attach(k *socket, l *leg, component int) {
 	k.leg, k.component = l, component
-	l.sockets[k.family][component] = k
+	if l != nil { // the ICE port is nobody's
+		l.sockets[k.family][component] = k
+	}
 	s.open[k] = struct{}{}
 	s.sockets.Add(1)
 	if s.running {

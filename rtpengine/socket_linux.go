@@ -21,6 +21,7 @@ type socket struct {
 	leg       *leg
 	port      uint16
 	slot      int32 // place in the shard's table
+	share     int   // datagrams that it may give in one turn; more than one at the ICE port
 	steered   bool  // its packets come by the shard's inbox
 	closed    bool
 
@@ -53,7 +54,7 @@ func openSocket(addr netip.Addr, port uint16, dscp int) (*socket, error) {
 	if dscp >= 0 { // a kernel that refuses the mark still carries the packets
 		_ = unix.SetsockoptInt(fd, level, mark, dscp<<2)
 	}
-	return &socket{fd: fd, family: familyOf(addr), port: port, slot: -1}, nil
+	return &socket{fd: fd, family: familyOf(addr), port: port, slot: -1, share: 1}, nil
 }
 
 func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }

@@ -15,6 +15,7 @@ type socket struct {
 	family    int
 	component int
 	leg       *leg
+	share     int // more than 1 at the ICE port, where all browsers are heard
 	closed    bool
 }
 
@@ -28,7 +29,7 @@ func openSocket(addr netip.Addr, port uint16, _ int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{conn: conn, family: familyOf(addr)}, nil
+	return &socket{conn: conn, family: familyOf(addr), share: 1}, nil
 }
 
 func portTaken(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

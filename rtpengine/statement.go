@@ -52,6 +52,7 @@ func (e *Engine) refusal(s *section) (code int, text string) {
 func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 	src = src.Unmap().WithZone("")
 	st := &statement{from: src, lines: make([]said, len(d.sections))}
+	bundle := d.bundle()
 	var first netip.Addr
 	active := 0
 	for i := range d.sections {
@@ -72,6 +73,9 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {
 			l.dir &^= recvonly
+		}
+		if l.theirs = s.theirs(bundle); l.theirs.manner == browser {
+			continue // its checks will say where it is
 		}
 		e.reach(s)
 		l.addr = s.places()

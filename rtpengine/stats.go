@@ -29,6 +29,7 @@ type Stats struct {
 
 	Tier    TierStats
 	Streams []StreamCount // directions of relayed calls by tier, counted about once a second; none without a kernel tier
+	WebRTC  WebRTCStats
 	Ports   []PortStats
 	Shards  []ShardStats
 }
@@ -75,6 +76,7 @@ func (e *Engine) Stats() Stats {
 	if b := e.bypasser.Load(); b != nil {
 		st.Tier.Kernel.Interfaces = b.stats()
 	}
+	st.WebRTC = e.webRTC()
 	for _, p := range e.pools {
 		if p != nil {
 			st.Ports = append(st.Ports, p.stats())

@@ -4,6 +4,7 @@ import "tandem/rtpengine/srtp"
 
 // OfferOptions are what signalling wishes for one offer, where it differs from Config. The zero value wishes nothing.
 type OfferOptions struct {
+	Speaks Dialect      // how the other side speaks, as far as signalling knows
 	SRTP   *SRTPPolicy  // how the other side is offered media, instead of Config.SRTP; what it had agreed to before is never taken away
 	Suites []srtp.Suite // the only ones that the other side is offered; nil: all
 	Mux    Mux          // whether the other side is offered RTCP on the port of RTP

@@ -35,6 +35,7 @@ type branch struct {
 	timer  timer
 	every  time.Duration // timers A, E; 0 when nothing is retransmitted
 	until  time.Time     // timers B, C, F, D, K, M
+	body   string        // session description of the request; see fork.newBody
 	out    []byte        // request as sent, then the ACK to a final response; nil once neither is needed
 
 	breadth   int
@@ -70,6 +71,14 @@ func (b *branch) start() {
 		b.unreachable(482)
 		return
 	}
+	body, err := b.fork.wordFor(flow)
+	if err != nil {
+		b.fork.unreached, _, _ = mediaStatus(err)
+		b.number()
+		b.unreachable(b.fork.unreached)
+		return
+	}
+	b.body = body
 	b.prepare(flow)
 	if flow.Net == transport.UDP && (len(b.out) > mtuLimit || b.wantsTCP(flow)) {
 		if tcp, ok := b.preferTCP(flow); ok {
@@ -219,7 +228,7 @@ func (b *branch) build(dst []byte) []byte {
 	dropClaims(m, e)
 	e.Tail = tx.assertIdentity(e.Tail)
 	b.fork.session.apply(m, e)
-	e.SetBody, e.Body = b.fork.newBody, b.fork.body
+	e.SetBody, e.Body = b.fork.newBody, b.body
 	return m.Append(dst, e)
 }
 

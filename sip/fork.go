@@ -39,10 +39,12 @@ type fork struct {
 	session    session
 	dialog     *Dialog // set for requests inside a dialog
 	fromCaller bool    // which side sent the request
-	body       string  // session description that goes down instead of the request's
+	body       string  // session description that goes down instead of the request's, to the first kind of target
 	newBody    bool
-	offered    bool // the request carried an offer that Media knows
-	late       bool // the request carried none: the 2xx will
+	kind       targetKind
+	others     []wording // for other kinds of targets
+	offered    bool      // the request carried an offer that Media knows
+	late       bool      // the request carried none: the 2xx will
 
 	recursed   int
 	unreached  int  // what a target that could not be tried comes to, 0 is 480
@@ -122,8 +124,45 @@ func (f *fork) rewriteOffer() error {
 	if err != nil {
 		return err
 	}
-	f.body, f.newBody, f.offered = d.with(sdp), true, true
+	f.body, f.newBody, f.offered, f.kind = d.with(sdp), true, true, kindOf(dst)
 	return nil
+}
+
+// A targetKind is what a description depends on besides the call: a browser wants to be spoken to in its own way, and a phone in its
+// address family.
+type targetKind struct{ web, v6 bool }
+
+func kindOf(f transport.Flow) targetKind {
+	return targetKind{web: f.Net == transport.WS || f.Net == transport.WSS, v6: f.Remote.Addr().Is6() && !f.Remote.Addr().Is4In6()}
+}
+
+// A wording is the session description for one kind of target.
+type wording struct {
+	kind targetKind
+	body string
+}
+
+// wordFor gives the session description for a target that is reached over a flow.
+func (f *fork) wordFor(flow transport.Flow) (string, error) {
+	kind := kindOf(flow)
+	if !f.offered || f.dialog != nil || kind == f.kind {
+		return f.body, nil
+	}
+	for _, w := range f.others {
+		if w.kind == kind {
+			return w.body, nil
+		}
+	}
+	d, err := describe(f.tx.m)
+	if err != nil {
+		return "", err
+	}
+	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, flow)
+	if err != nil {
+		return "", err
+	}
+	f.others = append(f.others, wording{kind, d.with(sdp)})
+	return f.others[len(f.others)-1].body, nil
 }
 
 func (f *fork) refuseMedia(err error) {

@@ -369,6 +369,12 @@ func (all *Engines) NewSession(c rtpengine.SessionConfig, lost func(reason strin
 // The sides are known by these tags: one for all branches of a fork, so that they share a session.
 var tagOf = [2]string{"a", "b"}
 
+// OfferWith is rtpengine.Session's. An engine elsewhere makes up its mind itself: NG's words for DTLS and ICE are not known to ours, and so
+// who is called over a WebSocket is offered what the caller offers.
+func (r *Remote) OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, _ rtpengine.OfferOptions) ([]byte, error) {
+	return r.Offer(from, sdp, src, dst)
+}
+
 // Offer is rtpengine.Session's. An engine that does not answer, or has no room, is left for another one as long as nobody has answered.
 func (r *Remote) Offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
 	r.mu.Lock()
