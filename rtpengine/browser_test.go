@@ -503,3 +503,73 @@ func TestWhatABrowserCannotBeGivenIsRefused(t *testing.T) {
 		t.Error("a plain answer is taken where DTLS was asked for")
 	}
 }
+
+// TestWhatABrowserCosts holds calls between browsers after their handshakes, with audio and video on both sides: no goroutine is left, no
+// socket, and little memory.
+func TestWhatABrowserCosts(t *testing.T) {
+	const calls, most = 40, 30 << 10 // bytes for a side, which is a WebRTC session; its packets cost the kernel nothing of its own
+	e := startEngine(t, nil)
+	first, err := e.NewSession(SessionConfig{ID: "opens the ICE port"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Offer(A, newWebPhone(t, loop4).sdp("actpass"), loop4, loop4); err != nil {
+		t.Fatal(err)
+	}
+	settle(first.shard)
+	measure := func() (bytes uint64, goroutines int) {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse, runtime.NumGoroutine()
+	}
+	sockets := e.Stats().Shards[0].Sockets
+	before, running := measure()
+	var held []*Session
+	t.Run("calls", func(t *testing.T) {
+		for range calls {
+			s, err := e.NewSession(SessionConfig{ID: t.Name()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, s)
+			alice, bob := newWebPhone(t, loop4), newWebPhone(t, loop4)
+			offer, err := s.OfferWith(A, alice.sdp("actpass"), loop4, loop4, OfferOptions{Speaks: WebRTC})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bob.hear(offer)
+			answer, err := s.Answer(B, bob.sdp("active"), loop4, loop4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alice.hear(answer)
+			settle(s.shard)
+			alice.connect(s)
+			bob.connect(s)
+			alice.say(96, 1, "1", "picture")
+			bob.hears("picture")
+		}
+	})
+	after, left := measure()
+	for range 1000 { // the library's goroutines see that their connection is closed
+		if left <= running {
+			break
+		}
+		runtime.Gosched()
+		after, left = measure()
+	}
+	each := (int64(after) - int64(before)) / (2 * calls)
+	t.Logf("%d bytes a session", each)
+	if each > most {
+		t.Errorf("a session has %d bytes, want at most %d", each, most)
+	}
+	if left > running {
+		t.Errorf("%d goroutines more than before", left-running)
+	}
+	if st := e.Stats(); st.Shards[0].Sockets != sockets || st.WebRTC.Handshaking != 0 || st.WebRTC.Handshakes != 2*calls {
+		t.Errorf("%d sockets, were %d; %+v", st.Shards[0].Sockets, sockets, st.WebRTC)
+	}
+	runtime.KeepAlive(held)
+}

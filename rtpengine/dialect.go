@@ -109,7 +109,7 @@ func (t *theirs) part() string {
 // offered writes an m-line of an offer to a side: the profile, and our end of ICE and DTLS.
 func (s *Session) offered(view *facingSection, i int, to Side, m manner, heard *said, mid string, ports [2]uint16, dst netip.Addr) {
 	view.phones = heard.theirs.manner == browser && m != browser
-	if view.phones && !s.feeds(to) {
+	if heard.theirs.manner.dtls() && !m.dtls() && !s.feeds(to) { // its profile says nothing of the other side
 		view.proto = strings.TrimSuffix(view.proto, "F")
 	}
 	if m == asRTP {

@@ -78,7 +78,7 @@ type phoneConfig struct {
 	transport string  // udp when empty
 	tone      float64 // Hz that it plays
 	answer    string  // auto when empty; manual
-	srtp      string  // baresip's mediaenc: srtp offers RTP/AVP with keys, srtp-mand RTP/SAVP; empty is plain
+	srtp      string  // baresip's mediaenc: srtp offers RTP/AVP with keys, srtp-mand RTP/SAVP, dtls_srtp UDP/TLS/RTP/SAVP; empty is plain
 	video     bool    // VP8 from a drawn picture
 	password  string  // the demo's when empty
 	extra     string  // more account parameters, each with its leading ;
@@ -141,7 +141,7 @@ func (p *phone) config(control int, video bool) string {
 		"ausrc_srate 8000", "auplay_srate 8000", "ausrc_channels 1", "auplay_channels 1",
 		"rtp_ports 16000-18999", "rtcp_mux no", "jitter_buffer_delay 2-10", "rtp_stats yes",
 		"statmode_default off", "snd_path " + p.dir, "module_path " + baresipModules,
-		"module g711.so", "module srtp.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
+		"module g711.so", "module srtp.so", "module dtls_srtp.so", "module ice.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
 		"module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app ctrl_tcp.so",
 	}
 	if video {

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
@@ -40,7 +41,7 @@ var browserModules = []struct{ name, main, files string }{
 // machine.
 const browserStart = 30 * time.Second
 
-// browser is one headless Chromium with a JsSIP phone in its only page. The page
+// browser is one headless Chromium with a phone in its only page, made of JsSIP or SIP.js. The page
 // takes its commands from a server of the test and tells it what happens.
 type browser struct {
 	*process
@@ -51,7 +52,7 @@ type browser struct {
 	events []browserEvent
 }
 
-// browserCommand is what the page is to do: message, stop.
+// browserCommand is what the page is to do: message, call, hangup, report, stop.
 type browserCommand struct {
 	Do   string `json:"do"`
 	To   string `json:"to,omitempty"`
@@ -64,23 +65,47 @@ type browserEvent struct {
 	Status int    `json:"status"`
 	Peer   string `json:"peer"`
 	Text   string `json:"text"`
+	Sound  string `json:"sound"`  // of a report: samples of 16 bits, in base64
+	Frames int    `json:"frames"` // pictures decoded
+}
+
+// browserConfig says how one browser differs from the others.
+type browserConfig struct {
+	user, scheme string  // scheme is ws or wss
+	password     string  // the demo's when empty
+	page         string  // phone.html, which is JsSIP, when empty; sipjs.html
+	tone         float64 // Hz that its microphone hears
+	video        bool    // calls are made and taken with a picture
 }
 
 // startBrowser opens a browser whose phone registers at the node over ws or wss.
 func startBrowser(t testing.TB, n *node, scheme, user, password string) *browser {
 	t.Helper()
+	return startBrowserWith(t, n, browserConfig{user: user, scheme: scheme, password: password})
+}
+
+func startBrowserWith(t testing.TB, n *node, c browserConfig) *browser {
+	t.Helper()
 	chromium := peer(t, "chromium", "chromium")
+	user, scheme := c.user, c.scheme
 	b := &browser{user: user, commands: make(chan browserCommand, 8)}
 	at := n.ready.Nodes[0].SIP.WS
 	if scheme == "wss" {
 		at = n.ready.Nodes[0].SIP.WSS
 	}
-	page := b.serve(t, map[string]string{"url": at, "uri": "sip:" + user + "@" + n.host(), "password": password})
+	account := map[string]string{"url": at, "uri": "sip:" + user + "@" + n.host(), "password": cmp.Or(c.password, password), "video": "no"}
+	if c.video {
+		account["video"] = "yes"
+	}
+	page := b.serve(t, account) + cmp.Or(c.page, "phone.html")
 	dir := t.TempDir()
+	writeTone(t, filepath.Join(dir, "tone.wav"), c.tone)
 	argv := []string{
 		chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + filepath.Join(dir, "profile"),
 		"--no-first-run", "--disable-extensions", "--disable-sync", "--disable-component-update", "--disable-background-networking",
 		"--disable-default-apps", "--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter", "--no-pings",
+		"--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--use-file-for-fake-audio-capture=" + filepath.Join(dir, "tone.wav"),
+		"--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection",
 		"--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*", // nothing but loopback is ever asked
 	}
 	if scheme == "wss" { // this key and no other
@@ -114,7 +139,7 @@ func keyHash(t testing.TB, at string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// serve starts the page's server and returns the page's address.
+// serve starts the page's server and returns its address.
 func (b *browser) serve(t testing.TB, account map[string]string) string {
 	t.Helper()
 	modules := bundle(t)
@@ -128,7 +153,7 @@ func (b *browser) serve(t testing.TB, account map[string]string) string {
 	mux.HandleFunc("GET /account", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(account) })
 	mux.HandleFunc("POST /events", func(w http.ResponseWriter, r *http.Request) {
 		var e browserEvent
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&e); err != nil {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<18)).Decode(&e); err != nil {
 			e = browserEvent{Type: "broken", Text: err.Error()}
 		}
 		b.mu.Lock()
@@ -168,7 +193,7 @@ func (b *browser) serve(t testing.TB, account map[string]string) string {
 		server.Close()
 		<-served
 	})
-	return "http://" + listener.Addr().String() + "/phone.html"
+	return "http://" + listener.Addr().String() + "/"
 }
 
 // bundle writes the browser's modules.js: each file of the packages as a

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and measurements need, those that are missing only, and JsSIP for the browser.
+# Installs the Debian packages that tests and measurements need, those that are missing only, and JsSIP and SIP.js for the browser.
 #   install-peers.sh SET...   with SET one of
 #     compiler   a C compiler, which Go's race detector needs
 #     phones     sipp, baresip and linphone, for make interop

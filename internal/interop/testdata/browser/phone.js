@@ -28,12 +28,16 @@ function load(path) {
   return loaded[path].exports;
 }
 
-function tell(type, detail) {
-  fetch('/events', { method: 'POST', body: JSON.stringify({ type, ...detail }) });
+// talk follows a session, ours or theirs.
+function talk(session) {
+  if (session.connection) follow(session.connection); // a call of ours has one before it is told
+  else session.on('peerconnection', (e) => follow(e.peerconnection));
+  session.on('icecandidate', (e) => e.ready()); // the node needs none of them
+  session.on('confirmed', () => tell('confirmed', {}));
+  session.on('ended', (e) => tell('ended', { text: e.cause }));
+  session.on('failed', (e) => tell('failed', { status: e.message && e.message.status_code, text: e.cause }));
+  return session;
 }
-
-window.onerror = (message, source, line) => tell('broken', { text: `${source}:${line}: ${message}` });
-window.onunhandledrejection = (e) => tell('broken', { text: String(e.reason) });
 
 function start(JsSIP, account) {
   const phone = new JsSIP.UA({
@@ -48,20 +52,31 @@ function start(JsSIP, account) {
   phone.on('newMessage', (e) => {
     if (e.originator === 'remote') tell('message', { peer: e.request.from.uri.toString(), text: e.request.body });
   });
-  new EventSource('/commands').onmessage = (e) => {
-    const command = JSON.parse(e.data);
-    if (command.do === 'stop') {
-      phone.stop();
-      return;
-    }
-    phone.sendMessage(command.to, command.text, {
-      contentType: 'text/plain',
-      eventHandlers: {
-        succeeded: (e) => tell('delivered', { status: e.response.status_code }),
-        failed: (e) => tell('undelivered', { status: e.response && e.response.status_code, text: e.cause }),
-      },
-    });
-  };
+  let session;
+  const pcConfig = { iceServers: [] };
+  phone.on('newRTCSession', async (e) => {
+    session = talk(e.session);
+    if (e.originator === 'local') return;
+    session.answer({ mediaStream: mine.stream || (await capture(account.video === 'yes')), pcConfig });
+  });
+  commands({
+    stop: () => phone.stop(),
+    hangup: () => session.terminate(),
+    async call({ to }) {
+      const mediaStream = await capture(account.video === 'yes');
+      mine.began = performance.now();
+      phone.call(to, { mediaStream, pcConfig });
+    },
+    message({ to, text }) {
+      phone.sendMessage(to, text, {
+        contentType: 'text/plain',
+        eventHandlers: {
+          succeeded: (e) => tell('delivered', { status: e.response.status_code }),
+          failed: (e) => tell('undelivered', { status: e.response && e.response.status_code, text: e.cause }),
+        },
+      });
+    },
+  });
   phone.start();
 }
 
