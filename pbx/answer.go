@@ -35,6 +35,9 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		return c.goOn(503)
 	}
 	l.media = media
+	if step.Kind == dialplan.StepEcho {
+		media.Echo() // before the answer, which depends on it: an echo takes every codec, and video
+	}
 	sdp, err := l.describe()
 	if err != nil {
 		media.Close()
@@ -124,8 +127,7 @@ func (l *leg) describe() (string, error) {
 
 func (l *leg) perform(step dialplan.Step) error {
 	switch step.Kind {
-	case dialplan.StepEcho:
-		l.media.Echo()
+	case dialplan.StepEcho: // since before the answer
 		return nil
 	case dialplan.StepConference:
 		return l.call.pbx.join(l, step)

@@ -95,6 +95,20 @@ func TestEchoAndMusicAreAnsweredByTheNode(t *testing.T) {
 	}
 }
 
+// An echo decodes nothing, so whatever the phone speaks comes back, its picture too.
+func TestEchoTakesEveryCodecAndVideo(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		alice := o.phone("alice", rings)
+		offer := strings.Replace(description("alice"), "RTP/AVP 0", "RTP/AVP 107", 1) + "a=rtpmap:107 speex/16000\r\nm=video 4004 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n"
+		body := alice.Call("*43", offer).MustAnswer().Body()
+		for _, want := range []string{"RTP/AVP 107", "a=rtpmap:96 VP8/90000"} {
+			if !strings.Contains(body, want) || strings.Contains(body, "m=video 0") {
+				t.Errorf("there is no %s in\n%s", want, body)
+			}
+		}
+	})
+}
+
 func TestToneEndsWithItsTime(t *testing.T) {
 	live(t, func(t *testing.T, o *office) {
 		alice := o.phone("alice", rings)

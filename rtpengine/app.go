@@ -90,6 +90,11 @@ func (a *app) rtcp(r *relay, l *leg, b []byte) {
 }
 
 func (a *app) send(r *relay, l *leg, b []byte, octets int) {
+	if l.told != nil { // before it is encrypted in place
+		if h, ok := parseRTP(b); ok {
+			l.told.put(1, &h, b, r.now)
+		}
+	}
 	switch out := l.send(rtp, b); out {
 	case sent:
 		if l.app != nil {
@@ -102,11 +107,6 @@ func (a *app) send(r *relay, l *leg, b []byte, octets int) {
 	default:
 		r.drop(l, out.drop())
 		return
-	}
-	if l.told != nil {
-		if h, ok := parseRTP(b); ok {
-			l.told.put(1, &h, b, r.now)
-		}
 	}
 	a.talked = true
 	a.count(a.stamp, octets, r.now)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	audio "tandem/rtpengine/codec"
+
+	"tandem/rtpengine/srtp"
 )
 
 // readRecording gives the two channels of a recording as its header says that they are.
@@ -377,6 +379,36 @@ func TestAnsweredCallIsRecordedWithWhatItHears(t *testing.T) {
 	}
 	if _, err := p.Record(); !errors.Is(err, ErrClosed) {
 		t.Errorf("when it is over: %v", err)
+	}
+}
+
+// What an encrypted phone hears is recorded as it sounds, not as it is sent.
+func TestAnsweredCallOfAnEncryptedPhoneIsRecordedReadable(t *testing.T) {
+	e := startEngine(t, func(c *Config) { c.Recording.Dir = t.TempDir() })
+	onEnd, ends := ended()
+	p, err := e.NewEndpoint(SessionConfig{ID: "echo", OnRecorded: onEnd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newSecure(t, "RTP/SAVP", srtp.AES128GCM)
+	p.Echo()
+	answer, err := p.Answer(a.sdp(true), loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.dial(answer)
+	rec := must(p.Record())
+	settle(p.shard)
+	for n := range 20 {
+		voice := string(speech(arrival{n: n}, 440, 0)[12:])
+		a.say(voice)
+		a.hears(voice)
+	}
+	p.Close()
+	<-ends
+	left, right := readRecording(t, rec.File)
+	if amplitude(left, 440) < 1000 || math.Abs(amplitude(left, 440)-amplitude(right, 440)) > 300 {
+		t.Errorf("left %.0f, right %.0f", amplitude(left, 440), amplitude(right, 440))
 	}
 }
 
