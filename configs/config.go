@@ -63,6 +63,9 @@ type Media struct {
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
 	Codecs     []string // only these are offered to the other phone, in this order; a kind of media of which none is named stays as it comes
 	CodecsOff  []string // never these
+	Transcode  string   // "auto" or "off": whether sides without a common codec are helped
+	Transcoded int      // calls at once that are; 0 = by the number of processors
+	Opus       string   // path of libopus; "" = where the system has it, "none" = without
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play
 	// QualityAlarm is when a call that sounds bad is an event.
@@ -196,7 +199,7 @@ func Default() Config {
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
-		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
+		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", Transcode: "auto", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
 		Recording: Recording{Format: "wav", MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
 		Cluster:   Cluster{Bootstrap: true},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},

@@ -28,7 +28,7 @@ music "busy" {
 func live(t *testing.T, fn func(t *testing.T, o *office)) {
 	t.Helper()
 	e, err := rtpengine.New(rtpengine.Config{
-		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
+		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1, Transcode: rtpengine.TranscodeConfig{Off: true}, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)

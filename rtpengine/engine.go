@@ -57,6 +57,8 @@ type Config struct {
 	SRTP SRTPPolicy
 	// Codecs says which codecs the other phone is offered.
 	Codecs CodecPolicy
+	// Transcode says how sides that share no codec are helped.
+	Transcode TranscodeConfig
 	// DSCP marks our packets (RFC 2474); 0 means 46, expedited forwarding, as telephony expects
 	// (RFC 4594 §4.1), and a negative value leaves them unmarked.
 	DSCP int
@@ -99,6 +101,7 @@ func (c *Config) ensureDefaults() {
 		c.Tier = TierAuto
 	}
 	c.MaxRooms, c.MaxMembers = cmp.Or(c.MaxRooms, 200), cmp.Or(c.MaxMembers, 100)
+	c.Transcode.ensureDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -138,6 +141,9 @@ func (c *Config) check() error {
 	if err := c.Codecs.check(); err != nil {
 		return err
 	}
+	if err := c.Transcode.check(); err != nil {
+		return err
+	}
 	return c.Tier.check()
 }
 
@@ -152,6 +158,7 @@ type Engine struct {
 	sounds *sounds
 	rooms  *rooms
 	codecs *audio.Library
+	coders *coders
 
 	recorder *recorder
 	tier     atomic.Pointer[TierStats]
@@ -200,10 +207,11 @@ func New(c Config) (*Engine, error) {
 	if e.identity, err = newIdentity(); err != nil {
 		return nil, err
 	}
-	e.codecs = audio.Open("")
+	e.codecs = audio.Open(c.Transcode.Opus)
 	e.sounds.codecs = e.codecs
 	e.recorder = newRecorder(&c, e.codecs, e.now)
 	e.rooms = newRooms(&c, e)
+	e.coders = newCoders(c.Transcode.Workers, c.Transcode.MaxCalls, e.now)
 	e.SetLimits(c.Silence, c.MaxSessions)
 	e.tier.Store(&TierStats{Tier: TierSockets, Reason: notYet, Kernel: KernelStats{Reason: notYet}})
 	for _, addr := range c.Bind {
@@ -260,6 +268,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	writers.Go(func() { e.recorder.run(silent) })
 	for _, m := range e.rooms.mixers {
 		keepers.Go(func() { m.run(ctx) })
+	}
+	for _, c := range e.coders.all {
+		writers.Go(func() { c.run(silent) })
+	}
+	if err := e.codecs.Missing(); err != nil && !e.cfg.Transcode.Off {
+		e.log.Warn("calls from and to Opus are not transcoded", "reason", err)
 	}
 	<-ctx.Done()
 	keepers.Wait() // first, so that no callback comes after the sockets are gone

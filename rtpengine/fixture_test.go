@@ -42,6 +42,7 @@ func startEngine(t testing.TB, change func(*Config)) *Engine {
 	if c.Tier = TierSockets; onTier != "" {
 		c.Tier = onTier
 	}
+	c.Transcode.Off = true
 	if change != nil {
 		change(&c)
 	}

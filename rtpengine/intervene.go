@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // A third party intervenes in a relayed call: it plays a sound to one side while the other is not heard, or keeps what a side says from
@@ -190,6 +192,9 @@ func (s *Session) hearing(side Side) (l *line, law int) {
 	for i, l := range s.lines {
 		if l.kind != "audio" || i >= len(mine.lines) || i >= len(answer.lines) || !mine.lines[i].active || !answer.lines[i].active {
 			continue
+		}
+		if t := l.vias[side.Other()]; t != nil && t.to.payload == uint8(max(0, t.to.kind.Payload())) && (t.to.kind == audio.PCMU || t.to.kind == audio.PCMA) {
+			return l, int(t.to.payload)
 		}
 		for _, c := range answer.lines[i].codecs {
 			if (c.payload == payloadPCMU || c.payload == payloadPCMA) && slices.ContainsFunc(mine.lines[i].codecs, func(m codec) bool { return m.payload == c.payload }) {

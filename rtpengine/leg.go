@@ -44,15 +44,19 @@ type leg struct {
 	extended   extended
 
 	// owned by the shard:
-	out      *leg          // where this side's media goes; nil for an endpoint
-	app      *app          // what answers instead; nil for a relayed leg
-	player   *app          // what a relayed leg hears or heard instead of the other side; nil when nothing ever did
-	ready    bool          // signalling has said who is here
-	open     bool          // this side may send, and the other may receive
-	hears    bool          // this side may receive
-	fixed    bool          // its packets do not say where to send to
-	bars     bars          // why what this side says does not go on as it is; 0: it does
-	mux      bool          // RTCP shares the RTP port
+	out     *leg  // where this side's media goes; nil for an endpoint
+	app     *app  // what answers instead; nil for a relayed leg
+	player  *app  // what a relayed leg hears or heard instead of the other side; nil when nothing ever did
+	ready   bool  // signalling has said who is here
+	open    bool  // this side may send, and the other may receive
+	hears   bool  // this side may receive
+	fixed   bool  // its packets do not say where to send to
+	bars    bars  // why what this side says does not go on as it is; 0: it does
+	mux     bool  // RTCP shares the RTP port
+	channel uint8 // of heard
+
+	datagrams bool // what comes is no RTP, see datagram.go
+
 	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
 	events   payloads      // which of them are telephone events
 	sockets  [2][2]*socket // by family and component
@@ -66,11 +70,10 @@ type leg struct {
 	digits   *digitEar // finds the digits of this side; nil when nobody wants them
 	dubs     *dialling // digits to the other side, in place of what this one says; nil: none
 	bypass   bypass
+	via      *transcoder // makes another codec of what this side says; nil: it passes as it is
 
-	renumber  *renumbering // nil: the other side knows these payload types under the same numbers
-	channel   uint8        // of heard
-	datagrams bool         // what comes is no RTP, see datagram.go
-	shield    *shield      // keys and transport; nil: plain RTP on ports of the leg's own
+	renumber *renumbering // nil: the other side knows these payload types under the same numbers
+	shield   *shield      // keys and transport; nil: plain RTP on ports of the leg's own
 }
 
 // setup is what an offer/answer decided for a leg. It is immutable once it went to the shard.
@@ -95,6 +98,7 @@ type setup struct {
 	side     Side
 
 	renumber  *renumbering
+	via       *transcoder
 	datagrams bool
 }
 
@@ -102,7 +106,7 @@ type setup struct {
 func (l *leg) apply(s *setup, now int64) {
 	l.out, l.rates, l.renumber, l.mux, l.datagrams = s.out, s.rates, s.renumber, s.mux, s.datagrams
 	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
-	l.events = s.events
+	l.events, l.via = s.events, s.via
 	l.block(s.block)
 	l.fixed = s.treat.Asymmetric
 	l.join(s)
@@ -133,7 +137,7 @@ func (l *leg) apply(s *setup, now int64) {
 }
 
 // needsPayload reports whether more of a packet than its addresses and keys changes on the way to the other side. Shard only.
-func (l *leg) needsPayload() bool { return l.renumber != nil }
+func (l *leg) needsPayload() bool { return l.renumber != nil || l.via != nil }
 
 // rekey takes the keys of an agreement. What is on its way under the key before is still taken, until the first packet under the
 // new one comes: a phone begins with its new key when it has heard our answer, and that is later than here.

@@ -28,6 +28,9 @@ type relay struct {
 	ice icePort // where all browsers are heard
 
 	spare [slabBytes + srtp.Overhead]byte // a second try at a packet while a phone changes keys
+
+	paths  []*pathway                          // to the coders and back
+	letter [12 + laneBody + srtp.Overhead]byte // what came back
 }
 
 // receive takes one datagram from a socket. raw is the kernel's form of src and may be reused.
@@ -114,7 +117,9 @@ func (r *relay) accept(l *leg, h *rtpHeader, rate uint32, b []byte) {
 	case !l.open:
 		r.drop(l, DropHold)
 	case l.bars != 0 && r.barred(l, h, b):
-	case l.needsPayload() && !l.renumber.rewrite(h, b, l.rates):
+	case l.via != nil && l.via.takes(h):
+		r.handOver(l, h, b)
+	case l.renumber != nil && !l.renumber.rewrite(h, b, l.rates):
 		r.drop(l, DropPayload)
 	default:
 		if l.dubs != nil {
@@ -151,6 +156,9 @@ func (r *relay) acceptRTCP(l *leg, b []byte) {
 	if l.app != nil {
 		l.app.rtcp(r, l, b)
 		return
+	}
+	if l.via != nil && l.via.whole {
+		return // it speaks of a source and a clock that the other side does not know; see transcoder.send
 	}
 	r.forward(l, rtcp, b)
 }

@@ -33,6 +33,7 @@ func (l *line) tellOffer(from Side, heard *said, s *section, chosen []int, view 
 // offered is none that accepts. When an answer takes up nothing because of that, there is no call in it.
 func (s *Session) tellAnswer(x *exchange, d *description, st *statement, view *facing) (back [][]told, err error) {
 	offered := x.said[x.from]
+	coded := make([]coding, len(d.sections))
 	back = make([][]told, len(d.sections))
 	left, why := 0, error(nil)
 	for i := range d.sections {
@@ -49,7 +50,8 @@ func (s *Session) tellAnswer(x *exchange, d *description, st *statement, view *f
 		case !strings.EqualFold(l.kind, to.kind) || l.datagrams != to.datagrams:
 			problem = "It answers m=" + to.kind + " over " + to.proto
 		case !l.datagrams:
-			if back[i] = s.lines[i].tellBack(x, i, l, &d.sections[i], &view.sections[i]); back[i] != nil && len(back[i]) == 0 {
+			back[i] = s.lines[i].tellBack(x, i, l, &d.sections[i], &view.sections[i])
+			if coded[i], problem = s.bridge(x, i, l, back[i], &view.sections[i]); problem == "" && back[i] != nil && len(back[i]) == 0 && !coded[i].both {
 				problem = "None of its codecs was offered"
 			}
 		}
@@ -66,6 +68,7 @@ func (s *Session) tellAnswer(x *exchange, d *description, st *statement, view *f
 		s.engine.rejected.Add(1)
 		return nil, why
 	}
+	x.coded = coded
 	return back, nil
 }
 

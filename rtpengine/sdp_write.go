@@ -42,6 +42,8 @@ type facingSection struct {
 	crypto []string // a=crypto lines with our keys
 	// formats says how they are told; nil leaves them.
 	formats *retelling
+	// first and last are codecs of ours before and behind them.
+	first, last []codec
 	// deny are directions that the writer may not claim, because they were not offered.
 	deny direction
 	// answers is what the offerer said of the line, when this answers it: an answer can add nothing.
@@ -196,7 +198,8 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 	if f.formats != nil {
 		formats = f.formats.words()
 	}
-	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", cmp.Or(f.proto, s.proto), " ", formats)
+	words := slices.DeleteFunc([]string{addedWords(f.first), formats, addedWords(f.last)}, func(s string) bool { return s == "" })
+	put(out, "m=", s.kind, " ", strconv.Itoa(int(f.port)), " ", cmp.Or(f.proto, s.proto), " ", strings.Join(words, " "))
 	if f.bare {
 		if !sessionC {
 			put(out, "c=IN ", address)
@@ -209,6 +212,9 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 	}
 	turned := f.port != 0 && dir != s.dir
 	s.renderLines(out, f, address, sessionC, turned)
+	for _, line := range slices.Concat(addedLines(f.first), addedLines(f.last)) {
+		put(out, line)
+	}
 	if turned {
 		put(out, "a=", dir.String())
 	}

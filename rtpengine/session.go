@@ -63,6 +63,7 @@ type Session struct {
 	onHold [2]*playing // that music, by the side that hears it
 	blocks [2]Block    // by the side that is not heard
 	treat  [2]Treatment
+	coded  bool // it has one of the places for calls that are transcoded
 }
 
 // line is one m-line: its kind and our sockets towards both sides.
@@ -72,6 +73,7 @@ type line struct {
 	placed  [2]placing
 	rings   [2]*keyring // nil where nobody has spoken of keys
 	numbers [2]numbering
+	vias    [2]*transcoder // of what each side says
 }
 
 // placing is where a side last said that it is; a change of it means latching anew.
@@ -88,6 +90,8 @@ type exchange struct {
 	mux      []bool        // likewise
 	shown    [][]told      // by m-line, how the offer's formats were told; nil: as they are
 	back     [][]told      // and the answer's
+	lent     [][]codec     // by m-line, what we added to the offer
+	coded    []coding      // and what came of it
 	width    int           // m-lines that the other side was offered
 	answered bool
 	inForce  bool // its answer has been applied
@@ -110,6 +114,7 @@ type said struct {
 	mux    bool
 	active bool // port not 0, and nothing we refuse
 	codecs []codec
+	ptime  int // ms of the packets that its writer wants
 	extmap []string
 	rsize  bool
 
@@ -173,6 +178,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
 	x := &exchange{
 		from: from, toward: make([]secrecy, len(d.sections)), mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
+		lent: make([][]codec, len(d.sections)),
 	}
 	s.wires[from].offered(st)
 	for i := range st.lines {
@@ -203,6 +209,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		}
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
 		s.offered(&view.sections[i], i, to, m, &st.lines[i], d.sections[i].wiring.mid, ports, dst)
+		x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend)
 	}
 	s.wires[to].facing(&view)
 	if s.latest != nil && s.latest.answered {
@@ -315,6 +322,7 @@ func (s *Session) Close() {
 	s.engine.stopRecording(s.recording)
 	s.stopPlay(A)
 	s.stopPlay(B)
+	s.endCoding()
 	lines := s.lines
 	s.mu.Unlock()
 	s.engine.leave(s)
@@ -441,6 +449,7 @@ func (s *Session) enforce(x *exchange) {
 		}
 		active := lines[A].active && lines[B].active
 		way := x.passages(i, l.kind, &lines)
+		vias := s.transcode(x, i, l, &lines, &way)
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -451,13 +460,14 @@ func (s *Session) enforce(x *exchange) {
 			setups = append(setups, &setup{
 				listener: s.listener(l), side: side,
 				keys: mine.keys, wired: s.wires[side].settled(i, mine),
-				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, datagrams: mine.datagrams,
+				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, via: vias[side], datagrams: mine.datagrams,
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
 			})
 		}
 	}
+	s.stopCoding()
 	now := s.engine.now()
 	for side := range expected {
 		s.watch[side].arm(expected[side], now)

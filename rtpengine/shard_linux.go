@@ -114,6 +114,9 @@ func (s *shard) wake() {
 	}
 }
 
+// called says that a coder has made something.
+func (s *shard) called() { s.wake() }
+
 // stop ends run after the orders before it.
 func (s *shard) stop() { s.order(func(s *shard) { s.stopped = true }) }
 
@@ -242,6 +245,7 @@ func (s *shard) obey() {
 	}
 	s.orders.Add(uint64(len(orders)))
 	s.mail.done(orders)
+	s.collect()
 	if n := s.ticks.Swap(0); n > 0 {
 		s.play(int(n))
 	}

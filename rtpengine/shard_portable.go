@@ -48,6 +48,9 @@ func (s *shard) order(f func(*shard)) bool {
 
 func (s *shard) tick(n int) { s.order(func(s *shard) { s.play(n) }) }
 
+// called says that a coder has made something.
+func (s *shard) called() { s.order(func(s *shard) { s.collect() }) }
+
 func (s *shard) stop() { close(s.done) }
 
 // run starts the readers and waits for stop and for them.

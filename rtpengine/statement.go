@@ -68,7 +68,7 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 		active++
 		l.active = true
 		if l.datagrams = s.datagrams(); !l.datagrams {
-			l.codecs = s.codecs()
+			l.codecs, l.ptime = s.codecs(), s.packetTime()
 		}
 		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {

@@ -26,6 +26,7 @@ type Stats struct {
 
 	Recordings RecordingStats
 	Mixer      MixerStats
+	Coders     CoderStats
 
 	Tier    TierStats
 	Streams []StreamCount // directions of relayed calls by tier, counted about once a second; none without a kernel tier
@@ -70,7 +71,7 @@ func (e *Engine) Stats() Stats {
 	for i := range st.Digits {
 		st.Digits[i] = e.digits[i].Load()
 	}
-	st.Sounds, st.Recordings = e.sounds.stats(), e.recorder.stats()
+	st.Sounds, st.Recordings, st.Coders = e.sounds.stats(), e.recorder.stats(), e.coders.stats()
 	st.Mixer = e.rooms.stats(e.shards)
 	st.Tier, st.Streams = *e.tier.Load(), e.streams()
 	if b := e.bypasser.Load(); b != nil {

@@ -8,6 +8,7 @@ type OfferOptions struct {
 	SRTP   *SRTPPolicy  // how the other side is offered media, instead of Config.SRTP; what it had agreed to before is never taken away
 	Suites []srtp.Suite // the only ones that the other side is offered; nil: all
 	Mux    Mux          // whether the other side is offered RTCP on the port of RTP
+	Lend   *[]string    // the only codecs that may be added to be transcoded, by name; nil: as Config.Transcode says
 }
 
 func (o *OfferOptions) policy(configured SRTPPolicy) SRTPPolicy {

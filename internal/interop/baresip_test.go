@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -78,6 +79,7 @@ type phoneConfig struct {
 	transport string  // udp when empty
 	tone      float64 // Hz that it plays
 	answer    string  // auto when empty; manual
+	codecs    string  // baresip's modules of them, g711 when empty
 	srtp      string  // baresip's mediaenc: srtp offers RTP/AVP with keys, srtp-mand RTP/SAVP, dtls_srtp UDP/TLS/RTP/SAVP; empty is plain
 	video     bool    // VP8 from a drawn picture
 	password  string  // the demo's when empty
@@ -118,7 +120,7 @@ func startPhone(t testing.TB, n *node, c phoneConfig) *phone {
 		write(t, filepath.Join(p.dir, "current_contact"), uri)
 	}
 	write(t, filepath.Join(p.dir, "contacts"), contacts)
-	write(t, filepath.Join(p.dir, "config"), p.config(control, c.video))
+	write(t, filepath.Join(p.dir, "config"), p.config(control, c.video, cmp.Or(c.codecs, "g711")))
 	family := "-4"
 	if n.ip.Is6() {
 		family = "-6"
@@ -131,7 +133,7 @@ func startPhone(t testing.TB, n *node, c phoneConfig) *phone {
 }
 
 // config is baresip's configuration file.
-func (p *phone) config(control int, video bool) string {
+func (p *phone) config(control int, video bool, codecs string) string {
 	lines := []string{
 		"poll_method epoll", "sip_listen " + p.address, "net_interface " + p.node.phoneIP(), "sip_trans_bsize 128",
 		"ctrl_tcp_listen " + net.JoinHostPort(p.node.phoneIP(), strconv.Itoa(control)),
@@ -141,8 +143,11 @@ func (p *phone) config(control int, video bool) string {
 		"ausrc_srate 8000", "auplay_srate 8000", "ausrc_channels 1", "auplay_channels 1",
 		"rtp_ports 16000-18999", "rtcp_mux no", "jitter_buffer_delay 2-10", "rtp_stats yes",
 		"statmode_default off", "snd_path " + p.dir, "module_path " + baresipModules,
-		"module g711.so", "module srtp.so", "module dtls_srtp.so", "module ice.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
+		"module srtp.so", "module dtls_srtp.so", "module ice.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
 		"module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app ctrl_tcp.so",
+	}
+	for codec := range strings.FieldsSeq(codecs) {
+		lines = append(lines, "module "+codec+".so")
 	}
 	if video {
 		lines = append(lines, "module vp8.so", "module fakevideo.so", "video_source fakevideo,nil",

@@ -170,6 +170,7 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 	}
 	d.hear(side, n, o, now)
 	o.treatment(d, side)
+	o.wishes.Lend = &o.lent // none without a word, as proxies expect
 	out, err := d.session.OfferWith(side, o.before(sdp), d.sources[side], o.destination(d.sources[side.Other()], d.sources[side]), o.wishes)
 	if err != nil {
 		if fresh {

@@ -23,6 +23,7 @@ type options struct {
 	noRTCP       bool                // no a=rtcp line
 	mid          bool                // generate-mid
 	attributes   []attribute         // sdp-attr
+	lent         []string            // codecs to transcode to
 	loopProtect  bool
 	loadLimit    bool // supports: the proxy knows the result "load limit"
 	wantsRecords bool
@@ -226,19 +227,35 @@ func (o *options) interfaces(names []string) {
 	}
 }
 
-// codec takes the manipulations of codecs, of which none is done.
+// codec takes the manipulations of codecs, of which one is done: what may be transcoded to, by name and clock. How it is encoded is our own affair.
 func (o *options) codec(value any) {
 	if d, ok := value.(dict); ok {
 		for op := range d {
-			if op != "" {
+			switch op {
+			case "":
+			case "transcode":
+				for _, name := range d.words(op) {
+					o.lend(name)
+				}
+			default:
 				o.lacks("codec-" + op)
 			}
 		}
 		value = d[""]
 	}
 	for _, word := range (dict{"": value}).words("") {
-		o.lacks("codec-" + word)
+		if name, ok := strings.CutPrefix(word, "transcode-"); ok {
+			o.lend(name)
+		} else {
+			o.lacks("codec-" + word)
+		}
 	}
+}
+
+// lend takes "opus/48000/2/32000": what stands behind the clock is about the encoder.
+func (o *options) lend(name string) {
+	words := strings.SplitN(name, "/", 3)
+	o.lent = append(o.lent, strings.Join(words[:min(len(words), 2)], "/"))
 }
 
 // encryption decides how the other side is offered media, from the protocol, SDES and OSRTP together.
