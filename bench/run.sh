@@ -4,6 +4,7 @@
 #   bench/run.sh           full: about 50 minutes, medians of three rounds
 #   bench/run.sh quick     about 7 minutes, one round of short windows
 #   bench/run.sh sip|media [quick]     one half only
+#   bench/run.sh kernel    the media tiers between network namespaces: a packet's cost and delay (root; about a minute)
 #
 # Environment: TANDEM=path of a built binary, or none for the peers alone; KAMAILIO_CHILDREN=N (default: processor cores); CACHED_NONCE=1 lets
 # INVITE carry credentials on the last nonce; ROUNDS, WINDOW (seconds), MEDIA_WINDOW and MEDIA_LOADS ("plain@500 setup") override; OUT=directory of results (bench/out/<time>).
@@ -18,8 +19,12 @@ for word in "$@"; do
 	case $word in
 	quick | full) size=$word ;;
 	sip | media) parts=$word ;;
+	kernel)
+		cd "$root"
+		TANDEM_TEST_TIER=auto exec unshare -n sh -c 'ip link set lo up && exec go test -run "^$" -bench Tiers -benchtime 5x ./rtpengine'
+		;;
 	*)
-		sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+		sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
 		exit 2
 		;;
 	esac

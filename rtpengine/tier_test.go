@@ -23,7 +23,7 @@ func TestTierIsSaid(t *testing.T) {
 	}
 }
 
-func listenAt(t *testing.T, at netip.AddrPort) *net.UDPConn {
+func listenAt(t testing.TB, at netip.AddrPort) *net.UDPConn {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
