@@ -143,7 +143,7 @@ func drive(b *testing.B, left, right *network, leftAddr, rightAddr string, e *En
 				c.say(b, slot%slotsPerFrame)
 			}
 			slot++
-			time.Sleep(time.Until(began.Add(time.Duration(slot) * 20 * time.Millisecond / slotsPerFrame)))
+			<-time.After(time.Until(began.Add(time.Duration(slot) * 20 * time.Millisecond / slotsPerFrame)))
 		}
 	}
 	speak(5) // until everybody is latched and handed over
@@ -156,7 +156,7 @@ func drive(b *testing.B, left, right *network, leftAddr, rightAddr string, e *En
 	took := time.Since(at)
 	used := busy(b) - before
 	var delays []time.Duration
-	time.Sleep(300 * time.Millisecond)
+	<-time.After(300 * time.Millisecond)
 	for _, c := range sides {
 		c.over.Store(true)
 	}
@@ -266,7 +266,7 @@ func (c *crowd) listen() {
 			if c.over.Load() {
 				return
 			}
-			time.Sleep(5 * time.Millisecond) // the kernel has noted when they came
+			<-time.After(5 * time.Millisecond) // the kernel has noted when they came
 			continue
 		}
 		if errno != 0 || !c.counting.Load() {
