@@ -271,7 +271,7 @@ func TestWhatTheRFCTableNamesIsThere(t *testing.T) {
 	}
 	tests := make(map[string]bool)
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	for _, folder := range []string{".", "../rtpengine", "../pbx"} {
+	for _, folder := range []string{".", "../rtpengine", "../pbx", "../admin"} {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, "_test.go") {
 				return err
