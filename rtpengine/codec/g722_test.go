@@ -21,7 +21,7 @@ func octets(pcm []int16) (b []byte) {
 }
 
 // The sums are of what ffmpeg 5.1 makes of the same input, `ffmpeg -f s16le -ar 16000 -ac 1 -i in.raw -c:a g722 -f g722 out` and
-// back; it is bit-exact with the recommendation's own program. internal/interop compares with the ffmpeg that is installed.
+// back; it is bit-exact with the recommendation's own program.
 func TestG722AgreesBitByBitWithTheReference(t *testing.T) {
 	pcm := probe(32000)
 	coded := make([]byte, len(pcm)/2)
