@@ -474,7 +474,10 @@ func (n *Node) webHandler() http.Handler {
 }
 
 func (n *Node) serveWeb(ctx context.Context, l webListener) error {
-	srv := &http.Server{Handler: n.webHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	srv := &http.Server{
+		Handler: n.webHandler(), ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), MaxHeaderBytes: 16 << 10,
+		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, // a WebSocket has its own from the upgrade on
+	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	var err error

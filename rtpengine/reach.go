@@ -41,5 +41,8 @@ func (e *Engine) Told(sixth bool) netip.Addr {
 	return e.local(family, netip.Addr{})
 }
 
-// IsPort reports whether a port is one that media is received on. Any goroutine.
-func (e *Engine) IsPort(port uint16) bool { return port >= e.cfg.PortMin && port <= e.cfg.PortMax }
+// IsPort reports whether a port is one that media is received on: of calls, or the ICE port of a shard. Any goroutine.
+func (e *Engine) IsPort(port uint16) bool {
+	ice := int(port) - int(e.cfg.ICEPort)
+	return port >= e.cfg.PortMin && port <= e.cfg.PortMax || e.cfg.ICEPort != 0 && ice >= 0 && ice < e.cfg.Shards
+}
