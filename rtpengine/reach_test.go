@@ -12,8 +12,15 @@ func TestMediaIsReachedAtItsPortsAndNoOthers(t *testing.T) {
 		port uint16
 		want bool
 	}{
-		{0, 20999, false}, {0, 21000, true}, {0, 21999, true}, {0, 22000, false},
-		{3479, 21000, true}, {3479, 3478, false}, {3479, 3479, true}, {3479, 3480, true}, {3479, 3481, false}, // two shards
+		{0, 20999, false},
+		{0, 21000, true},
+		{0, 21999, true},
+		{0, 22000, false},
+		{3479, 21000, true},
+		{3479, 3478, false},
+		{3479, 3479, true},
+		{3479, 3480, true},
+		{3479, 3481, false}, // two shards
 	} {
 		e, err := New(Config{Bind: []netip.Addr{loop4}, PortMin: 21000, PortMax: 21999, Shards: 2, ICEPort: c.ice})
 		if err != nil {

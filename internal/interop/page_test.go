@@ -61,7 +61,6 @@ func (w *page) hears(t testing.TB) {
 }
 
 func TestThePhonePageCallsInOneClick(t *testing.T) {
-	t.Parallel()
 	n := startNode(t)
 	w := signIn(t, n, "1000")
 	w.ask(t, `[...document.querySelectorAll('#services button')].find((b) => b.textContent.startsWith('*43')).click()`)
@@ -71,8 +70,7 @@ func TestThePhonePageCallsInOneClick(t *testing.T) {
 	w.await(t, "the call among the recent ones", `document.querySelector('#recent button').textContent.startsWith('*43')`)
 }
 
-func TestTwoPhonePagesSeeAndHearEachOther(t *testing.T) {
-	t.Parallel()
+func TestTwoPhonePagesSeeAndHearEachOther(t *testing.T) { // not beside others: two browsers with video take both processors
 	n := startNode(t)
 	caller, callee := signIn(t, n, "1000"), signIn(t, n, "1001")
 	caller.ask(t, `document.getElementById('number').value = '1001'`)
@@ -85,15 +83,16 @@ func TestTwoPhonePagesSeeAndHearEachOther(t *testing.T) {
 	}
 	caller.press(t, "#hold")
 	callee.await(t, "to be held", `document.getElementById('progress').textContent.includes('they hold you')`)
-	caller.press(t, "#hold")
-	callee.await(t, "to be held no more", `!document.getElementById('progress').textContent.includes('they hold you')`)
+	eventually(t, browserStart, "the call to be resumed", func() bool { // while the first change is under way the button jumps back, and is pressed again
+		caller.ask(t, `(() => { const b = document.getElementById('hold'); if (b.getAttribute('aria-pressed') === 'true') b.click(); })()`)
+		return callee.ask(t, `!document.getElementById('progress').textContent.includes('they hold you')`) == "true"
+	})
 	callee.hears(t)
 	callee.press(t, "#hangup")
 	caller.await(t, "the call to be over", `document.getElementById('frame').dataset.view === 'phone'`)
 }
 
 func TestThePhonePageSaysWhatIsWrong(t *testing.T) {
-	t.Parallel()
 	n := startNode(t)
 	wrong := openPage(t, fmt.Sprintf("%s/#1000:%s", n.ready.Nodes[0].HTTP, "another"))
 	wrong.await(t, "the wrong password to be said", `document.getElementById('notice').textContent.includes('password is another')`)
