@@ -41,6 +41,7 @@ func (s *Server) callRoutes(api huma.API) {
 	route(api, http.MethodDelete, "/calls/{id}/recording", "stop-recording-call", "Stop recording a call, which goes on", s.stopRecordingCall, noContent, fails(404, 409))
 	route(api, http.MethodGet, "/calls/{id}/media", "show-call-media", "Show how a call sounds, second by second", s.callMedia, fails(404, 409))
 	route(api, http.MethodPost, "/calls/{id}/digits", "dial-in-call", "Send digits to one side of an answered call", s.dialInCall, noContent, fails(404, 409))
+	route(api, http.MethodPost, "/calls/{id}/check", "check-call", "Ask both phones of an answered call whether they are still in it", s.checkCall, fails(404, 409, 503))
 	route(api, http.MethodGet, "/calls/{id}/trace", "trace-call", "Show the SIP messages of a call", s.traceCall, fails(404))
 	route(api, http.MethodGet, "/cdrs", "list-cdrs", "List finished calls, newest first", s.listCDRs)
 	route(api, http.MethodGet, "/messages", "list-messages", "Show recent SIP messages", s.listMessages)
@@ -132,6 +133,19 @@ func (s *Server) dialInCall(_ context.Context, in *struct {
 		return nil, newProblem(http.StatusConflict, strings.TrimPrefix(err.Error(), "rtpengine: "))
 	}
 	return nil, nil
+}
+
+func (s *Server) checkCall(ctx context.Context, in *callID) (*answer[pbx.Pulses], error) {
+	out, err := s.cfg.PBX.Check(ctx, in.ID)
+	switch {
+	case errors.Is(err, pbx.ErrNoCall):
+		return nil, noCall(in.ID)
+	case errors.Is(err, pbx.ErrNotAnswered), errors.Is(err, pbx.ErrOneParty):
+		return nil, newProblem(http.StatusConflict, err.Error())
+	case err != nil:
+		return nil, newProblem(http.StatusServiceUnavailable, err.Error())
+	}
+	return &answer[pbx.Pulses]{out}, nil
 }
 
 // recordingProblem says why a call cannot be recorded, or not be stopped to be.

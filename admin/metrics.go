@@ -137,6 +137,8 @@ func (m meter) sip(st sip.Stats) {
 	m.counter("tandem_sip_send_errors_total", "Messages that could not be sent.", st.SendErrors)
 	m.counter("tandem_sip_timer_c_total", "Branches that rang too long.", st.TimerC)
 	m.counter("tandem_sip_sessions_expired_total", "Calls ended because nobody refreshed the session.", st.SessionsExpired)
+	m.counter("tandem_sip_own_requests_total", "Requests of the node's own inside calls, other than those that end one.", st.OwnRequests)
+	m.counter("tandem_sip_own_requests_refused_total", "Of them, those that could not be sent: a party's offer was under way, or too many waited.", st.OwnRefused)
 	m.counter("tandem_sip_callers_lost_total", "Calls cancelled because the caller's connection broke while phones rang.", st.CallersLost)
 	m.counter("tandem_sip_callers_back_total", "Callers who came back over another connection while phones rang.", st.CallersBack)
 	m.counter("tandem_sip_panics_total", "Panics caught; each ended one call.", st.Panics)

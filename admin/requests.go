@@ -104,6 +104,13 @@ func (c *Client) SendDigits(ctx context.Context, id, digits, to string) error {
 	return c.do(ctx, http.MethodPost, "/calls/"+url.PathEscape(id)+"/digits", nil, Digits{digits, to}, nil)
 }
 
+// CheckCall asks both phones of a call whether they are still in it.
+func (c *Client) CheckCall(ctx context.Context, id string) (pbx.Pulses, error) {
+	var out pbx.Pulses
+	err := c.do(ctx, http.MethodPost, "/calls/"+url.PathEscape(id)+"/check", nil, nil, &out)
+	return out, err
+}
+
 // Conferences lists those of now and who is in them.
 func (c *Client) Conferences(ctx context.Context) (List[pbx.Conference], error) {
 	return all[pbx.Conference](ctx, c, "/conferences", nil, 0)

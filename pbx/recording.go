@@ -8,12 +8,14 @@ import (
 	"tandem/rtpengine"
 )
 
-// Errors that Record and StopRecording add to those of the media engine.
+// Errors that what is done to a call adds to those of the media engine.
 var (
 	ErrNoCall       = errors.New("there is no such call")
 	ErrNotAnswered  = errors.New("the call is not answered yet")
 	ErrNoMedia      = errors.New("the media of this call do not pass this node")
 	ErrNotRecording = errors.New("the call is not being recorded")
+	// ErrOneParty is Check's.
+	ErrOneParty = errors.New("the call is between one phone and the node itself: there is nobody to be asked but the caller, whose media are watched")
 )
 
 // recordable is the media of an answered call, relayed or answered by Tandem itself.

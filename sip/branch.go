@@ -1,9 +1,7 @@
 package sip
 
 import (
-	"hash/maphash"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +22,8 @@ const (
 // It may belong to a fork, or stand alone for a request of our own (BYE, CANCEL).
 type branch struct {
 	sh     *shard
-	fork   *fork // nil for requests of our own
+	fork   *fork       // nil for requests of our own
+	own    *ownRequest // one whose sender wants to know what came of it
 	id     uint64
 	loop   uint32 // second part of the branch parameter, which no other peer can know
 	method string
@@ -226,6 +225,9 @@ func (b *branch) build(dst []byte) []byte {
 	tx.routed.apply(m, e)
 	b.sh.srv.dropCredentials(m, e)
 	dropClaims(m, e)
+	if d := b.fork.dialog; d != nil {
+		d.renumber(m, e, b.fork.fromCaller)
+	}
 	e.Tail = tx.assertIdentity(e.Tail)
 	b.fork.session.apply(m, e)
 	e.SetBody, e.Body = b.fork.newBody, b.body
@@ -346,6 +348,7 @@ func (b *branch) fail(status int) {
 	b.out = nil
 	b.end()
 	if b.fork == nil {
+		b.own.answered(Reply{Status: status})
 		return
 	}
 	if status == 408 || status == 487 {
@@ -383,7 +386,7 @@ func (b *branch) leave(r *remains) {
 func (sh *shard) responseAgain(r *remains, m *message.Message, p transport.Packet) {
 	switch {
 	case m.Method != "INVITE" || m.Status < 200:
-	case m.Status < 300:
+	case m.Status < 300 && !r.own:
 		sh.successAgain(r, m, p)
 	case r.last != nil:
 		_ = sh.send(r.flow, r.last)
@@ -435,6 +438,10 @@ func (b *branch) provisional(m *message.Message, p transport.Packet) {
 func (b *branch) success(m *message.Message, p transport.Packet) {
 	b.unwatch()
 	f := b.fork
+	if b.own != nil {
+		b.ownSuccess(m)
+		return
+	}
 	if f == nil || b.method != "INVITE" {
 		b.leave(nil)
 		if f != nil {
@@ -446,7 +453,7 @@ func (b *branch) success(m *message.Message, p transport.Packet) {
 	b.state = branchAccepted
 	f.live--
 	if f.success(b, m, p) {
-		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut), session: f.session})
+		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut), shift: f.shift, session: f.session})
 		return
 	}
 	b.out = nil
@@ -465,7 +472,9 @@ func (b *branch) failure(m *message.Message) {
 	}
 	if b.fork != nil {
 		b.fork.failed(b, m)
+		return
 	}
+	b.own.answered(replyOf(m))
 }
 
 // acknowledge builds the ACK to a final response other than 2xx (RFC 3261 §17.1.1.3).
@@ -549,62 +558,15 @@ func (b *branch) ackAndBye(m *message.Message, reason string) {
 		}
 		routes = append([]string{v}, routes...)
 	}
-	p := party{contact: contact, value: m.Get(message.To), routes: routes, flow: b.flow}
-	b.sh.ownRequest("ACK", p, m.Get(message.From), m.CallID(), n, nil)
-	b.sh.ownRequest("BYE", p, m.Get(message.From), m.CallID(), n+1, message.AppendHeader(nil, "Reason", reason))
+	own := ownRequest{to: party{contact: contact, value: m.Get(message.To), routes: routes, flow: b.flow}, from: m.Get(message.From), callID: m.CallID()}
+	ack, bye := own, own
+	ack.method, ack.cseq = "ACK", n
+	bye.method, bye.cseq, bye.extra = "BYE", n+1, message.AppendHeader(nil, "Reason", reason)
+	b.sh.sendOwn(ack)
+	b.sh.sendOwn(bye)
 }
 
 func (s *Server) isOurRouteValue(v string) bool {
 	a, err := message.ParseAddress(v)
 	return err == nil && s.isOurRoute(a.URI)
-}
-
-// ownRequest sends a request of the node's own inside a dialog to one party.
-func (sh *shard) ownRequest(method string, to party, from, callID string, cseq uint32, extra []byte) {
-	b := &branch{sh: sh, method: method, flow: to.flow}
-	if !sh.srv.net.Alive(b.flow) {
-		t := Target{URI: to.contact, Flow: to.flow, Known: true}
-		f, ok := sh.srv.flowFor(&t)
-		if !ok {
-			return
-		}
-		b.flow = f
-	}
-	b.number()
-	out := make([]byte, 0, 512)
-	target := Target{URI: to.contact, Flow: b.flow}
-	sh.dereference(&target, len(to.routes) > 0)
-	uri, routes := target.URI, to.routes
-	if len(routes) == 0 {
-		routes = target.Path
-	}
-	if len(routes) == 0 {
-		b.flow = sh.openTCP(uri, b.flow)
-	}
-	if len(routes) > 0 && !isLoose(routes[0]) { // RFC 3261 §12.2.1.1: the next hop is a strict router
-		a, _ := message.ParseAddress(routes[0])
-		uri, routes = a.URI, append(slices.Clone(routes[1:]), "<"+target.URI+">")
-	}
-	out = append(append(append(append(out, method...), ' '), uri...), " SIP/2.0\r\n"...)
-	b.loop = uint32(maphash.Comparable(sh.srv.seed, b.id))
-	out = sh.appendVia(out, b.flow, b.id, b.loop)
-	for _, r := range routes {
-		out = message.AppendHeader(out, "Route", r)
-	}
-	out = append(out, "Max-Forwards: 70\r\n"...)
-	out = message.AppendHeader(out, "From", from)
-	out = message.AppendHeader(out, "To", to.value)
-	out = message.AppendHeader(out, "Call-ID", callID)
-	out = message.AppendHeader(out, "CSeq", strconv.FormatUint(uint64(cseq), 10)+" "+method)
-	if sh.srv.cfg.Software != "" {
-		out = message.AppendHeader(out, "User-Agent", sh.srv.cfg.Software)
-	}
-	out = append(append(out, extra...), "Content-Length: 0\r\n\r\n"...)
-	b.out = out
-	if method == "ACK" {
-		_ = sh.send(b.flow, out)
-		b.end()
-		return
-	}
-	b.send()
 }

@@ -112,6 +112,7 @@ type party struct {
 	routes  []string // elements between the node and the party
 	flow    transport.Flow
 	cseq    uint32 // last number this party used
+	numbers numbering
 	tenant  string
 	user    string
 }
@@ -136,13 +137,18 @@ type Dialog struct {
 	state    dialogState
 	byCaller bool // who sent the BYE
 	late     bool // the last INVITE carried no offer: its ACK carries the answer
+	relayed  int  // INVITEs and offers in UPDATE that are on their way between the parties
+	own      int  // requests of the node's own that are not answered
+	ownOffer bool // one of them is an INVITE
 
 	media  Media
 	events CallEvents
 
-	timer   timer
-	session time.Time // when the session ends unless it is refreshed (RFC 4028), zero without a session timer
-	limit   time.Time // when the call ends whatever happens
+	timer    timer
+	session  time.Time // when the session ends unless it is refreshed (RFC 4028), zero without a session timer
+	interval uint32    // of the session in seconds
+	byCallee bool      // the callee refreshes it
+	limit    time.Time // when the call ends whatever happens
 }
 
 // CallID is the Call-ID both legs share.
@@ -197,6 +203,7 @@ func (sh *shard) secondDialog(m *message.Message, from transport.Flow, f *fork) 
 			continue
 		}
 		d := &Dialog{sh: sh, callID: first.callID, fork: f, caller: first.caller}
+		d.caller.numbers = numbering{}
 		d.callee = party{tag: m.ToTag(), value: m.Get(message.To), flow: from, tenant: first.callee.tenant, user: first.callee.user}
 		if sh.addDialog(d.callID, d) {
 			return d
@@ -253,7 +260,7 @@ func (d *Dialog) confirm(m *message.Message, t Target, late bool, s *session) {
 	d.state, d.fork, d.late = dialogConfirmed, nil, late
 	d.limit = d.sh.now().Add(d.sh.srv.limits().MaxCallTime)
 	d.sh.dropOtherEarly(f, d)
-	d.refreshed(m, s)
+	d.refreshed(m, s, true)
 	if d.events != nil {
 		d.events.Answered(d, t)
 	}
@@ -278,10 +285,12 @@ func (sh *shard) dropOtherEarly(f *fork, but *Dialog) {
 }
 
 // refreshed reads the session interval of a 2xx to INVITE or UPDATE and arms the dialog's timer (RFC 4028 §8).
-func (d *Dialog) refreshed(m *message.Message, s *session) {
+func (d *Dialog) refreshed(m *message.Message, s *session, fromCaller bool) {
 	d.session = time.Time{}
-	if n, _ := s.agreed(m); n > 0 {
+	n, own := s.agreed(m)
+	if d.interval = n; n > 0 {
 		d.session = d.sh.now().Add(time.Duration(n)*time.Second + sessionGrace)
+		d.byCallee = fromCaller == (!own && refresherIsUAS(m))
 	}
 	d.armSession()
 }
@@ -326,9 +335,14 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 		return
 	}
 	d.seen(from, m, p)
+	if d.glares(m) {
+		tx.respond(&message.Response{Status: 491})
+		return
+	}
 	tx.routed = sh.srv.route(m)
 	f := &fork{sh: sh, tx: tx, relay: Relay{Media: d.media}, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
 	tx.fork = f
+	d.begins(f, m)
 	if d.state == dialogConfirmed {
 		f.session = sessionOf(m, sh.srv.cfg.SessionInterval)
 	}
@@ -467,6 +481,7 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	hops(m, e)
 	r.apply(m, e)
 	sh.srv.dropCredentials(m, e)
+	d.renumber(m, e, fromCaller)
 	if d.late && d.media != nil {
 		d.lateAnswer(e, m, p.Flow, flow, fromCaller)
 	}
@@ -513,7 +528,7 @@ func (d *Dialog) agreed(f *fork, m *message.Message, _ transport.Packet) {
 			d.late = f.late
 		}
 		if d.state == dialogConfirmed {
-			d.refreshed(m, &f.session)
+			d.refreshed(m, &f.session, f.fromCaller)
 		}
 	}
 }
@@ -557,11 +572,11 @@ func (d *Dialog) hangup(reason string) {
 	if d.state != dialogConfirmed && d.state != dialogEnding {
 		return
 	}
-	extra := message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason))
-	d.relocate(&d.caller)
-	d.relocate(&d.callee)
-	d.sh.ownRequest("BYE", d.callee, d.caller.value, d.callID, d.caller.cseq+1, extra)
-	d.sh.ownRequest("BYE", d.caller, d.callee.value, d.callID, d.callee.cseq+1, extra)
+	for _, toCaller := range [...]bool{false, true} {
+		bye, _ := d.ownRequest("BYE", toCaller)
+		bye.extra = message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason))
+		d.sh.sendOwn(bye)
+	}
 	d.ended(reason, false)
 }
 

@@ -39,6 +39,8 @@ type fork struct {
 	session    session
 	dialog     *Dialog // set for requests inside a dialog
 	fromCaller bool    // which side sent the request
+	shift      uint32  // what its number was raised by, see numbering
+	offers     bool    // it counts in Dialog.relayed
 	body       string  // session description that goes down instead of the request's, to the first kind of target
 	newBody    bool
 	kind       targetKind
@@ -378,6 +380,10 @@ func (sh *shard) successAgain(r *remains, m *message.Message, p transport.Packet
 	e.Reset()
 	e.PopValue(m, message.ViaID)
 	dropClaims(m, e)
+	if r.shift > 0 {
+		n, method, _ := m.CSeq()
+		setCSeq(m, e, n-r.shift, method)
+	}
 	if first && len(r.last) > 0 {
 		e.SetBody, e.Body = true, string(r.last)
 	}
@@ -392,6 +398,7 @@ func (f *fork) up(b *branch, m *message.Message, p transport.Packet) {
 	e.Reset()
 	e.PopValue(m, message.ViaID)
 	dropClaims(m, e)
+	f.restoreCSeq(m, e)
 	if f.relay.Media != nil && m.Body() != "" && f.tx.m != nil || b.sdpIn != "" {
 		body, err := f.rewriteAnswer(b, m, p)
 		if err != nil {
@@ -575,6 +582,7 @@ func (f *fork) finish(r Result) {
 	}
 	f.done = true
 	if f.in == nil {
+		f.settled()
 		return
 	}
 	f.outcome = r
@@ -617,6 +625,7 @@ func (tx *transaction) passOn(m *message.Message, auth []byte) {
 	e.Reset()
 	e.PopValue(m, message.ViaID)
 	dropClaims(m, e)
+	tx.fork.restoreCSeq(m, e)
 	if len(auth) > 0 {
 		e.DropAll(m, message.WWWAuthenticate)
 		e.DropAll(m, message.ProxyAuthenticate)

@@ -264,8 +264,9 @@ func (l *Leg) hangup(reason string) {
 		return
 	}
 	l.cseq++
-	to := l.remote
-	l.sh.ownRequest("BYE", to, l.local, l.callID, l.cseq, message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason)))
+	l.sh.sendOwn(ownRequest{
+		method: "BYE", to: l.remote, from: l.local, callID: l.callID, cseq: l.cseq, extra: message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason)),
+	})
 	l.end(reason, false)
 }
 

@@ -13,6 +13,8 @@ type remains struct {
 	flow    transport.Flow // where last goes
 	last    []byte
 	loop    uint32 // of a branch: see branch.loop
+	shift   uint32 // of an INVITE inside a dialog: see fork.shift
+	own     bool   // of an INVITE of the node's own: last is the ACK to its 2xx
 	session        // of a branch that has answered an INVITE
 }
 

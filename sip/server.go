@@ -192,6 +192,8 @@ type Stats struct {
 	SendErrors          uint64
 	TimerC              uint64
 	SessionsExpired     uint64 // calls ended because nobody refreshed the session (RFC 4028)
+	OwnRequests         uint64 // requests of the node's own inside calls, other than those that end one
+	OwnRefused          uint64 // of them, those that could not be sent
 	CallersLost         uint64 // calls cancelled because the caller's connection broke while phones rang
 	CallersBack         uint64 // callers who came back over another connection in time
 	Panics              uint64
@@ -205,7 +207,7 @@ type Stats struct {
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
-	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, panics atomic.Uint64
+	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, panics atomic.Uint64
 	transactions, branches, dialogs, pending, remains atomic.Int64
 }
 
@@ -235,6 +237,8 @@ func (s *Server) Stats() Stats {
 		st.SendErrors += c.sendErrors.Load()
 		st.TimerC += c.timerC.Load()
 		st.SessionsExpired += c.sessionsExpired.Load()
+		st.OwnRequests += c.own.Load()
+		st.OwnRefused += c.ownRefused.Load()
 		st.CallersLost += c.callersLost.Load()
 		st.CallersBack += c.callersBack.Load()
 		st.Panics += c.panics.Load()

@@ -32,6 +32,17 @@ func sessionExpires(m *message.Message) (seconds uint32, ok bool) {
 	return message.ParseUint(strings.TrimSpace(v))
 }
 
+// refresherIsUAS tells whether a 2xx has its own sender refresh the session.
+func refresherIsUAS(m *message.Message) bool {
+	_, params, _ := strings.Cut(m.Get(message.SessionExpires), ";")
+	for p := range strings.SplitSeq(params, ";") {
+		if name, value, _ := strings.Cut(p, "="); strings.EqualFold(strings.TrimSpace(name), "refresher") {
+			return strings.EqualFold(strings.TrimSpace(value), "uas")
+		}
+	}
+	return false
+}
+
 // sessionOf reads a request that is to be sent on. One without Session-Expires is given one, so that a call whose phones have
 // vanished ends although no media is watched: the phones refresh it if one of them can (§8.1). interval is 0 when the node does not
 // ask.

@@ -81,7 +81,7 @@ func newCallsHistory(f *apiFlags) *cobra.Command {
 }
 
 func newCall(f *apiFlags) *cobra.Command {
-	return group("call", "Hang up, record, dial in, rate or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallDial(f), newCallQuality(f), newCallTrace(f))
+	return group("call", "Hang up, record, dial in, check, rate or trace one call", nil, newCallHangup(f), newCallRecord(f), newCallDial(f), newCallCheck(f), newCallQuality(f), newCallTrace(f))
 }
 
 func newCallHangup(f *apiFlags) *cobra.Command {
@@ -143,6 +143,36 @@ func newCallDial(f *apiFlags) *cobra.Command {
 	}
 	c.Flags().StringVar(&to, "to", "callee", "who hears them: caller or callee; a call that the node answers has only the caller")
 	return c
+}
+
+func newCallCheck(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "check ID", Short: "Ask both phones of a call whether they are still in it, by id or Call-ID", Args: needs("ID", 1, 1),
+		Long: "Ask both phones of an answered call whether they are still in it, with a SIP OPTIONS inside the call. The call goes on whatever they\n" +
+			"say. A phone that is gone does not answer, which takes eight seconds; one that has been restarted knows nothing of the call.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			p, err := client.CheckCall(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return out.object(p, func() {
+				out.say("caller: %s", pulse(p.Caller))
+				out.say("callee: %s", pulse(p.Callee))
+			})
+		}),
+	}
+}
+
+func pulse(p pbx.Pulse) string {
+	switch p.Status {
+	case 408:
+		return "no answer (408)"
+	case 480:
+		return "cannot be reached (480)"
+	case 481:
+		return "knows nothing of this call (481)"
+	}
+	return fmt.Sprintf("there (%d after %s)", p.Status, short(p.Took))
 }
 
 func newCallQuality(f *apiFlags) *cobra.Command {
