@@ -237,6 +237,9 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_limited_total", "Calls refused by a limit.", st.Limited)
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
 	m.counter("tandem_calls_info_digits_total", "Digits that came in an INFO to a call that the node answered.", st.InfoDigits)
+	m.counter("tandem_calls_pictures_wanted_total", "INFOs of phones that want a full picture, asked for in the media.", st.PicturesWanted)
+	m.counter("tandem_calls_pictures_asked_total", "INFOs that asked a phone for a full picture because it has agreed to no feedback in the media.", st.PicturesAsked)
+	m.counter("tandem_calls_pictures_refused_total", "Of these, those that the phone does not know; it gets no more.", st.PicturesRefused)
 	m.counter("tandem_calls_info_converted_total", "INFOs that the other phone did not know, done in the media of a relayed call.", st.InfoConverted)
 	m.gauge("tandem_calls", "Calls of now.", st.Calls)
 }
@@ -295,6 +298,12 @@ func (m meter) media(st rtpengine.Stats) {
 		}
 	}
 	m.counter("tandem_media_untold_total", "Digits and wishes for pictures lost because too many came at once.", st.Untold)
+	for what, n := range map[string]uint64{
+		"translated": st.Feedback.Translated, "signalled": st.Feedback.Signalled, "asked": st.Feedback.Asked, "held": st.Feedback.Held,
+		"unwanted": st.Feedback.Unwanted, "broken": st.Feedback.Broken, "lowered": st.Feedback.Lowered,
+	} {
+		m.counter("tandem_media_feedback_total", "Video feedback that did not pass as it came, by what became of it.", n, "result", what)
+	}
 	m.counter("tandem_media_quality_alarms_total", "Times a side sounded worse than media.mos_alarm allows.", st.Alarms)
 	m.gauge("tandem_conferences", "Conferences.", st.Mixer.Rooms)
 	m.gauge("tandem_conferences_limit", "How many there may be.", st.Mixer.MaxRooms)

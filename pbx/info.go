@@ -60,6 +60,10 @@ func (l *leg) Info(kind, body string) (status int) {
 		l.digit(rtpengine.Digit{Key: key, Duration: held, Via: rtpengine.ViaINFO})
 		return 200
 	}
+	if wantsPicture(kind, body) && l.media.RequestPicture() == nil {
+		l.call.pbx.picturesWanted.Add(1)
+		return 200
+	}
 	return 415
 }
 

@@ -20,6 +20,7 @@ type relayMedia struct {
 	session Session
 	last    *events.Media // what was measured, once the session is closed
 	closed  bool
+	blind   [2]bool // by side: it has refused to be asked for a picture by INFO
 }
 
 // Session is the media of one relayed call: an *rtpengine.Session, or one on an engine elsewhere.
@@ -31,6 +32,7 @@ type Session interface {
 	StopRecording() bool
 	Recording() string
 	SendDigits(to rtpengine.Side, digits string) error
+	RequestPicture(rtpengine.Side) error
 	Quality() []rtpengine.LineQuality
 	Close()
 }
@@ -63,7 +65,7 @@ func (m *relayMedia) open() (Session, error) {
 	if m.session != nil {
 		return m.session, nil
 	}
-	s, err := m.call.pbx.session(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds}, m.lost)
+	s, err := m.call.pbx.session(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds, OnPicture: m.askPicture}, m.lost)
 	if err != nil {
 		return nil, noMedia{err}
 	}

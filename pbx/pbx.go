@@ -58,6 +58,7 @@ type PBX struct {
 	peak        int                    // most calls since the tables were made
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted atomic.Uint64
+	picturesWanted, picturesAsked, picturesRefused                        atomic.Uint64
 }
 
 // New validates cfg.
@@ -94,6 +95,9 @@ type Stats struct {
 	Silent                    uint64 // ended because no media came any more
 	InfoDigits                uint64 // digits that came in an INFO to a call answered here
 	InfoConverted             uint64 // INFOs of relayed calls that the other phone did not know, done in the media
+	PicturesWanted            uint64 // INFOs that want a full picture, done in the media
+	PicturesAsked             uint64 // INFOs to phones that have agreed to no other way of being asked for one
+	PicturesRefused           uint64 // refused by them
 	Calls                     int
 }
 
@@ -105,6 +109,7 @@ func (p *PBX) Stats() Stats {
 	return Stats{
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
+		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
 	}
 }
 

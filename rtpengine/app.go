@@ -80,12 +80,8 @@ func (a *app) rtp(r *relay, l *leg, h *rtpHeader, b []byte) {
 // rtcp takes a control packet of the phone. Its wish for a full picture goes back to it, since the
 // picture that it sees is its own.
 func (a *app) rtcp(r *relay, l *leg, b []byte) {
-	if a.echo && l.quality.started && wantsKeyframe(b) {
-		n := a.compose(r, l)
-		n += copy(a.words[n:], []byte{0x81, rtcpPSFB, 0, 2})
-		binary.BigEndian.PutUint32(a.words[n:], a.ssrc)
-		binary.BigEndian.PutUint32(a.words[n+4:], l.quality.ssrc)
-		l.send(rtcp, a.words[:n+8])
+	if a.echo && wantsKeyframe(b) {
+		r.askPicture(l)
 	}
 }
 

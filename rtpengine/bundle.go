@@ -78,11 +78,14 @@ func (t *transport) legOfRTCP(b []byte) *leg {
 		subject = binary.BigEndian.Uint32(b[28:])
 	}
 	for rest := b; len(rest) >= 12; {
-		if rest[1] == rtcpRTPFB || rest[1] == rtcpPSFB {
-			subject = binary.BigEndian.Uint32(rest[8:])
+		n := min(len(rest), 4+4*int(binary.BigEndian.Uint16(rest[2:])))
+		if isFeedback(rest) {
+			if p, ok := parseFeedback(rest[:n]); ok && p.subject() != 0 {
+				subject = p.subject()
+			}
 			break
 		}
-		rest = rest[min(len(rest), 4+4*int(binary.BigEndian.Uint16(rest[2:]))):]
+		rest = rest[n:]
 	}
 	for _, l := range t.legs {
 		if l.quality.started && l.quality.ssrc == sender {

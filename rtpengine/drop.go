@@ -87,6 +87,7 @@ type batchCount struct {
 	untold                          uint64 // notices that found no room
 	drops                           Drops
 	dropped                         bool
+	feedback                        feedbackCount
 }
 
 // totals are a shard's sums over all streams it ever carried.
@@ -95,6 +96,7 @@ type totals struct {
 	batched, unbatched              atomic.Uint64
 	forgotten, untold               atomic.Uint64
 	drops                           [drops]atomic.Uint64
+	feedback                        feedbackTotals
 }
 
 // add takes a batch and starts the next.
@@ -114,5 +116,6 @@ func (t *totals) add(b *batchCount) {
 			}
 		}
 	}
+	t.feedback.add(&b.feedback)
 	*b = batchCount{}
 }

@@ -375,6 +375,7 @@ func (p *Endpoint) enforce(st *statement) {
 			listener: p.listener(i), events: eventsOf(l.codecs),
 			leg: g, keys: l.keys, wired: p.wires.settled(i, &l), rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, hears: open, active: l.active, rearm: l.active,
+			feed: p.feedTerms(i, &l),
 		})
 	}
 	p.watch.arm(expected, p.engine.now())

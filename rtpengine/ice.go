@@ -149,7 +149,7 @@ func (r *relay) check(t *transport, k *socket, src netip.AddrPort, raw *rawAddr,
 // answer sends an answer back to where the request came from.
 func (r *relay) answer(k *socket, raw *rawAddr, src netip.AddrPort, b []byte) {
 	if b != nil {
-		to := destination{valid: true, family: k.family, addr: src, raw: *raw}
+		to := destination{valid: true, family: uint8(k.family), addr: src, raw: *raw}
 		k.send(b, &to)
 	}
 }

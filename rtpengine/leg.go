@@ -72,6 +72,8 @@ type leg struct {
 	bypass   bypass
 	via      *transcoder // makes another codec of what this side says; nil: it passes as it is
 
+	feed *feeding // what feedback it takes; nil: nothing is known, and what comes passes
+
 	renumber *renumbering // nil: the other side knows these payload types under the same numbers
 	shield   *shield      // keys and transport; nil: plain RTP on ports of the leg's own
 }
@@ -100,6 +102,7 @@ type setup struct {
 	renumber  *renumbering
 	via       *transcoder
 	datagrams bool
+	feed      *feedTerms
 }
 
 // apply puts a decision in force.
@@ -107,6 +110,7 @@ func (l *leg) apply(s *setup, now int64) {
 	l.out, l.rates, l.renumber, l.mux, l.datagrams = s.out, s.rates, s.renumber, s.mux, s.datagrams
 	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
 	l.events, l.via = s.events, s.via
+	l.feedBy(s.feed)
 	l.block(s.block)
 	l.fixed = s.treat.Asymmetric
 	l.join(s)

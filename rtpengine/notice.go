@@ -4,8 +4,10 @@ import "context"
 
 // notice is something that a shard found in a packet and that somebody wants to know. It is rare: a digit, a wish for a picture.
 type notice struct {
-	to    *SessionConfig
-	digit Digit // of Key 0: none
+	to      *SessionConfig
+	digit   Digit // of Key 0: none
+	picture bool  // a full one is wanted
+	side    Side  // of whom
 }
 
 // Notices wait in two bounded places: with the shard until its batch is over, then before the one goroutine that tells them. What finds no
@@ -54,5 +56,8 @@ func (e *Engine) tellOne(n *notice) {
 	if n.digit.Key != 0 {
 		e.digits[n.digit.Via].Add(1)
 		n.to.OnDigit(n.digit)
+	}
+	if n.picture {
+		n.to.OnPicture(n.side)
 	}
 }

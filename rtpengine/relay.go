@@ -31,6 +31,8 @@ type relay struct {
 
 	paths  []*pathway                          // to the coders and back
 	letter [12 + laneBody + srtp.Overhead]byte // what came back
+
+	feedback feedbackRoom
 }
 
 // receive takes one datagram from a socket. raw is the kernel's form of src and may be reused.
@@ -104,7 +106,9 @@ func (r *relay) accept(l *leg, h *rtpHeader, rate uint32, b []byte) {
 	r.count.packets++
 	r.count.bytes += uint64(len(b))
 	l.tally.lastSeen.Store(r.now)
-	l.quality.packet(h, r.now, rate)
+	if l.feed == nil || !l.feed.repairs.has(h.payload) {
+		l.quality.packet(h, r.now, rate)
+	}
 	if l.heard != nil && (l.open || l.app != nil) {
 		l.heard.put(l.channel, h, b, r.now)
 	}
@@ -116,6 +120,7 @@ func (r *relay) accept(l *leg, h *rtpHeader, rate uint32, b []byte) {
 		l.app.rtp(r, l, h, b)
 	case !l.open:
 		r.drop(l, DropHold)
+		l.missed()
 	case l.bars != 0 && r.barred(l, h, b):
 	case l.via != nil && l.via.takes(h):
 		r.handOver(l, h, b)
@@ -160,7 +165,7 @@ func (r *relay) acceptRTCP(l *leg, b []byte) {
 	if l.via != nil && l.via.whole {
 		return // it speaks of a source and a clock that the other side does not know; see transcoder.send
 	}
-	r.forward(l, rtcp, b)
+	r.passRTCP(l, b)
 }
 
 // plain gives the packet itself where the side's media is plain, else that of an authentic and new one; what is neither is counted,
@@ -213,9 +218,13 @@ func unprotect(c *srtp.Context, b []byte, control bool) ([]byte, error) {
 // forward sends a packet of l out of the other side's socket to the other side's peer.
 func (r *relay) forward(l *leg, component int, b []byte) {
 	k, to, b, out := l.out.prepare(component, b)
+	if out == sent && l.feed != nil && l.feed.missed && component == rtp {
+		r.reached(l)
+	}
 	switch {
 	case out != sent:
 		r.drop(l, out.drop())
+		l.missed()
 	case r.queue(l, k, to, b): // counted when it has left
 	case k.send(b, to):
 		r.passed(l)

@@ -79,8 +79,6 @@ func (l *leg) hearsSource(ssrc uint32) bool {
 		return ssrc == l.app.ssrc
 	case l.player != nil && ssrc == l.player.ssrc:
 		return true
-	case l.out != nil && l.out.via != nil && ssrc == l.out.via.voice.ssrc:
-		return true
 	}
 	return l.out != nil && l.out.quality.started && ssrc == l.out.quality.ssrc
 }
@@ -93,9 +91,6 @@ func (l *leg) report(now int64, b []byte) {
 		return
 	}
 	l.fraction.Store(uint32(b[4]))
-	if l.out != nil && l.out.via != nil {
-		l.out.via.lost.Store(uint32(b[4]))
-	}
 	l.reportedAt.Store(now)
 	l.reported.Store(int64(int32(binary.BigEndian.Uint32(b[4:])<<8) >> 8)) // 24 bits with a sign
 	if d, ok := l.trip.measure(binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]), now); ok {

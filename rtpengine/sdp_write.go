@@ -44,6 +44,8 @@ type facingSection struct {
 	formats *retelling
 	// first and last are codecs of ours before and behind them.
 	first, last []codec
+	// feedback are lines of ours behind the writer's.
+	feedback []string
 	// deny are directions that the writer may not claim, because they were not offered.
 	deny direction
 	// answers is what the offerer said of the line, when this answers it: an answer can add nothing.
@@ -99,6 +101,8 @@ func (l *said) mayAnswer(line string) bool {
 	switch {
 	case line == "a=rtcp-rsize": // RFC 5506 §5.1
 		return l.rsize
+	case strings.HasPrefix(line, "a=rtcp-fb:"):
+		return l.mayFeed(line)
 	case strings.HasPrefix(line, "a=extmap:"):
 		return l.mayExtend(extension(line[len("a=extmap:"):]))
 	}
@@ -212,7 +216,7 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 	}
 	turned := f.port != 0 && dir != s.dir
 	s.renderLines(out, f, address, sessionC, turned)
-	for _, line := range slices.Concat(addedLines(f.first), addedLines(f.last)) {
+	for _, line := range slices.Concat(addedLines(f.first), addedLines(f.last), f.feedback) {
 		put(out, line)
 	}
 	if turned {

@@ -34,6 +34,9 @@ type SessionConfig struct {
 	// OnDigit is told of each digit that a side sends in its media, when it is let go; nil wants none. An endpoint hears tones where its
 	// phone takes no telephone-event. It runs in one goroutine for all sessions, with no lock held, and must not block.
 	OnDigit func(Digit)
+	// OnPicture is told that a side is wanted to send a full picture, and has not agreed to be told so by its media: signalling may ask it. It
+	// comes once a second and m-line at most. It runs in the goroutine of OnDigit, with no lock held, and must not block.
+	OnPicture func(Side)
 	// OnQuality is told when a side has sounded worse than Config.AlarmMOS for Config.AlarmAfter, and when it has sounded as it should for as
 	// long again. It runs in the engine's housekeeping with no lock held and must not block.
 	OnQuality func(QualityAlarm)
@@ -68,12 +71,14 @@ type Session struct {
 
 // line is one m-line: its kind and our sockets towards both sides.
 type line struct {
-	kind    string
-	legs    [2]*leg
-	placed  [2]placing
-	rings   [2]*keyring // nil where nobody has spoken of keys
-	numbers [2]numbering
-	vias    [2]*transcoder // of what each side says
+	kind     string
+	legs     [2]*leg
+	placed   [2]placing
+	rings    [2]*keyring // nil where nobody has spoken of keys
+	numbers  [2]numbering
+	takes    [2]feedback    // what each side has agreed to be sent
+	pictures bool           // video has been agreed on
+	vias     [2]*transcoder // of what each side says
 }
 
 // placing is where a side last said that it is; a change of it means latching anew.
@@ -91,6 +96,7 @@ type exchange struct {
 	shown    [][]told      // by m-line, how the offer's formats were told; nil: as they are
 	back     [][]told      // and the answer's
 	lent     [][]codec     // by m-line, what we added to the offer
+	feeds    []feedback    // by m-line, what the other side may agree to
 	coded    []coding      // and what came of it
 	width    int           // m-lines that the other side was offered
 	answered bool
@@ -117,6 +123,9 @@ type said struct {
 	ptime  int // ms of the packets that its writer wants
 	extmap []string
 	rsize  bool
+
+	feedback feedback // that it names
+	most     uint64   // bit/s that it wants to be sent; 0: it does not say
 
 	datagrams bool // no RTP: relayed as they are
 
@@ -178,7 +187,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
 	x := &exchange{
 		from: from, toward: make([]secrecy, len(d.sections)), mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
-		lent: make([][]codec, len(d.sections)),
+		lent: make([][]codec, len(d.sections)), feeds: make([]feedback, len(d.sections)),
 	}
 	s.wires[from].offered(st)
 	for i := range st.lines {
@@ -210,6 +219,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
 		s.offered(&view.sections[i], i, to, m, &st.lines[i], d.sections[i].wiring.mid, ports, dst)
 		x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend)
+		x.feeds[i] = s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
 	}
 	s.wires[to].facing(&view)
 	if s.latest != nil && s.latest.answered {
@@ -283,6 +293,7 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 		view.sections[i].port, view.sections[i].mux = port, offered.lines[i].mux
 		view.sections[i].phones = st.lines[i].theirs.manner == browser && m.manner != browser
 		s.wires[to].place(&view.sections[i], i, m.manner, m.part(), ports, peer)
+		view.sections[i].answerFeedback(&d.sections[i], &st.lines[i])
 		if k := offered.lines[i].keys; k != nil {
 			view.sections[i].crypto = []string{k.ours.line(k.theirs.tag)}
 		}
@@ -450,6 +461,7 @@ func (s *Session) enforce(x *exchange) {
 		active := lines[A].active && lines[B].active
 		way := x.passages(i, l.kind, &lines)
 		vias := s.transcode(x, i, l, &lines, &way)
+		feeds := s.feedTerms(x, i, l, &lines, active)
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -464,6 +476,7 @@ func (s *Session) enforce(x *exchange) {
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
+				feed:  feeds[side],
 			})
 		}
 	}

@@ -69,6 +69,7 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 		l.active = true
 		if l.datagrams = s.datagrams(); !l.datagrams {
 			l.codecs, l.ptime = s.codecs(), s.packetTime()
+			l.feedback, l.most = s.feedback(), d.bandwidth(s)
 		}
 		l.secrecy = s.secrecy(e.cfg.SRTP)
 		if s.noReceive {

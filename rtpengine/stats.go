@@ -22,6 +22,8 @@ type Stats struct {
 	Digits [3]uint64 // told to OnDigit, by DigitVia; those of an INFO are signalling's
 	Untold uint64    // digits and wishes for pictures lost because too much was to be told
 
+	Feedback FeedbackStats
+
 	Sounds SoundStats
 
 	Recordings RecordingStats
@@ -89,6 +91,7 @@ func (e *Engine) Stats() Stats {
 		st.RTCP += s.rtcp.Load()
 		st.Forwarded += s.forwarded.Load()
 		st.Untold += s.untold.Load()
+		st.Feedback.add(&s.totals.feedback)
 		for i, n := range loadDrops(&s.drops) {
 			st.Drops[i] += n
 		}

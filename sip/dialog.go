@@ -113,6 +113,7 @@ type party struct {
 	flow    transport.Flow
 	cseq    uint32 // last number this party used
 	numbers numbering
+	noInfo  bool // its last Allow leaves INFO out
 	tenant  string
 	user    string
 }
@@ -183,6 +184,7 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 		tenant: f.in.Tenant, user: f.in.User,
 	}
 	d.caller.flow = sh.partyFlow(&d.caller, f.in.Flow)
+	d.caller.allows(inv)
 	d.callee = party{tag: to, value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
 	if !sh.addDialog(d.callID, d) {
 		return nil
@@ -249,6 +251,7 @@ func (d *Dialog) fromCallee(m *message.Message) {
 		return true
 	})
 	d.callee.flow = d.sh.partyFlow(&d.callee, d.callee.flow)
+	d.callee.allows(m)
 }
 
 // confirm is the first 2xx of the dialog.
@@ -337,6 +340,10 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	d.seen(from, m, p)
 	if d.glares(m) {
 		tx.respond(&message.Response{Status: 491})
+		return
+	}
+	if d.takenByMedia(m, fromCaller) {
+		tx.respond(&message.Response{Status: 200})
 		return
 	}
 	tx.routed = sh.srv.route(m)

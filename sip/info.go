@@ -12,9 +12,12 @@ type InfoEvents interface {
 	Info(contentType, body string) (status int)
 }
 
-// InfoMedia may be satisfied by a Media that can do in the media what an INFO asks for. It is asked when the other phone has refused the INFO;
-// true means that it is done, and the sender is told 200. What both phones understand passes untouched.
+// InfoMedia may be satisfied by a Media that can do in the media what an INFO of a relayed call asks for; true means that it is done, and the
+// sender is told 200. Both run on the call's shard and must not block.
 type InfoMedia interface {
+	// TakeInfo is asked before the INFO goes on: for what the other phone is told in the media as a rule.
+	TakeInfo(fromCaller bool, contentType, body string) bool
+	// Info is asked when the other phone has refused the INFO. What both phones understand passes untouched.
 	Info(fromCaller bool, contentType, body string) bool
 }
 
@@ -72,4 +75,27 @@ func (f *fork) doneInMedia(status int) bool {
 	}
 	kind, body := infoBody(f.tx.m)
 	return body != "" && len(body) <= maxInfo && !hasInfoPackage(f.tx.m) && media.Info(f.fromCaller, kind, body)
+}
+
+// takenByMedia tells whether a request is an INFO that was carried out in the media.
+func (d *Dialog) takenByMedia(m *message.Message, fromCaller bool) bool {
+	media, ok := d.media.(InfoMedia)
+	if !ok || m.Method != "INFO" || d.state != dialogConfirmed {
+		return false
+	}
+	kind, body := infoBody(m)
+	return body != "" && len(body) <= maxInfo && !hasInfoPackage(m) && media.TakeInfo(fromCaller, kind, body)
+}
+
+// allows notes whether a party takes INFO. Many that do say nothing (RFC 3261 §20.5).
+func (p *party) allows(m *message.Message) {
+	if m.Has(message.Allow) {
+		p.noInfo = !m.HasToken(message.Allow, "INFO")
+	}
+}
+
+// deaf tells whether a party takes no INFO.
+func (d *Dialog) deaf(caller bool) bool {
+	_, p := d.sides(!caller)
+	return p.noInfo
 }

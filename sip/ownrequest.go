@@ -133,7 +133,7 @@ type Request struct {
 }
 
 // A Reply is the final response to a Request, or what took its place: 408 nobody answered, 480 the party cannot be reached, 481 the call is
-// over, 491 there is an offer of a party under way, 500 its numbers are used up, 503 too many requests wait or it could not be sent.
+// over, 405 it has said that it knows no INFO, 491 there is an offer of a party under way, 500 its numbers are used up, 503 too many requests wait or it could not be sent.
 type Reply struct {
 	Status      int
 	ContentType string
@@ -174,6 +174,8 @@ func (d *Dialog) send(r Request) {
 		refusal = 481
 	case offer && (d.relayed > 0 || d.ownOffer): // RFC 3261 §14.1
 		refusal = 491
+	case r.Method == "INFO" && d.deaf(r.ToCaller):
+		refusal = 405
 	case d.own >= maxOwn:
 		refusal = 503
 	default:

@@ -348,3 +348,20 @@ func TestNumberingIsOneSequence(t *testing.T) {
 		t.Error("a number near the end was taken")
 	}
 }
+
+// RFC 3261 §20.5: who lists what he allows, and not INFO, gets none. Who lists nothing may know it all the same.
+func TestNodeSendsNoINFOToAPhoneThatDoesNotAllowIt(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice, bob := s.pair()
+		accepting(alice, "INFO")
+		bob.OnInvite(func(c *fakephone.Call) { c.Respond(200, sdpOf("bob"), "Allow: INVITE, ACK, BYE,OPTIONS") })
+		call := alice.Call("bob", sdpOf("alice"))
+		call.MustAnswer()
+		info := Request{Method: "INFO", ContentType: "text/plain", Body: "hello"}
+		expect(t, "to bob", s.ask(info).Status, 405)
+		info.ToCaller = true
+		expect(t, "to alice", s.ask(info).Status, 200)
+		expect(t, "INFOs that bob got", len(bob.Requests("INFO")), 0)
+		call.Bye()
+	})
+}

@@ -517,6 +517,9 @@ func (r *Remote) StopRecording() bool { return false }
 // Recording is "".
 func (r *Remote) Recording() string { return "" }
 
+// RequestPicture leaves it to signalling: the protocol has no word for it. What the phones say of it in the media the engine carries.
+func (r *Remote) RequestPicture(rtpengine.Side) error { return rtpengine.ErrNoFeedback }
+
 // SendDigits is rtpengine.Session's, but that the engine chooses how long digits are; pauses are left out.
 func (r *Remote) SendDigits(to rtpengine.Side, digits string) error {
 	r.mu.Lock()
