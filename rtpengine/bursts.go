@@ -18,6 +18,11 @@ type lossPattern struct {
 	c11, c13, c14, c22, c23, c33 atomic.Uint32
 }
 
+// all are the counts in an order for snapshots.
+func (p *lossPattern) all() [6]*atomic.Uint32 {
+	return [...]*atomic.Uint32{&p.c11, &p.c13, &p.c14, &p.c22, &p.c23, &p.c33}
+}
+
 // lost takes one packet that did not come, or too late to be of use.
 func (p *lossPattern) lost() {
 	switch {

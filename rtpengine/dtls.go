@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -42,7 +44,9 @@ type association struct {
 	call   string
 	active bool // we are the client
 	prints []fingerprint
-	name   string     // a=tls-id of the other side
+	name   string // a=tls-id of the other side
+	by     uint64 // whose certificate it shows
+	done   atomic.Bool
 	port   int        // component that it protects: RTP with the RTCP muxed to it, or RTCP on its own port
 	over   *transport // whose legs it protects
 
@@ -155,6 +159,7 @@ func (a *association) run(ctx context.Context, cancel context.CancelFunc, p *fli
 			return
 		}
 		a.keys, a.state = contexts, shaken
+		a.done.Store(true)
 		for _, l := range a.over.legs {
 			a.key(l)
 		}
@@ -438,13 +443,15 @@ func (h *handshakes) wait() {
 type identity struct {
 	certificate tls.Certificate
 	fingerprint string
+	tag         uint64 // the beginning of it, to tell one from another
 }
 
 func newIdentity() (id identity, err error) {
 	if id.certificate, err = selfMade(); err != nil {
 		return id, fmt.Errorf("rtpengine: make a certificate: %w", err)
 	}
-	id.fingerprint = fingerprintOf(crypto.SHA256, id.certificate.Certificate[0]).String()
+	print := fingerprintOf(crypto.SHA256, id.certificate.Certificate[0])
+	id.fingerprint, id.tag = print.String(), binary.BigEndian.Uint64([]byte(print.sum))
 	return id, nil
 }
 

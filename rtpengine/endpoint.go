@@ -252,7 +252,7 @@ func (p *Endpoint) openLeg(i, family int) (*pair, error) {
 // describe puts the session part before the m-lines.
 func (p *Endpoint) describe(address netip.Addr, preamble []string, body []byte) []byte {
 	at := family(address) + " " + address.String()
-	p.origin.bump(p.engine.seed, append(bytes.Clone(body), at+strings.Join(preamble, "\n")...))
+	p.origin.bump(append(bytes.Clone(body), at+strings.Join(preamble, "\n")...))
 	var out bytes.Buffer
 	put(&out, "v=0")
 	put(&out, "o=tandem ", strconv.FormatUint(p.origin.id, 10), " ", strconv.FormatUint(p.origin.version, 10), " IN ", at)

@@ -18,6 +18,8 @@ type icePort struct {
 	count  iceCount
 
 	transports int // how many
+
+	sockets [2]*socket // by family
 }
 
 // iceCount is what the port did since the last wake-up.
@@ -219,13 +221,18 @@ func (e *Engine) iceNumbers(sh *shard) ([2]uint16, error) {
 	if sh.iceNumbers != [2]uint16{} {
 		return sh.iceNumbers, nil
 	}
+	return e.openICEPorts(sh, [2]uint16{})
+}
+
+// openICEPorts binds them, at certain numbers where there are some; iceMu is held.
+func (e *Engine) openICEPorts(sh *shard, want [2]uint16) ([2]uint16, error) {
 	var sockets [2]*socket
 	var numbers [2]uint16
 	for f, p := range e.pools {
 		if p == nil {
 			continue
 		}
-		k, port, err := e.openICE(p, sh)
+		k, port, err := e.openICE(p, sh, want[f])
 		if err != nil {
 			if sockets[v4] != nil {
 				sockets[v4].close()
@@ -235,6 +242,7 @@ func (e *Engine) iceNumbers(sh *shard) ([2]uint16, error) {
 		sockets[f], numbers[f] = k, port
 	}
 	ok := sh.order(func(sh *shard) {
+		sh.ice.sockets = sockets
 		for _, k := range sockets {
 			if k != nil {
 				sh.attach(k, nil, rtp)
@@ -248,8 +256,9 @@ func (e *Engine) iceNumbers(sh *shard) ([2]uint16, error) {
 	return numbers, nil
 }
 
-// openICE binds the ICE port of a shard in one family: the configured one counted up by shard, or one of the media range.
-func (e *Engine) openICE(p *pool, sh *shard) (*socket, uint16, error) {
+// openICE binds the ICE port of a shard in one family: the configured one counted up by shard, or one of the media range; a certain one where
+// want is not 0.
+func (e *Engine) openICE(p *pool, sh *shard, want uint16) (*socket, uint16, error) {
 	if e.cfg.ICEPort != 0 {
 		port := e.cfg.ICEPort
 		for i := range e.shards {
@@ -263,6 +272,10 @@ func (e *Engine) openICE(p *pool, sh *shard) (*socket, uint16, error) {
 		}
 		k.share = iceShare
 		return k, port, nil
+	}
+	if want != 0 {
+		k, err := e.openICEAt(p, want)
+		return k, want, err
 	}
 	for range bindTries {
 		port, ok := p.take(e.now())

@@ -122,13 +122,9 @@ func (p *pool) open(now func() int64) (*pair, error) {
 		if !ok {
 			break
 		}
-		rtp, err := openSocket(p.addr, port, p.dscp)
+		b, err := p.bind(port)
 		if err == nil {
-			var rtcp *socket
-			if rtcp, err = openSocket(p.addr, port+1, p.dscp); err == nil {
-				return &pair{pool: p, port: port, rtp: rtp, rtcp: rtcp}, nil
-			}
-			rtp.close()
+			return b, nil
 		}
 		p.give(port, now())
 		p.skipped()
@@ -141,6 +137,64 @@ func (p *pool) open(now func() int64) (*pair, error) {
 		return nil, fmt.Errorf("%w: bind %s: %w", ErrNoPorts, p.addr, last)
 	}
 	return nil, ErrNoPorts
+}
+
+// bind opens both sockets of a pair that was taken.
+func (p *pool) bind(port uint16) (*pair, error) {
+	rtp, err := openSocket(p.addr, port, p.dscp)
+	if err != nil {
+		return nil, err
+	}
+	rtcp, err := openSocket(p.addr, port+1, p.dscp)
+	if err != nil {
+		rtp.close()
+		return nil, err
+	}
+	return &pair{pool: p, port: port, rtp: rtp, rtcp: rtcp}, nil
+}
+
+// claim takes a certain pair out of its turn, though it may not have rested: what comes there is of the call that is taken over.
+func (p *pool) claim(port uint16) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, i := netip.AddrPortFrom(p.addr, port), (int(port)-int(p.base))/2
+	switch {
+	case port < p.base || port%2 == 1 || i >= len(p.free):
+		return fmt.Errorf("%w: %s is not among its ports", ErrForeignAddress, at)
+	case p.out[i/64]&(1<<(i%64)) != 0:
+		return fmt.Errorf("%w: %s is of another call", ErrPortTaken, at)
+	}
+	p.out[i/64] |= 1 << (i % 64)
+	n := p.head
+	for p.free[n] != port {
+		n = (n + 1) % len(p.free)
+	}
+	p.free[n], p.rested[n] = p.free[p.head], p.rested[p.head] // which has rested longer than what is behind it
+	p.head = (p.head + 1) % len(p.free)
+	p.count--
+	return nil
+}
+
+// openAt binds a certain pair.
+func (p *pool) openAt(port uint16, now func() int64) (*pair, error) {
+	if err := p.claim(port); err != nil {
+		return nil, err
+	}
+	b, err := p.bind(port)
+	if err != nil {
+		p.give(port, now())
+		return nil, p.untakable(port, err)
+	}
+	return b, nil
+}
+
+// untakable says why a port could not be bound.
+func (p *pool) untakable(port uint16, err error) error {
+	at := netip.AddrPortFrom(p.addr, port)
+	if portTaken(err) {
+		return fmt.Errorf("%w: another program has %s", ErrPortTaken, at)
+	}
+	return fmt.Errorf("rtpengine: bind %s: %w", at, err)
 }
 
 // close shuts both sockets and lets the pair rest. Only its owner may call it.

@@ -1,7 +1,6 @@
 package rtpengine
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,8 +40,7 @@ func TestRewrittenDescriptionSaysOnlyWhatIsTrueOfUs(t *testing.T) {
 	}
 	o := origin{id: 42}
 	view := &facing{addr: netip.MustParseAddr("2001:db8::5"), sections: []facingSection{{port: 20000}, {port: 20002, mux: true}}}
-	seed := maphash.MakeSeed()
-	got := string(d.render(view, &o, seed))
+	got := string(d.render(view, &o))
 	want := "v=0\r\no=alice 42 1 IN IP6 2001:db8::5\r\ns=call\r\nc=IN IP6 2001:db8::5\r\nb=AS:512\r\nt=0 0\r\n" +
 		"a=tool:phone 1.0\r\na=X-unknown:keep me\r\n" +
 		"m=audio 20000 RTP/AVP 0 8 97 101\r\nb=TIAS:64000\r\na=rtpmap:97 iLBC/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n" +
@@ -51,11 +49,11 @@ func TestRewrittenDescriptionSaysOnlyWhatIsTrueOfUs(t *testing.T) {
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if again := string(d.render(view, &o, seed)); again != got {
+	if again := string(d.render(view, &o)); again != got {
 		t.Errorf("the same content got another version:\n%s", again)
 	}
 	view.sections[0].port = 0
-	if d.render(view, &o, seed); o.version != 2 {
+	if d.render(view, &o); o.version != 2 {
 		t.Errorf("version %d after a change", o.version)
 	}
 }
@@ -65,7 +63,7 @@ func TestRejectedSectionTakesItsKeysAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := string(d.render(&facing{addr: loop4, sections: []facingSection{{bare: true}}}, &origin{}, maphash.MakeSeed()))
+	out := string(d.render(&facing{addr: loop4, sections: []facingSection{{bare: true}}}, &origin{}))
 	if strings.Contains(out, "secret") || !strings.Contains(out, "m=audio 0 RTP/SAVP 0\r\nc=IN IP4 127.0.0.1\r\n") {
 		t.Errorf("%s", out)
 	}
@@ -77,7 +75,7 @@ func TestOldHoldIsSaidWithADirection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := string(d.render(&facing{addr: loop4, sections: []facingSection{{port: 6000}}}, &origin{}, maphash.MakeSeed()))
+		out := string(d.render(&facing{addr: loop4, sections: []facingSection{{port: 6000}}}, &origin{}))
 		if strings.Contains(out, "0.0.0.0") || strings.Count(out, "a=") != 1 || !strings.Contains(out, "a="+want+"\r\n") {
 			t.Errorf("%q: %s", given, out)
 		}
@@ -170,7 +168,7 @@ func FuzzSDP(f *testing.F) {
 			d.sections[i].refusal()
 			view.sections = append(view.sections, facingSection{port: uint16(2 * i), mux: i%3 == 0, bare: i%5 == 4})
 		}
-		out := d.render(view, &origin{id: 1}, maphash.MakeSeed())
+		out := d.render(view, &origin{id: 1})
 		back, err := parseSDP(out)
 		if err != nil {
 			t.Fatalf("%v in our own\n%q", err, out)

@@ -3,7 +3,7 @@ package rtpengine
 import (
 	"bytes"
 	"cmp"
-	"hash/maphash"
+	"hash/crc64"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -19,13 +19,16 @@ type origin struct {
 	sum     uint64
 }
 
-// bump moves the version when the content differs from what this side was last told.
-func (o *origin) bump(seed maphash.Seed, content []byte) {
-	if sum := maphash.Bytes(seed, content); o.version == 0 || sum != o.sum {
+// bump moves the version when the content differs from what this side was last told. The sum is the same in every engine, since a call
+// may move.
+func (o *origin) bump(content []byte) {
+	if sum := crc64.Checksum(content, crcTable); o.version == 0 || sum != o.sum {
 		o.version++
 		o.sum = sum
 	}
 }
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
 
 // facing is how a description must look to one side: our address, and our port for each section.
 type facing struct {
@@ -120,7 +123,7 @@ func (l *said) mayExtend(extension string) bool {
 }
 
 // render writes the description for one side. Lines that are not ours to change keep their bytes.
-func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
+func (d *description) render(f *facing, o *origin) []byte {
 	var tail bytes.Buffer
 	tail.Grow(1024)
 	address := family(f.addr) + " " + f.addr.String()
@@ -131,7 +134,7 @@ func (d *description) render(f *facing, o *origin, seed maphash.Seed) []byte {
 	for i := range d.sections {
 		d.sections[i].render(&tail, f.sections[i], address, sessionC)
 	}
-	o.bump(seed, append(tail.Bytes(), address...))
+	o.bump(append(tail.Bytes(), address...))
 
 	var out bytes.Buffer
 	out.Grow(tail.Len() + 96)

@@ -67,6 +67,8 @@ type Session struct {
 	blocks [2]Block    // by the side that is not heard
 	treat  [2]Treatment
 	coded  bool // it has one of the places for calls that are transcoded
+
+	exchanges uint32 // how often one was put in force
 }
 
 // line is one m-line: its kind and our sockets towards both sides.
@@ -136,14 +138,20 @@ type said struct {
 
 // NewSession makes a session without media; the first Offer opens its ports.
 func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
-	s := &Session{engine: e, cfg: c, shard: e.choose(), origins: [2]origin{newOrigin(), newOrigin()}}
-	for side := range s.wires {
-		s.wires[side] = wires{engine: e, shard: s.shard, call: c.ID}
-	}
+	s := e.session(c, e.choose())
+	s.origins = [2]origin{newOrigin(), newOrigin()}
 	if err := e.join(s); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func (e *Engine) session(c SessionConfig, sh *shard) *Session {
+	s := &Session{engine: e, cfg: c, shard: sh}
+	for side := range s.wires {
+		s.wires[side] = wires{engine: e, shard: sh, call: c.ID}
+	}
+	return s
 }
 
 // Offer takes a side's offer and returns it as the other side must see it. src is where from's
@@ -227,7 +235,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	}
 	x.said[from] = st
 	s.latest = x
-	return d.render(&view, &s.origins[to], s.engine.seed), nil
+	return d.render(&view, &s.origins[to]), nil
 }
 
 // Answer takes the other side's answer to the latest Offer, puts both in force and returns the answer
@@ -302,7 +310,7 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	s.wires[to].facing(&view)
 	x.said[from], x.back, x.answered = st, back, true
 	s.enforce(x)
-	return d.render(&view, &s.origins[to], s.engine.seed), nil
+	return d.render(&view, &s.origins[to]), nil
 }
 
 // Rollback forgets the latest Offer, and its answer if one came: the offer was refused (a re-INVITE's
@@ -407,16 +415,21 @@ func (e *Engine) openPair(sh *shard, g *leg, family int) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p, e.attach(sh, g, family, p)
+}
+
+// attach gives a pair to the shard.
+func (e *Engine) attach(sh *shard, g *leg, family int, p *pair) error {
 	ok := sh.order(func(sh *shard) {
 		sh.attach(p.rtp, g, rtp)
 		sh.attach(p.rtcp, g, rtcp)
 	})
 	if !ok {
 		p.close(e.now())
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	g.pairs[family] = p
-	return p, nil
+	return nil
 }
 
 // lastAddr is where a side last said that its media is, for the choice of family.
@@ -447,6 +460,7 @@ func (s *Session) knownAddr(side Side, dst netip.Addr) netip.Addr {
 func (s *Session) enforce(x *exchange) {
 	fresh := !x.inForce
 	x.inForce = true
+	s.exchanges++
 	offer, answer := x.said[x.from], x.said[x.from.Other()]
 	setups := make([]*setup, 0, 2*len(s.lines))
 	var expected [2]bool

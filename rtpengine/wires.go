@@ -163,7 +163,7 @@ func (w *wires) settled(i int, l *said) (out wired) {
 		return out
 	}
 	a := t.agreed[rtp]
-	if a == nil || a.active != l.theirs.active || a.name != l.theirs.association || !samePrints(a.prints, l.theirs.prints) {
+	if a == nil || a.by != w.engine.identity.tag || a.active != l.theirs.active || a.name != l.theirs.association || !samePrints(a.prints, l.theirs.prints) {
 		t.agreed = [2]*association{w.associate(t, &l.theirs, rtp)}
 	}
 	if t.own && !l.mux && t.agreed[rtcp] == nil { // RFC 5764 §3: RTCP on a port of its own has keys of its own
@@ -176,7 +176,7 @@ func (w *wires) settled(i int, l *said) (out wired) {
 func (w *wires) associate(t *transport, o *theirs, port int) *association {
 	return &association{
 		engine: w.engine, shard: w.shard, call: w.call, over: t, port: port,
-		active: o.active, prints: o.prints, name: o.association,
+		active: o.active, prints: o.prints, name: o.association, by: w.engine.identity.tag,
 	}
 }
 

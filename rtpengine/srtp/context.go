@@ -49,6 +49,7 @@ type Context struct {
 	uses      uint64 // a clock for "oldest"
 	sentRTCP  uint32 // highest SRTCP index of a sender, over all sources
 	evicted   uint64
+	resumed   *resumption // nil: not imported
 }
 
 // source is one SSRC.
@@ -75,6 +76,11 @@ func New(s Suite, master []byte, r Role) (*Context, error) {
 	}
 	return c, c.rtcp.init(p, key, salt, labelsRTCP)
 }
+
+// Suite, Role and Master are what the context was made of: with New's words, s, r and master.
+func (c *Context) Suite() Suite   { return c.suite }
+func (c *Context) Role() Role     { return c.role }
+func (c *Context) Master() []byte { return append([]byte(nil), c.master...) }
 
 // Evicted is how many sources a receiver has forgotten for newer ones.
 func (c *Context) Evicted() uint64 { return c.evicted }
@@ -121,6 +127,9 @@ func (c *Context) Unprotect(b []byte) ([]byte, error) {
 	ssrc := binary.BigEndian.Uint32(b[8:])
 	seq := binary.BigEndian.Uint16(b[2:])
 	src, index := c.find(ssrc), uint64(seq)
+	if c.resumed != nil && (src == nil || src.rtp.resumed) {
+		return c.resume(b, body, src, ssrc, seq)
+	}
 	if src != nil {
 		var err error
 		if index, err = src.rtp.guess(seq); err != nil {
@@ -130,22 +139,29 @@ func (c *Context) Unprotect(b []byte) ([]byte, error) {
 			return nil, ErrReplay
 		}
 	}
-	k, n := &c.rtp, len(b)-p.tag
-	if p.gcm {
-		if _, err := k.aead.Open(b[body:body], k.nonce(ssrc, index), b[body:], b[:body]); err != nil {
-			return nil, ErrAuth
-		}
-	} else {
-		if subtle.ConstantTimeCompare(k.tag(b[:n], uint32(index>>16))[:p.tag], b[n:]) != 1 {
-			return nil, ErrAuth
-		}
-		k.crypt(b[body:n], ssrc, index)
+	if !c.authentic(b, body, ssrc, index) {
+		return nil, ErrAuth
 	}
 	if src == nil { // only now: what is not authentic must not push a source out
 		src = c.admit(ssrc)
 	}
 	src.rtp.use(index)
-	return b[:n], nil
+	return b[:len(b)-p.tag], nil
+}
+
+// authentic reports whether a packet was written under an index, and decrypts it then.
+func (c *Context) authentic(b []byte, body int, ssrc uint32, index uint64) bool {
+	p, k := &table[c.suite], &c.rtp
+	if p.gcm {
+		_, err := k.aead.Open(b[body:body], k.nonce(ssrc, index), b[body:], b[:body])
+		return err == nil
+	}
+	n := len(b) - p.tag
+	if subtle.ConstantTimeCompare(k.tag(b[:n], uint32(index>>16))[:p.tag], b[n:]) != 1 {
+		return false
+	}
+	k.crypt(b[body:n], ssrc, index)
+	return true
 }
 
 // encrypted is the E flag before the SRTCP index (RFC 3711 §3.4).
@@ -230,6 +246,16 @@ func (k *keys) associated(b []byte, word uint32) []byte {
 func (w *window) guess(seq uint16) (uint64, error) {
 	if !w.started {
 		return uint64(seq), nil
+	}
+	if w.resumed {
+		index, late := w.ahead(seq)
+		switch {
+		case late:
+			return 0, ErrReplay
+		case index > lastIndex:
+			return 0, ErrUsedUp
+		}
+		return index, nil
 	}
 	roc := w.highest >> 16
 	switch step := int32(seq) - int32(uint16(w.highest)); {

@@ -3,6 +3,7 @@ package srtp
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 )
 
 // State on the wire, numbers in network order:
@@ -17,9 +18,11 @@ const (
 	flagRTCP = 2
 )
 
-// leap is by how much the SRTCP index of an imported sender jumps: what it sent after the export must not come again.
-// Reports come once in some seconds; RTP needs no leap, because its index follows the sequence numbers of its source.
-const leap = 1 << 12
+// leap is by how much the SRTCP index of an imported sender jumps at least, and at most by twice as much: what the other node sent after the
+// export must not come again. The index stands in the packet (RFC 3711 §3.4), so that a receiver follows a jump of any size; there are
+// fewer reports than packets, of which less than 2^16 may have gone by. It is random, because a context that is imported twice from one
+// state, the first importer having died as well, must not send the same indices twice. A key has room for 1,300 such jumps.
+const leap = 1 << 20
 
 var errState = errors.New("srtp: this is no exported context")
 
@@ -46,7 +49,7 @@ func (c *Context) Export(out []byte) []byte {
 }
 
 // Import makes a context from an exported state. It takes and gives only higher indices than the exported ones, since
-// nobody knows here which of the lower ones had been used.
+// nobody knows here which of the lower ones had been used. resumption.go says how old the state may be.
 func Import(state []byte) (*Context, error) {
 	if len(state) < 3 || state[0] != stateVersion || state[1] >= byte(suites) || state[2] > byte(Sender) {
 		return nil, errState
@@ -59,6 +62,7 @@ func Import(state []byte) (*Context, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.resumed = &resumption{}
 	rest = rest[suite.KeyBytes():]
 	sent, n := binary.BigEndian.Uint32(rest), int(binary.BigEndian.Uint16(rest[4:]))
 	rest = rest[6:]
@@ -70,7 +74,7 @@ func Import(state []byte) (*Context, error) {
 		return nil, errState
 	}
 	if role == Sender {
-		c.sentRTCP = min(sent+leap, lastIndexRTCP)
+		c.sentRTCP = min(sent+leap+rand.Uint32N(leap), lastIndexRTCP)
 	}
 	for ; n > 0; n-- {
 		ssrc, flags, rtp, rtcp := binary.BigEndian.Uint32(rest), rest[4], binary.BigEndian.Uint64(rest[5:]), binary.BigEndian.Uint32(rest[13:])
@@ -80,10 +84,10 @@ func Import(state []byte) (*Context, error) {
 		}
 		s := c.admit(ssrc)
 		if flags&flagRTP != 0 {
-			s.rtp.closeTo(rtp)
+			s.rtp.resume(rtp)
 		}
 		if flags&flagRTCP != 0 {
-			s.rtcp.closeTo(uint64(rtcp))
+			s.rtcp.resume(uint64(rtcp))
 		}
 	}
 	return c, nil

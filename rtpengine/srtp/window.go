@@ -6,6 +6,7 @@ const windowBits = 128
 // window remembers which of the last indices have been used.
 type window struct {
 	started bool
+	resumed bool // imported, and nothing has come since
 	highest uint64
 	seen    [windowBits / 64]uint64 // bit n: highest-n
 }
@@ -35,11 +36,11 @@ func (w *window) use(index uint64) {
 		w.seen[1] = w.seen[1]<<step | w.seen[0]>>(64-step)
 		w.seen[0] <<= step
 	}
-	w.started, w.highest = true, index
+	w.started, w.resumed, w.highest = true, false, index
 	w.seen[0] |= 1
 }
 
-// closeTo starts a window as if every index up to highest had been used.
-func (w *window) closeTo(highest uint64) {
-	*w = window{started: true, highest: highest, seen: [windowBits / 64]uint64{^uint64(0), ^uint64(0)}}
+// resume starts a window as if every index up to highest had been used.
+func (w *window) resume(highest uint64) {
+	*w = window{started: true, resumed: true, highest: highest, seen: [windowBits / 64]uint64{^uint64(0), ^uint64(0)}}
 }

@@ -1,0 +1,359 @@
+package rtpengine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strings"
+	"testing"
+
+	"tandem/rtpengine/srtp"
+)
+
+// takeOver has another engine go on with a session. The first one is gone without a word.
+func takeOver(t testing.TB, s *Session, change func(*Config)) *Session {
+	t.Helper()
+	snapshot, err := s.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resume(t, s, snapshot, change)
+}
+
+func resume(t testing.TB, s *Session, snapshot []byte, change func(*Config)) *Session {
+	t.Helper()
+	vanish(s)
+	other := startEngine(t, change)
+	again, err := other.Import(SessionConfig{ID: t.Name()}, snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle(again.shard)
+	return again
+}
+
+// vanish closes a session's ports as the kernel does for a process that was killed.
+func vanish(s *Session) {
+	s.engine.closeMembers()
+	s.shard.order(func(sh *shard) {
+		for _, k := range sh.ice.sockets {
+			if k != nil {
+				sh.detach(k)
+			}
+		}
+	})
+	settle(s.shard)
+}
+
+// chat has two phones talk, n packets each.
+func chat(t testing.TB, a, b *phone, n int) {
+	t.Helper()
+	for i := range n {
+		a.say(fmt.Sprint("from a ", i))
+		b.hears(fmt.Sprint("from a ", i))
+		b.say(fmt.Sprint("from b ", i))
+		a.hears(fmt.Sprint("from b ", i))
+	}
+}
+
+func TestPlainCallGoesOnInAnotherEngine(t *testing.T) {
+	a, b := newPhone(t, loop4), newPhone(t, loop6)
+	s := call(t, startEngine(t, nil), a, b)
+	chat(t, a, b, 4)
+	before := s.Stats().Media[0].Sides
+	s = takeOver(t, s, nil)
+	chat(t, a, b, 4)
+	st := calm(s).Stats().Media[0].Sides
+	for side := range st {
+		if st[side].Packets != before[side].Packets+4 || st[side].Forwarded != before[side].Forwarded+4 || st[side].Bytes <= before[side].Bytes || st[side].Lost != 0 ||
+			st[side].Port != before[side].Port || st[side].Peer != before[side].Peer || st[side].Drops.Total() != before[side].Drops.Total() {
+			t.Errorf("side %d: %+v, before %+v", side, st[side], before[side])
+		}
+	}
+	stranger := newPhone(t, loop4)
+	stranger.to = a.to
+	for range 5 {
+		stranger.say("let me in")
+	}
+	a.say("end")
+	b.hears("end")
+	if got := calm(s).Stats().Media[0].Sides[A].Drops[DropSource]; got != 5 {
+		t.Errorf("%d packets of a stranger were dropped, want 5: the latch is open", got)
+	}
+}
+
+// The phones send on while nobody is there, and the counts of what was before stay.
+func TestWhatPhonesSendMeanwhileIsNobodysLoss(t *testing.T) {
+	a, b := newPhone(t, loop4), newPhone(t, loop4)
+	s := call(t, startEngine(t, nil), a, b)
+	chat(t, a, b, 4)
+	a.seq += 3 // lost
+	chat(t, a, b, 1)
+	snapshot, err := s.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat(t, a, b, 5) // in no count
+	a.seq += 100
+	s = resume(t, s, snapshot, nil)
+	chat(t, a, b, 4)
+	if st := calm(s).Stats().Media[0].Sides[A]; st.Lost != 3 || st.Packets != 9 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestEncryptedCallGoesOnInAnotherEngine(t *testing.T) {
+	const avp, savp = "RTP/AVP", "RTP/SAVP"
+	for _, c := range []struct {
+		name           string
+		a, b           string
+		suiteA, suiteB srtp.Suite
+		aKeyed, bKeyed bool
+	}{
+		{"AES-CM both", savp, savp, srtp.AES128CM80, srtp.AES128CM32, true, true},
+		{"GCM both", savp, savp, srtp.AES128GCM, srtp.AES256GCM, true, true},
+		{"the caller only", avp, avp, srtp.AES128CM80, 0, true, false},
+		{"the callee only", avp, avp, 0, srtp.AES128GCM, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			policy := SRTPMirror
+			if !c.aKeyed {
+				policy = SRTPPreferred
+			}
+			configured := func(e *Config) { e.SRTP = policy }
+			s := newSecureSession(t, policy)
+			a, b := newSecure(t, c.a, c.suiteA), newSecure(t, c.b, c.suiteB)
+			a.seq, b.seq = 65530, 65000
+			agree(t, s, A, a, b, c.aKeyed, c.bKeyed)
+			talk(t, a, b)
+			toA, toB := a.heard, b.heard
+			snapshot, err := s.Export()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d octets", len(snapshot))
+			for range 10 { // over the rollover of both
+				talk(t, a, b)
+			}
+			a.seq, b.seq = a.seq+2000, b.seq+2000 // nobody is there
+			old := a.wire
+			s = resume(t, s, snapshot, configured)
+			talk(t, a, b)
+			if c.aKeyed {
+				a.raw(a.rtp, a.to, old)
+			}
+			// Either side refreshes the call: it hears of the keys that it knows.
+			offered, _ := agree(t, s, A, a, b, c.aKeyed, c.bKeyed)
+			talk(t, a, b)
+			agree(t, s, B, b, a, c.bKeyed, c.aKeyed)
+			talk(t, a, b)
+			if fmt.Sprint(a.heard) != fmt.Sprint(toA) && c.aKeyed && len(toA) == len(a.heard) || fmt.Sprint(b.heard) != fmt.Sprint(toB) && c.bKeyed && len(toB) == len(b.heard) {
+				t.Errorf("keys have changed: %v and %v, were %v and %v (%s)", a.heard, b.heard, toA, toB, offered)
+			}
+		})
+	}
+}
+
+// o= gives the version of a description's o= line.
+func originOf(t testing.TB, sdp []byte) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(string(sdp), "\r\no=")
+	words := strings.Fields(rest)
+	if len(words) < 3 {
+		t.Fatalf("no o= in\n%s", sdp)
+	}
+	return strings.Join(words[:3], " ")
+}
+
+func TestNextDescriptionAfterATakeoverContinuesTheLast(t *testing.T) {
+	s := newSession(t, startEngine(t, nil))
+	a, b := newPhone(t, loop4), newPhone(t, loop4)
+	offer, err := s.Offer(A, a.sdp(), loop4, loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := s.Answer(B, b.sdp(), loop4, loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = takeOver(t, s, nil)
+	again, err := s.Offer(A, a.sdp(), loop4, loop4)
+	if err != nil || string(again) != string(offer) {
+		t.Errorf("a refresh says\n%s, was\n%s (%v)", again, offer, err)
+	}
+	if again, err = s.Answer(B, b.sdp(), loop4, loop4); err != nil || string(again) != string(answer) {
+		t.Errorf("a refresh is answered\n%s, was\n%s (%v)", again, answer, err)
+	}
+	held, err := s.Offer(A, a.sdp("a=sendonly"), loop4, loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, is := strings.Fields(originOf(t, offer)), strings.Fields(originOf(t, held))
+	if was[0] != is[0] || was[1] != is[1] || was[2] != "1" || is[2] != "2" {
+		t.Errorf("o=%v, was %v", is, was)
+	}
+}
+
+// resum makes the sum of a snapshot right.
+func resum(snapshot []byte) []byte {
+	body := snapshot[:len(snapshot)-4]
+	return binary.BigEndian.AppendUint32(slices.Clone(body), crc32.Checksum(body, castagnoli))
+}
+
+func TestImportSaysWhyItCannot(t *testing.T) {
+	e := startEngine(t, nil)
+	a, b := newPhone(t, loop4), newPhone(t, loop4)
+	s := call(t, e, a, b)
+	snapshot, err := s.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(name string, in *Engine, snapshot []byte, want error) {
+		t.Helper()
+		before := in.Stats()
+		if _, err := in.Import(SessionConfig{}, snapshot); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		} else {
+			t.Log(err)
+		}
+		if after := in.Stats(); after.Sessions != before.Sessions || fmt.Sprint(after.Ports[0].Used) != fmt.Sprint(before.Ports[0].Used) {
+			t.Errorf("%s: something stayed behind", name)
+		}
+	}
+	refused("the same engine", e, snapshot, ErrPortTaken)
+	refused("another program", startEngine(t, nil), snapshot, ErrPortTaken)
+	refused("other ports", startEngine(t, func(c *Config) { c.PortMin, c.PortMax = 31000, 31999 }), snapshot, ErrForeignAddress)
+	other := startEngine(t, nil)
+	for i := range snapshot {
+		bad := []byte(string(snapshot))
+		bad[i] ^= 0x10
+		if _, err := other.Import(SessionConfig{}, bad); !errors.Is(err, ErrSnapshot) {
+			t.Fatalf("octet %d damaged: %v", i, err)
+		}
+		if _, err := other.Import(SessionConfig{}, snapshot[:i]); !errors.Is(err, ErrSnapshot) {
+			t.Fatalf("cut off at %d: %v", i, err)
+		}
+	}
+	n, _ := unseal(snapshot)
+	n.bound[v4] = loop4.Next()
+	elsewhere, err := n.seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("another address", other, elsewhere, ErrForeignAddress)
+	refused("a later form", other, resum(append([]byte{snapshotVersion + 1}, snapshot[1:]...)), ErrSnapshotVersion)
+	s.Close()
+	if _, err := s.Export(); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := newSession(t, e).Export(); !errors.Is(err, ErrNotMovable) {
+		t.Error(err)
+	}
+}
+
+func TestRevisionChangesWithWhatASurvivorNeeds(t *testing.T) {
+	s := newSecureSession(t, SRTPPreferred)
+	a, b := newSecure(t, "RTP/AVP", 0), newSecure(t, "RTP/AVP", srtp.AES128GCM)
+	known := map[uint64]string{}
+	news := func(what string, want bool) {
+		t.Helper()
+		settle(s.shard)
+		r := s.Revision()
+		if before, had := known[r]; had == want {
+			t.Errorf("%s: revision %x, known as that of %q", what, r, before)
+		}
+		known[r] = what
+	}
+	news("nothing", true)
+	agree(t, s, A, a, b, false, true)
+	news("an answer", true)
+	talk(t, a, b)
+	news("the phones are found", true)
+	talk(t, a, b)
+	talk(t, a, b)
+	news("talk", false)
+	agree(t, s, A, a, b, false, true)
+	news("a refresh", true)
+	talk(t, a, b)
+	news("more talk", false)
+	a.ssrc++
+	talk(t, a, b)
+	news("another source", true)
+	s.Block(A, BlockDTMF)
+	news("a block", true)
+	s.Block(A, 0)
+	news("and its end", false)
+	s.lines[0].legs[A].tally.packets.Add(revisionStep)
+	news("many packets that were encrypted", true)
+
+	s = newSecureSession(t, SRTPPreferred)
+	a, b = newSecure(t, "RTP/AVP", 0), newSecure(t, "RTP/AVP", 0)
+	agree(t, s, A, a, b, false, false)
+	talk(t, a, b)
+	settle(s.shard)
+	r := s.Revision()
+	s.lines[0].legs[A].tally.packets.Add(revisionStep)
+	if s.Revision() != r {
+		t.Error("many packets of a plain call are news")
+	}
+}
+
+func TestEndpointsSayThatTheyCannotBeMoved(t *testing.T) {
+	p, err := startEngine(t, nil).NewEndpoint(SessionConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.Export(); !errors.Is(err, ErrNotMovable) {
+		t.Error(err)
+	}
+}
+
+// FuzzImport gives an engine snapshots of all kinds of mischief. Whatever it takes must stand all that can be done with a session.
+func FuzzImport(f *testing.F) {
+	e := startEngine(f, nil)
+	a, b := newSecure(f, "RTP/SAVP", srtp.AES128GCM), newSecure(f, "RTP/SAVP", srtp.AES128CM80)
+	s, err := e.NewSession(SessionConfig{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	agree(f, s, A, a, b, true, true)
+	talk(f, a, b)
+	w, p := newWebPhone(f, loop4), newPhone(f, loop4)
+	web := browserToPhone(f, e, w, p)
+	w.connect(web)
+	for _, s := range []*Session{s, web, call(f, e, newPhone(f, loop4), newPhone(f, loop4)), call(f, e, newPhone(f, loop4), newPhone(f, loop6), "a=sendonly", "a=mid:x")} {
+		snapshot, err := s.Export()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(snapshot[1 : len(snapshot)-4])
+	}
+	vanish(s)
+	other := startEngine(f, func(c *Config) { c.PortMin, c.PortMax, c.Transcode.Off = 20000, 29999, false })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s, err := other.Import(SessionConfig{}, resum(append(append([]byte{snapshotVersion}, body...), 0, 0, 0, 0)))
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		if _, err := s.Export(); err != nil && !errors.Is(err, ErrNotMovable) {
+			t.Error(err)
+		}
+		s.Revision()
+		s.Quality()
+		_, _ = s.Play(A, "tone:busy", PlayOptions{})
+		_ = s.SendDigits(B, "1")
+		_, _ = s.Answer(B, p.sdp(), loop4, loop4)
+		_, _ = s.Answer(A, p.sdp(), loop4, loop4)
+		for _, side := range []Side{A, B} {
+			if _, err := s.Offer(side, p.sdp(), loop4, loop4); err == nil {
+				_, _ = s.Answer(side.Other(), w.sdp("active"), loop4, loop4)
+				_, _ = s.Answer(side.Other(), p.sdp(), loop4, loop4)
+			}
+		}
+		s.Rollback()
+	})
+}
