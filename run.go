@@ -37,6 +37,9 @@ func (n *Node) Run(ctx context.Context) error {
 	in.run("events", func() error { return n.events.Run(inner) })
 	in.run("certs", func() error { return n.certs.Run(inner) })
 	in.run("cluster", func() error { return n.cluster.Run(inner) })
+	if n.member != nil {
+		in.run("membership", func() error { return n.member.Run(inner) })
+	}
 
 	err := n.start(outer)
 	if err == nil {

@@ -38,6 +38,7 @@ type Node struct {
 	cfg     configs.Config
 	log     *slog.Logger
 	certs   *certs.Store
+	member  *certs.Membership // nil when this node is alone
 	events  *events.Log
 	auth    *auth.Store
 	plans   *dialplan.Store
@@ -120,10 +121,19 @@ func certHosts(c configs.Config) []string {
 func (n *Node) buildCluster() (err error) {
 	c := n.cfg
 	n.places = sip.NewLocation()
-	n.cluster, err = cluster.New(cluster.Config{
-		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Log: n.log,
+	cc := cluster.Config{
+		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
 		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
-	})
+		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
+		Requests: map[string]cluster.Handler{}, Messages: map[string]cluster.Receiver{},
+	}
+	if c.Cluster.Listen != "" {
+		if n.member, err = n.membership(); err != nil {
+			return err
+		}
+		cc.Identity = n.member
+	}
+	n.cluster, err = cluster.New(cc)
 	return err
 }
 

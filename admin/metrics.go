@@ -78,7 +78,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if cfg.Phone != nil {
 		m.phone(cfg.Phone.Stats())
 	}
-	m.cluster(cfg.Cluster.Status())
+	st := cfg.Cluster.Status()
+	m.cluster(st)
+	m.clusterPort(st)
 	m.dialplan(cfg.Dialplan.Stats())
 	m.auth(cfg.Auth.Stats())
 	m.events(cfg.Events.Stats())
@@ -463,6 +465,29 @@ func (m meter) cluster(st cluster.Status) {
 	m.counter("tandem_cluster_skipped_total", "Optional changes that this version does not know.", c.Skipped)
 	m.counter("tandem_cluster_snapshots_total", "Snapshots written.", c.Snapshots)
 	m.counter("tandem_cluster_snapshot_errors_total", "Snapshots that failed.", c.SnapshotErrors)
+}
+
+func (m meter) clusterPort(st cluster.Status) {
+	m.counter("tandem_cluster_port_accepted_total", "Connections of members, and of newcomers with a good token.", st.Port.Accepted)
+	m.counter("tandem_cluster_port_strangers_total", "Connections that knew no secret of the cluster, closed without an answer.", st.Port.Strangers)
+	m.counter("tandem_cluster_port_refused_total", "Connections that failed the handshake, and newcomers that were refused.", st.Port.Refused)
+	m.counter("tandem_cluster_port_fenced_total", "Connections of nodes that had been removed or replaced.", st.Port.Fenced)
+	m.counter("tandem_cluster_port_turned_total", "Connections closed because too many were open.", st.Port.Turned)
+	m.counter("tandem_cluster_calls_total", "Requests to other nodes.", st.Calls.Calls)
+	m.counter("tandem_cluster_call_errors_total", "Requests to other nodes without a good answer.", st.Calls.CallErrors)
+	m.counter("tandem_cluster_messages_sent_total", "Messages to other nodes.", st.Calls.Sent)
+	m.counter("tandem_cluster_message_errors_total", "Messages that could not be sent.", st.Calls.SendErrors)
+	m.counter("tandem_cluster_answered_total", "Requests of other nodes.", st.Calls.Answered)
+	m.counter("tandem_cluster_messages_received_total", "Messages of other nodes.", st.Calls.Received)
+	m.counter("tandem_cluster_unknown_total", "Requests and messages of other nodes that this version does not know.", st.Calls.Unknown)
+	m.counter("tandem_cluster_panics_total", "Requests of other nodes whose handler failed.", st.Calls.Panics)
+	health := map[cluster.Health]int{}
+	for _, n := range st.Members {
+		health[n.Health]++
+	}
+	for _, h := range []cluster.Health{cluster.Alive, cluster.Suspect, cluster.Dead, cluster.Unknown} {
+		m.gauge("tandem_cluster_members", "Members by what this node hears of them.", health[h], "health", string(h))
+	}
 }
 
 func (m meter) dialplan(st dialplan.Stats) {

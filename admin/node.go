@@ -94,12 +94,14 @@ type Build struct {
 // Member is one node of the cluster.
 type Member struct {
 	Name    string `json:"name"`
-	State   string `json:"state" doc:"starting, follower, candidate, leader or stopped."`
+	State   string `json:"state" doc:"starting, joining, follower, candidate, leader or stopped."`
+	Health  string `json:"health" doc:"What the node that was asked hears of it: unknown, alive, suspect or dead."`
+	Address string `json:"address,omitempty" doc:"Where the other nodes reach it; absent on a node alone."`
 	Region  string `json:"region,omitempty"`
 	Leader  bool   `json:"leader"`
 	Ready   bool   `json:"ready"`
 	Version string `json:"version"`
-	Calls   int    `json:"calls"`
+	Calls   int    `json:"calls" doc:"Of the node that was asked; 0 of others."`
 }
 
 // Tenant is what the dialplan in force says about a tenant.
@@ -154,11 +156,25 @@ func (s *Server) getCluster(context.Context, *struct{}) (*answer[cluster.Status]
 	return &answer[cluster.Status]{s.cfg.Cluster.Status()}, nil
 }
 
-// listNodes knows this node only: a cluster is one node in this version.
+// listNodes lists the members of the cluster; calls are known of this node only.
 func (s *Server) listNodes(context.Context, *struct{}) (*answer[List[Member]], error) {
 	st := s.cfg.Cluster.Status()
-	m := Member{Name: s.cfg.Node, Region: s.cfg.Region, State: st.State, Leader: st.Leader == st.Node && st.Leader != "", Ready: s.cfg.Ready() == nil, Version: s.cfg.Version, Calls: s.cfg.PBX.Stats().Calls}
-	return &answer[List[Member]]{List[Member]{Items: []Member{m}, Total: 1}}, nil
+	out := List[Member]{Items: []Member{}}
+	for _, n := range st.Members {
+		m := Member{Name: n.Name, State: "follower", Leader: n.Leader, Ready: n.Ready && n.Health == cluster.Alive, Version: n.Program, Address: n.Address, Health: string(n.Health)}
+		switch {
+		case n.Leader:
+			m.State = "leader"
+		case !n.Voter:
+			m.State = "joining"
+		}
+		if n.Self {
+			m.State, m.Region, m.Ready, m.Version, m.Calls = st.State, s.cfg.Region, s.cfg.Ready() == nil, s.cfg.Version, s.cfg.PBX.Stats().Calls
+		}
+		out.Items = append(out.Items, m)
+	}
+	out.Total = len(out.Items)
+	return &answer[List[Member]]{out}, nil
 }
 
 func (s *Server) listTenants(context.Context, *struct{}) (*answer[List[Tenant]], error) {

@@ -242,6 +242,13 @@ func (c *Client) Cluster(ctx context.Context) (cluster.Status, error) {
 	return get[cluster.Status](ctx, c, "/cluster", nil)
 }
 
+// NewJoinToken makes a token with which one node can join the cluster.
+func (c *Client) NewJoinToken(ctx context.Context, ttl time.Duration) (JoinToken, error) {
+	var out JoinToken
+	err := c.do(ctx, http.MethodPost, "/cluster/tokens", nil, JoinTokenWish{TTL: ttl.String()}, &out)
+	return out, err
+}
+
 // Nodes lists the nodes of the cluster.
 func (c *Client) Nodes(ctx context.Context) (List[Member], error) {
 	return get[List[Member]](ctx, c, "/nodes", nil)

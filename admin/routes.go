@@ -65,6 +65,7 @@ func (s *Server) api() http.Handler {
 	s.tokenRoutes(api)
 	s.banRoutes(api)
 	s.nodeRoutes(api)
+	s.clusterRoutes(api)
 	s.engineRoutes(api)
 	s.eventRoutes(api)
 	documentProblems(api.OpenAPI())

@@ -127,6 +127,28 @@ func loadKey(path string, log *slog.Logger) (*key, error) {
 	return k, err
 }
 
+// KeepKey puts the key of a cluster into a key file, in the words of the file of a member, before New is called. A file that holds another key
+// is left alone: what is stored beside it may be sealed with it.
+func KeepKey(path string, text []byte) error {
+	k, err := parseKey(path, text)
+	if err != nil {
+		return err
+	}
+	if has, err := os.ReadFile(path); err == nil {
+		if bytes.Equal(bytes.TrimSpace(has), bytes.TrimSpace(text)) {
+			return nil
+		}
+		return fmt.Errorf("auth: key file %s holds another key already, so this node belongs to something else; use a new data directory", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("auth: key file: %w", err)
+	}
+	if err := writeFile(path, string(bytes.TrimSpace(text))+"\n"); err != nil {
+		return err
+	}
+	return writeFile(path+".id", k.id.String()+"\n")
+}
+
 func parseKey(path string, text []byte) (*key, error) {
 	master, err := hex.DecodeString(string(bytes.TrimSpace(text)))
 	if err != nil || len(master) != masterSize {

@@ -509,3 +509,26 @@ func TestALostExchangedOrDamagedKeyFileStopsTheNodeAtOnce(t *testing.T) {
 		t.Error("a store without a key file was made")
 	}
 }
+
+func TestTheKeyOfAClusterIsKeptUnlessAnotherIsThere(t *testing.T) {
+	dir := t.TempDir()
+	text := []byte(strings.Repeat("0123456789abcdef", 4) + "\n")
+	path := filepath.Join(dir, "deeper", "auth.key")
+	for range 2 { // a second time does no harm
+		if err := KeepKey(path, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := New(Config{KeyFile: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := KeepKey(path, []byte(strings.Repeat("f", 64))); err == nil || !strings.Contains(err.Error(), "another key") {
+		t.Errorf("got %v", err)
+	}
+	if err := KeepKey(filepath.Join(dir, "other"), []byte("short")); err == nil {
+		t.Error("a damaged key was kept")
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info, err)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +33,16 @@ var (
 	ErrInUse = errors.New("in use by another process")
 	// ErrWrongNode: the data directory was written by a node of another name.
 	ErrWrongNode = errors.New("the data directory belongs to another node")
+	// ErrUnreachable: there is no connection to the other node, or it broke before an answer came.
+	ErrUnreachable = errors.New("the node cannot be reached")
+	// ErrNoNode: no member of the cluster has that name, or this node alone is the cluster.
+	ErrNoNode = errors.New("no such node in the cluster")
+	// ErrNoHandler: the other node does not know what was asked.
+	ErrNoHandler = errors.New("the other node has no handler")
+	// ErrFenced: the node was removed from the cluster, or another one was taken in under its name.
+	ErrFenced = errors.New("the node is no longer a member of the cluster: its certificate does not count; remove its data directory and join with a new token")
+
+	errPanic = errors.New("the other node failed while it answered")
 )
 
 // MaxCommand is the longest command that can be proposed, in bytes.
@@ -58,16 +70,30 @@ type Config struct {
 	Dir string
 	// Machines by name. Names are written into the log: at most 64 bytes, never to be renamed.
 	Machines map[string]Machine
-	// Bootstrap makes a new cluster of this node (and Voters) when Dir holds none. Without it an empty node
-	// waits until a cluster takes it in.
+	// Bootstrap makes a new cluster of this node (and Voters) when Dir holds none. Without it, and where KeepSeeds has noted that the
+	// node has joined one, an empty node waits until that cluster takes it in.
 	Bootstrap bool
 	// Voters are further nodes of a new cluster, name to address. Used with Bootstrap only.
 	Voters map[string]string
-	// Listen is the host:port for the other nodes; "" means that there are none and no port is opened.
-	// Raft's calls carry no authentication, so without Stream only loopback addresses are accepted.
+	// Listen is the IP:port for the other nodes; "" means that there are none and no port is opened. It needs Identity and Key.
 	Listen string
-	// Stream replaces the TCP listener, to put mutual TLS under it. Listen is then only what others dial.
-	Stream raft.StreamLayer
+	// Advertise is the IP:port at which the others reach Listen; "" when it is the same.
+	Advertise string
+	// Identity proves to the other nodes who this one is.
+	Identity Identity
+	// Key is a secret that all nodes share: who does not know it gets no answer on the port. It also makes join tokens.
+	Key [32]byte
+	// Share is what a node that joins is given besides its certificate, over its encrypted connection; nil is nothing.
+	Share func() ([]byte, error)
+	// Seeds are addresses of members, where a node without a log asks to be admitted, besides those it was told when it joined.
+	Seeds []string
+	// Requests and Messages of other nodes, by kind: at most 64 bytes, "cluster." is taken.
+	Requests map[string]Handler
+	Messages map[string]Receiver
+	// Program is the version of the program, for people.
+	Program string
+	// Silence after which a node counts as suspect where the way to it is short (default 150 ms).
+	Silence time.Duration
 	// Log receives one line per state change a person cares for; nil discards.
 	Log *slog.Logger
 
@@ -79,14 +105,14 @@ type Config struct {
 	// QueueItems and QueueBytes bound what waits for commit (defaults 32,768 and 32 MiB). Full: ErrBusy.
 	QueueItems int
 	QueueBytes int
-	// Timing of elections; zero values mean 50 ms for a node without Listen and Transport, else 500/500/250 ms.
+	// Timing of elections; zero values mean 50 ms for a node without Listen, else 500/500/250 ms.
 	Timing Timing
 
 	// NoSync leaves out fsync: for tests and throw-away nodes only.
 	NoSync bool
-	// Transport and Store replace network and disk, for tests in fake time.
-	Transport raft.Transport
-	Store     *Store
+	// Network and Store replace TCP and the disk, for tests in fake time.
+	Network Network
+	Store   *Store
 }
 
 // Timing is how long silence is borne. Lease must not exceed Heartbeat, Heartbeat must not exceed Election.
@@ -107,6 +133,23 @@ type Cluster struct {
 	running atomic.Bool
 	raft    atomic.Pointer[raft.Raft]
 	store   atomic.Pointer[Store]
+
+	roster    *roster
+	disk      disk
+	port      *port // nil when there are no other nodes
+	handlers  map[string]Handler
+	receivers map[string]Receiver
+	suspects  atomic.Uint64 // the term whose leader this node finds silent
+	relink    chan struct{} // a token when a connection to another node has ended
+	changing  sync.Mutex    // one change of Raft's configuration at a time
+
+	linksMu sync.Mutex
+	links   map[string]*link
+
+	membersMu      sync.Mutex
+	members        []Member
+	leader         string
+	membersChanged chan struct{}
 }
 
 // New checks the configuration. It opens nothing and starts nothing; Run does.
@@ -125,14 +168,49 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
+	if cfg.Machines[rosterMachine] != nil {
+		return nil, fmt.Errorf("cluster: machine name %q is taken", rosterMachine)
+	}
 	if err := checkListen(cfg); err != nil {
 		return nil, err
 	}
 	setDefaults(&cfg)
-	c := &Cluster{cfg: cfg, log: cfg.Log, ready: newGate()}
+	c := &Cluster{
+		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), relink: make(chan struct{}, 1),
+		links: map[string]*link{}, membersChanged: make(chan struct{}),
+	}
+	c.cfg.Machines = maps.Clone(cfg.Machines)
+	c.cfg.Machines[rosterMachine] = c.roster
 	c.queue = newQueue(cfg.QueueItems, cfg.QueueBytes)
-	c.fsm = newFSM(cfg.Machines)
+	c.fsm = newFSM(c.cfg.Machines)
+	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit}
+	c.receivers = map[string]Receiver{}
+	for kind, h := range cfg.Requests {
+		if err := c.checkKind(kind); err != nil {
+			return nil, err
+		}
+		c.handlers[kind] = h
+	}
+	for kind, r := range cfg.Messages {
+		if err := c.checkKind(kind); err != nil {
+			return nil, err
+		}
+		c.receivers[kind] = r
+	}
+	if !c.cfg.alone() {
+		p := newPort(c.cfg)
+		p.admits, p.join, p.rafts.name = c.roster.admits, c.serveJoin, c.nodeAt
+		p.serve[protoCall], p.serve[protoPing] = c.serveCalls, c.servePings
+		c.port = p
+	}
 	return c, nil
+}
+
+func (c *Cluster) checkKind(kind string) error {
+	if kind == "" || len(kind) > maxKind || strings.HasPrefix(kind, "cluster.") {
+		return fmt.Errorf("cluster: a kind of calls cannot be called %q", kind)
+	}
+	return nil
 }
 
 func setDefaults(cfg *Config) {
@@ -151,6 +229,9 @@ func setDefaults(cfg *Config) {
 	if cfg.QueueBytes <= 0 {
 		cfg.QueueBytes = 32 << 20
 	}
+	if cfg.Silence <= 0 {
+		cfg.Silence = 150 * time.Millisecond
+	}
 	if cfg.Timing == (Timing{}) {
 		cfg.Timing = Timing{500 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond}
 		if cfg.alone() {
@@ -161,7 +242,7 @@ func setDefaults(cfg *Config) {
 
 // alone says that this node can have no peers: nobody to wait for, nobody to catch up.
 func (cfg *Config) alone() bool {
-	return cfg.Listen == "" && cfg.Stream == nil && cfg.Transport == nil
+	return cfg.Listen == ""
 }
 
 // Run opens the log, replays it and serves until ctx ends; then it commits what was accepted, stops Raft and
@@ -190,11 +271,12 @@ func (c *Cluster) run(ctx context.Context) error {
 		return err
 	}
 	defer store.close()
+	c.disk.LogStore = store.Log
 	transport, err := c.openTransport()
 	if err != nil {
 		return err
 	}
-	defer closeTransport(transport)
+	defer c.closeTransport(transport)
 	r, err := c.startRaft(store, transport)
 	if err != nil {
 		return err
@@ -223,6 +305,11 @@ func (c *Cluster) serve(ctx context.Context, r *raft.Raft) {
 	wg.Go(func() { c.complete(flights, landed) })
 	wg.Go(func() { c.watch(ctx, r) })
 	wg.Go(func() { c.snapshots(ctx, r) })
+	wg.Go(func() { c.mind(ctx, r) })
+	if c.port != nil {
+		wg.Go(func() { c.present(ctx, r) })
+		wg.Go(func() { c.tend(ctx, r) })
+	}
 	<-ctx.Done()
 	c.fsm.stop.Store(true)
 	c.queue.close()
@@ -253,7 +340,7 @@ func (c *Cluster) startRaft(store *Store, transport raft.Transport) (r *raft.Raf
 			r, err = nil, fmt.Errorf("cluster: the data in %s cannot be replayed: %v; restore a backup", c.place(), p)
 		}
 	}()
-	r, err = raft.NewRaft(conf, c.fsm, store.Log, store.Stable, store.Snapshots, transport)
+	r, err = raft.NewRaft(conf, c.fsm, &c.disk, store.Stable, store.Snapshots, transport)
 	if err != nil {
 		if cause := c.fsm.restoreError(); cause != nil {
 			err = cause
@@ -268,7 +355,7 @@ func (c *Cluster) bootstrap(conf *raft.Config, store *Store, transport raft.Tran
 	if err != nil {
 		return fmt.Errorf("cluster: look for a cluster in %s: %w", c.place(), err)
 	}
-	if has {
+	if has || c.hasJoined() {
 		return nil
 	}
 	servers := []raft.Server{{ID: conf.LocalID, Address: transport.LocalAddr()}}

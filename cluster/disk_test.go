@@ -34,7 +34,7 @@ func TestATakenPortIsRefusedWithAdvice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	n := launch(t, Config{Bootstrap: true, Listen: l.Addr().String()})
+	n := launch(t, Config{Bootstrap: true, Listen: l.Addr().String(), Identity: newAuthority(t).member(t, "n1", 1), Key: testKey})
 	err = n.WaitReady(t.Context())
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "cluster.listen") {
 		t.Errorf("got %v", err)
@@ -42,7 +42,7 @@ func TestATakenPortIsRefusedWithAdvice(t *testing.T) {
 }
 
 func TestANodeThatListensOnLoopbackServes(t *testing.T) {
-	n := begin(t, Config{Bootstrap: true, Listen: "127.0.0.1:0"})
+	n := begin(t, Config{Bootstrap: true, Listen: "127.0.0.1:0", Identity: newAuthority(t).member(t, "n1", 1), Key: testKey})
 	n.set(t, "a", "k", "v")
 }
 
@@ -53,8 +53,11 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"no machines":    {Node: "n1"},
 		"is nil":         {Node: "n1", Machines: map[string]Machine{"a": nil}},
 		"1 to 64 bytes":  {Node: "n1", Machines: map[string]Machine{strings.Repeat("x", 65): newTable()}},
-		"loopback":       {Node: "n1", Machines: ok, Listen: "0.0.0.0:7000"},
-		"write host:por": {Node: "n1", Machines: ok, Listen: "7000"},
+		"is taken":       {Node: "n1", Machines: map[string]Machine{"cluster": newTable()}},
+		"an identity":    {Node: "n1", Machines: ok, Listen: "127.0.0.1:7000"},
+		"advertise":      {Node: "n1", Machines: ok, Listen: "0.0.0.0:7000", Identity: newAuthority(t).member(t, "n1", 1), Key: testKey},
+		"write IP:port":  {Node: "n1", Machines: ok, Listen: "7000"},
+		"cannot be call": {Node: "n1", Machines: ok, Requests: map[string]Handler{"cluster.x": nil}},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

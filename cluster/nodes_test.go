@@ -9,32 +9,53 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/raft"
+	"tandem/internal/simnet"
 )
 
-// three is a cluster of three nodes over an in-memory network.
+// three is a cluster of three nodes over a simulated network, with the port, the certificates and the calls of a real one.
 type three struct {
-	nodes []*node
-	nets  []*raft.InmemTransport
-	cfgs  []Config
+	authority *authority
+	net       *simnet.Network
+	hosts     []*simnet.Host
+	nodes     []*node
+	cfgs      []Config
+}
+
+func address(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
+
+// newThree sets up three nodes and starts none.
+func newThree(t *testing.T, seed uint64) *three {
+	t.Helper()
+	c := &three{authority: newAuthority(t), net: simnet.ForTest(t, seed)}
+	c.net.SetLink(simnet.Link{Delay: 200 * time.Microsecond})
+	voters := map[string]string{}
+	for i := range 3 {
+		voters[fmt.Sprint("n", i+1)] = address(i) + ":7000"
+	}
+	for i := range 3 {
+		c.add(t, fmt.Sprint("n", i+1), 1)
+		c.cfgs[i].Bootstrap, c.cfgs[i].Voters = true, voters
+	}
+	return c
+}
+
+// add sets up one more machine, with the identity of a node that has been taken in.
+func (c *three) add(t *testing.T, name string, epoch uint64) {
+	t.Helper()
+	i := len(c.cfgs)
+	c.hosts = append(c.hosts, c.net.Host(address(i)))
+	c.cfgs = append(c.cfgs, Config{
+		Node: name, Listen: address(i) + ":7000", Network: hostNetwork{c.hosts[i]}, Identity: c.authority.member(t, name, epoch), Key: testKey,
+		Store: MemoryStore(), SnapshotBytes: 20_000, Program: "test",
+	})
+	c.nodes = append(c.nodes, nil)
 }
 
 func beginThree(t *testing.T) *three {
 	t.Helper()
-	c := &three{}
-	voters := map[string]string{"n1": "n1", "n2": "n2", "n3": "n3"}
+	c := newThree(t, 1)
 	for i := range 3 {
-		name := fmt.Sprint("n", i+1)
-		_, net := raft.NewInmemTransportWithTimeout(raft.ServerAddress(name), time.Second)
-		c.nets = append(c.nets, net)
-		c.cfgs = append(c.cfgs, Config{
-			Node: name, Bootstrap: true, Voters: voters, Transport: net, Store: MemoryStore(),
-			SnapshotBytes: 20_000,
-		})
-	}
-	for i := range 3 {
-		c.link(i)
-		c.nodes = append(c.nodes, launch(t, c.cfgs[i]))
+		c.nodes[i] = launch(t, c.cfgs[i])
 	}
 	for _, n := range c.nodes {
 		if err := n.WaitReady(t.Context()); err != nil {
@@ -44,22 +65,18 @@ func beginThree(t *testing.T) *three {
 	return c
 }
 
-// link connects node i with the others, both ways.
-func (c *three) link(i int) {
-	for j := range c.nets {
-		if i != j {
-			c.nets[i].Connect(c.nets[j].LocalAddr(), c.nets[j])
-			c.nets[j].Connect(c.nets[i].LocalAddr(), c.nets[i])
+// cut separates node i from the others, heal undoes all cuts.
+func (c *three) cut(i int) {
+	var others []string
+	for j := range c.hosts {
+		if j != i {
+			others = append(others, address(j))
 		}
 	}
+	c.net.Cut([]string{address(i)}, others)
 }
 
-func (c *three) cut(i int) {
-	c.nets[i].DisconnectAll()
-	for j := range c.nets {
-		c.nets[j].Disconnect(c.nets[i].LocalAddr())
-	}
-}
+func (c *three) heal() { c.net.Heal() }
 
 // leader returns the position of the leader among the nodes that are not left out, waiting for one.
 func (c *three) leader(t *testing.T, without int) int {
@@ -131,7 +148,7 @@ func TestALeaderThatLosesTheOthersDoesNotKnowWhatBecameOfItsItems(t *testing.T) 
 		if s := c.nodes[old].Status(); s.State == "leader" || s.Ready {
 			t.Errorf("the cut-off node thinks that all is well: %+v", s)
 		}
-		c.link(old)
+		c.heal()
 		time.Sleep(5 * time.Second)
 		c.nodes[c.leader(t, -1)].set(t, "a", "again", "v")
 		c.agree(t)
@@ -150,7 +167,6 @@ func TestANodeThatMissedTheLogGetsASnapshot(t *testing.T) {
 		if err := c.nodes[away].stop(); err != nil {
 			t.Fatal(err)
 		}
-		c.cut(away)
 		for i := range 1500 {
 			c.nodes[lead].set(t, "a", fmt.Sprint(i%10), strings.Repeat("x", 100))
 		}
@@ -160,9 +176,6 @@ func TestANodeThatMissedTheLogGetsASnapshot(t *testing.T) {
 		}
 		c.cfgs[away].Store = MemoryStore() // it comes back with an empty disk
 		c.cfgs[away].Bootstrap = false
-		_, net := raft.NewInmemTransportWithTimeout(c.nets[away].LocalAddr(), time.Second)
-		c.nets[away], c.cfgs[away].Transport = net, net
-		c.link(away)
 		c.nodes[away] = begin(t, c.cfgs[away])
 		c.agree(t)
 		if _, changes := c.nodes[away].a.state(); changes != 1500 {

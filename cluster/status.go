@@ -12,6 +12,7 @@ type counters struct {
 	entries, merged, bytes               atomic.Uint64
 	snapshots, snapshotErrors            atomic.Uint64
 	inFlight                             atomic.Int64
+	callCounts
 }
 
 // Status is what an operator wants to know about a node's part in the cluster.
@@ -32,6 +33,30 @@ type Status struct {
 	Snapshot SnapshotStatus `json:"snapshot"`
 	Queue    QueueStatus    `json:"queue"`
 	Counters Counters       `json:"counters"`
+	Port     PortStatus     `json:"port"`
+	Calls    CallStatus     `json:"calls"`
+	Members  []Member       `json:"members" nullable:"false"`
+}
+
+// PortStatus counts what became of connections to the cluster port, since the start.
+type PortStatus struct {
+	Accepted  uint64 `json:"accepted"`  // from members, and from newcomers with a good token
+	Strangers uint64 `json:"strangers"` // knew no secret of the cluster: closed without an answer
+	Refused   uint64 `json:"refused"`   // knew one, but failed the handshake, or were refused to join
+	Fenced    uint64 `json:"fenced"`    // nodes that had been removed, or replaced under their name
+	Turned    uint64 `json:"turned"`    // too many at once
+}
+
+// CallStatus counts what went between the nodes besides Raft, since the start.
+type CallStatus struct {
+	Calls      uint64 `json:"calls"`       // requests made here
+	CallErrors uint64 `json:"call_errors"` // of these without a good answer
+	Sent       uint64 `json:"sent"`        // messages
+	SendErrors uint64 `json:"send_errors"` // messages that could not be sent
+	Answered   uint64 `json:"answered"`    // requests of others
+	Received   uint64 `json:"received"`    // messages of others
+	Unknown    uint64 `json:"unknown"`     // requests and messages that this program does not know
+	Panics     uint64 `json:"panics"`      // handlers that failed
 }
 
 // SnapshotStatus describes the newest snapshot on the disk.
@@ -68,7 +93,14 @@ type Counters struct {
 
 // Status may be called at any time, from any goroutine.
 func (c *Cluster) Status() Status {
-	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters()}
+	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Members: c.Members()}
+	if c.port != nil {
+		n := &c.port.counts
+		s.Port = PortStatus{n.accepted.Load(), n.strangers.Load(), n.refused.Load(), n.fenced.Load(), n.turned.Load()}
+	}
+	if s.Members == nil {
+		s.Members = []Member{}
+	}
 	s.LogBytes, s.LogEntries = c.fsm.sinceSnapshot()
 	ready, _, failed := c.ready.state()
 	s.Ready = ready
@@ -114,5 +146,12 @@ func (c *Cluster) counters() Counters {
 		Skipped:        c.fsm.skipped.Load(),
 		Snapshots:      c.counts.snapshots.Load(),
 		SnapshotErrors: c.counts.snapshotErrors.Load(),
+	}
+}
+
+func (c *Cluster) callStatus() CallStatus {
+	n := &c.counts
+	return CallStatus{
+		n.calls.Load(), n.callErrors.Load(), n.sent.Load(), n.sendErrors.Load(), n.answered.Load(), n.received.Load(), n.unknown.Load(), n.panics.Load(),
 	}
 }

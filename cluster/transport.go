@@ -3,10 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,45 +14,43 @@ const (
 	rpcPool    = 3
 )
 
-// checkListen refuses an address on which strangers could speak Raft to us: its calls carry no authentication.
+// checkListen refuses a port on which this node could not tell friends from strangers.
 func checkListen(cfg Config) error {
-	if cfg.Listen == "" || cfg.Stream != nil || cfg.Transport != nil {
+	if cfg.Listen == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("cluster: listen address %q: %w; write host:port", cfg.Listen, err)
+	if _, err := netip.ParseAddrPort(cfg.Listen); err != nil {
+		return fmt.Errorf("cluster: listen address %q: %w; write IP:port", cfg.Listen, err)
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.IsLoopback() {
-		return fmt.Errorf("cluster: listen address %q: only a loopback address such as 127.0.0.1 is accepted without TLS between the nodes", cfg.Listen)
+	if cfg.Identity == nil || cfg.Key == [32]byte{} {
+		return errors.New("cluster: a port for other nodes needs an identity and the cluster's key")
+	}
+	address := cfg.Advertise
+	if address == "" {
+		address = cfg.Listen
+	}
+	if ip, err := netip.ParseAddrPort(address); err != nil || ip.Addr().IsUnspecified() {
+		return fmt.Errorf("cluster: the other nodes cannot reach %q; set cluster.advertise to the address at which they do", address)
 	}
 	return nil
 }
 
+// openTransport opens the port and the way for Raft through it. A node alone opens nothing.
 func (c *Cluster) openTransport() (raft.Transport, error) {
-	logger := newRaftLog(c.log, false)
-	switch {
-	case c.cfg.Transport != nil:
-		return c.cfg.Transport, nil
-	case c.cfg.Stream != nil:
-		return raft.NewNetworkTransportWithLogger(c.cfg.Stream, rpcPool, rpcTimeout, logger), nil
-	case c.cfg.Listen == "":
+	if c.cfg.alone() {
 		_, t := raft.NewInmemTransportWithTimeout(raft.ServerAddress(c.cfg.Node), rpcTimeout)
 		return t, nil
 	}
-	t, err := raft.NewTCPTransportWithLogger(c.cfg.Listen, nil, rpcPool, rpcTimeout, logger)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("cluster: address %s is %w: stop it, or set cluster.listen to another port", c.cfg.Listen, ErrInUse)
+	if err := c.port.open(c.cfg.Listen); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cluster: listen on %s: %w", c.cfg.Listen, err)
-	}
-	return t, nil
+	return raft.NewNetworkTransportWithLogger(c.port.rafts, rpcPool, rpcTimeout, newRaftLog(c.log, false)), nil
 }
 
-func closeTransport(t raft.Transport) {
-	if closer, ok := t.(io.Closer); ok {
-		closer.Close()
+func (c *Cluster) closeTransport(t raft.Transport) {
+	if n, ok := t.(*raft.NetworkTransport); ok {
+		n.CloseStreams()
+		n.Close()
+		c.port.close()
 	}
 }

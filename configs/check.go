@@ -15,6 +15,7 @@ func (l *loader) checkWhole(c *Config) {
 	l.checkListeners(c)
 	l.checkMedia(c)
 	l.checkLimits(&c.Limits)
+	l.checkCluster(&c.Cluster)
 	if (c.Certs.CertFile == "") != (c.Certs.KeyFile == "") {
 		set := "certs.cert_file"
 		if c.Certs.CertFile == "" {
@@ -240,6 +241,24 @@ func (l *loader) families(key string, addresses []string) map[string]int {
 		found[family] = i
 	}
 	return found
+}
+
+// checkCluster looks at what a node needs to have others.
+func (l *loader) checkCluster(c *Cluster) {
+	listen, err := netip.ParseAddrPort(c.Listen)
+	switch {
+	case c.Listen == "" && len(c.Join) > 0:
+		l.at("cluster.join", "cluster.join needs cluster.listen", `the other nodes must reach this one; write listen = "10.0.0.1:7000" with the address of this machine`)
+	case c.Listen == "" && c.Token != "":
+		l.at("cluster.token", "cluster.token needs cluster.listen", `the other nodes must reach this one; write listen = "10.0.0.1:7000" with the address of this machine`)
+	case err == nil && listen.Addr().IsUnspecified() && c.Advertise == "":
+		l.at("cluster.listen", fmt.Sprintf("cluster.listen: the other nodes cannot be told to come to %s", c.Listen), "write the address of this machine, or set cluster.advertise to where the others reach it")
+	case err == nil && listen.Port() == 0 && c.Advertise == "":
+		l.at("cluster.listen", "cluster.listen needs a port that stays the same", `write one, like "10.0.0.1:7000"`)
+	}
+	if ap, err := netip.ParseAddrPort(c.Advertise); err == nil && (ap.Addr().IsUnspecified() || ap.Port() == 0) {
+		l.at("cluster.advertise", fmt.Sprintf("cluster.advertise: nobody can be reached at %s", c.Advertise), `write the address and port at which the other nodes reach this one, like "203.0.113.10:7000"`)
+	}
 }
 
 func (l *loader) checkLimits(limits *Limits) {

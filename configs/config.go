@@ -96,12 +96,14 @@ type PortRange struct{ Min, Max uint16 }
 // Pairs is the number of RTP/RTCP port pairs in the range.
 func (r PortRange) Pairs() int { return (int(r.Max) - int(r.Min) + 1) / 2 }
 
-// Cluster says how this node agrees with others. In this version a cluster has one node.
+// Cluster says how this node agrees with others.
 type Cluster struct {
-	Listen           string   // IP:port of the consensus protocol; "" = nothing is opened, this node is alone
+	Listen           string   // IP:port for the other nodes; "" = nothing is opened, this node is alone
+	Advertise        string   // IP:port at which the others reach Listen; "" = the same
 	Gossip           string   // IP:port of the gossip protocol; "" = nothing is opened
-	Bootstrap        bool     // an empty data directory starts a cluster of its own
-	Join             []string // not available in this version
+	Bootstrap        bool     // an empty data directory starts a cluster of its own, unless Join or Token say otherwise
+	Join             []string // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
+	Token            string   // from `tandem cluster token`; used once
 	VirtualAddresses []string // not available in this version
 }
 

@@ -129,8 +129,10 @@ func schema(c *Config) []section {
 		{"cluster", []key{
 			text("listen", &c.Cluster.Listen, optional(listener(7000))),
 			text("gossip", &c.Cluster.Gossip, optional(listener(7946))),
+			text("advertise", &c.Cluster.Advertise, optional(listener(7000))),
 			yesNo("bootstrap", &c.Cluster.Bootstrap),
-			notYet("join", &c.Cluster.Join, "a cluster of several nodes"),
+			list("join", &c.Cluster.Join, listener(7000)),
+			text("token", &c.Cluster.Token),
 			notYet("virtual_addresses", &c.Cluster.VirtualAddresses, "moving an address to a surviving node"),
 		}},
 		{"admin", []key{

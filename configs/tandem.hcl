@@ -63,10 +63,12 @@ recording {
 }
 
 cluster {
-  listen            = ""   # IP:port of the consensus protocol, usually port 7000; "" = this node is alone
+  listen            = ""   # IP:port for the other nodes, usually port 7000; "" = this node is alone
+  advertise         = ""   # IP:port at which the others reach it when that differs; "" = listen
   gossip            = ""   # IP:port of the gossip protocol, usually port 7946; "" = this node is alone
-  bootstrap         = true # an empty data directory begins a cluster of its own
-  join              = []   # nodes to join, IP:port each (not available in this version yet)
+  bootstrap         = true # an empty data directory begins a cluster of its own, unless join or token are set
+  join              = []   # members that an empty data directory joins, IP:port each; empty = those that the token names
+  token             = ""   # proves that it may: from `tandem cluster token`, used once; rather set TANDEM_CLUSTER_TOKEN
   virtual_addresses = []   # addresses that move to a survivor, like "203.0.113.10/24@eth0" (not available in this version yet)
 }
 

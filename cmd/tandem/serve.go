@@ -35,6 +35,9 @@ func newServe() *cobra.Command {
 			}
 			level := new(slog.LevelVar)
 			log := newLogger(cmd.ErrOrStderr(), cfg.Log, level)
+			if err := tandem.Join(cmd.Context(), cfg, log); err != nil {
+				return err
+			}
 			n, err := tandem.New(cfg, log)
 			if err != nil {
 				return err

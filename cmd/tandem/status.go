@@ -117,24 +117,3 @@ func newNodes(f *apiFlags) *cobra.Command {
 		}),
 	}, newWatch(f, "nodes", "node."))
 }
-
-func newCluster(f *apiFlags) *cobra.Command {
-	return group("cluster", "Show the agreed state and its log", &cobra.Command{
-		Use: "status", Short: "Show the node's part in the cluster", Args: cobra.NoArgs,
-		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
-			st, err := client.Cluster(ctx)
-			if err != nil {
-				return err
-			}
-			return out.object(st, func() {
-				fields(out,
-					table.Row{"Node", st.Node}, table.Row{"State", st.State}, table.Row{"Leader", st.Leader}, table.Row{"Ready", yes(st.Ready)}, table.Row{"Term", st.Term},
-					table.Row{"Last, agreed, applied", fmt.Sprintf("%d, %d, %d", st.Last, st.Commit, st.Applied)},
-					table.Row{"Log", fmt.Sprintf("%d entries, %d bytes since the last snapshot", st.LogEntries, st.LogBytes)},
-					table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
-					table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
-				)
-			})
-		}),
-	})
-}

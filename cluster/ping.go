@@ -1,0 +1,219 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// pingEvery is how often a node asks another whether it is there, on a connection that carries nothing else.
+	pingEvery = 50 * time.Millisecond
+	// pingDead is the silence after which a node counts as dead to operators.
+	pingDead = 2 * time.Second
+	// pingSlack is added to the round trip on wide areas, before silence means something.
+	pingSlack = 100 * time.Millisecond
+)
+
+// Health is what this node knows of another one's life.
+type Health string
+
+// What silence means.
+const (
+	Unknown Health = "unknown" // it was never heard
+	Alive   Health = "alive"   // it answers
+	Suspect Health = "suspect" // it has been silent for a moment
+	Dead    Health = "dead"    // it has been silent for long, or nothing listens at its address
+)
+
+// pulse is what nodes tell each other twenty times a second:
+//
+//	+---------+-------+---------+---------+---------+---------+---------+
+//	| seq     | flags | term    | last    | applied | free    | suspect |
+//	| 8 bytes | 1     | 8 bytes | 8 bytes | 8 bytes | 8 bytes | 8 bytes |
+//	+---------+-------+---------+---------+---------+---------+---------+
+//
+// The one who dialled asks, the other answers with the same seq.
+type pulse struct {
+	seq     uint64
+	flags   byte
+	term    uint64
+	last    uint64 // end of its log
+	applied uint64
+	free    uint64 // bytes on its disk, 0 when not known
+	suspect uint64 // the term whose leader it finds silent, 0 when none
+}
+
+const (
+	pulseLeads = 1 << iota
+	pulseReady
+	pulseStuck // its disk has not answered for a while
+	pulseFull  // its disk is nearly full, or refuses writes
+
+	pulseSize = 8*6 + 1
+)
+
+func (p pulse) encode() []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, pulseSize), p.seq)
+	b = append(b, p.flags)
+	for _, v := range [...]uint64{p.term, p.last, p.applied, p.free, p.suspect} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+func readPulse(r io.Reader) (p pulse, err error) {
+	var b [pulseSize]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return p, err
+	}
+	p.seq, p.flags = binary.BigEndian.Uint64(b[:]), b[8]
+	for i, v := range [...]*uint64{&p.term, &p.last, &p.applied, &p.free, &p.suspect} {
+		*v = binary.BigEndian.Uint64(b[9+8*i:])
+	}
+	return p, nil
+}
+
+// pulse is this node's, now.
+func (c *Cluster) pulse(seq uint64) pulse {
+	p := pulse{seq: seq, suspect: c.suspects.Load(), free: c.disk.free.Load()}
+	r := c.raft.Load()
+	if r == nil {
+		return p
+	}
+	p.term, p.last, p.applied = r.CurrentTerm(), r.LastIndex(), r.AppliedIndex()
+	if r.State() == raft.Leader {
+		p.flags |= pulseLeads
+	}
+	if ready, _, _ := c.ready.state(); ready {
+		p.flags |= pulseReady
+	}
+	if c.disk.stuck() {
+		p.flags |= pulseStuck
+	}
+	if c.disk.full() {
+		p.flags |= pulseFull
+	}
+	return p
+}
+
+// health is what a link knows of the life of its node; the link's mutex guards it.
+type health struct {
+	heard   time.Time // last answer
+	refused bool      // nothing listened at the last attempt
+	rtt     time.Duration
+	pulse   pulse
+}
+
+// judge says how a node does. silence is what a moment means.
+func (h *health) judge(now time.Time, silence time.Duration) Health {
+	switch since := now.Sub(h.heard); {
+	case h.heard.IsZero() && !h.refused:
+		return Unknown
+	case h.refused || since > max(pingDead, 4*silence):
+		return Dead
+	case since > silence:
+		return Suspect
+	}
+	return Alive
+}
+
+// silence is how long this node may be silent before that means something: longer where the way is long.
+func (h *health) silence(least time.Duration) time.Duration {
+	return max(least, pingSlack+3*h.rtt)
+}
+
+// beat asks the node whether it is there until ctx ends.
+func (l *link) beat(ctx context.Context) {
+	for ctx.Err() == nil {
+		conn, err := l.c.port.dial(ctx, l.node, l.target(), protoPing)
+		if err == nil {
+			l.pings(ctx, conn)
+		}
+		l.mu.Lock()
+		l.health.refused = errors.Is(err, syscall.ECONNREFUSED)
+		l.mu.Unlock()
+		if err == nil {
+			continue // the connection broke: whether anybody is there shows at once
+		}
+		select {
+		case <-time.After(pingEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// pings uses one connection until it ends.
+func (l *link) pings(ctx context.Context, conn *tls.Conn) {
+	stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
+	defer stop()
+	done := make(chan struct{})
+	times := make(chan time.Time, 64) // when the questions went that are not answered
+	go func() {
+		defer close(done)
+		defer conn.NetConn().Close()
+		for {
+			p, err := readPulse(conn)
+			if err != nil {
+				return
+			}
+			select {
+			case at := <-times: // answers come in the order of the questions
+				l.hear(p, time.Since(at))
+			default:
+				return // an answer to nothing
+			}
+		}
+	}()
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for seq := uint64(1); ; seq++ {
+		select {
+		case times <- time.Now():
+		default: // 3 s without an answer
+			conn.NetConn().Close()
+		}
+		conn.SetWriteDeadline(time.Now().Add(pingDead))
+		if _, err := conn.Write(l.c.pulse(seq).encode()); err != nil {
+			conn.NetConn().Close()
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		}
+	}
+}
+
+// hear takes an answer.
+func (l *link) hear(p pulse, rtt time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := &l.health
+	h.heard, h.refused, h.pulse = time.Now(), false, p
+	if h.rtt == 0 {
+		h.rtt = rtt
+	}
+	h.rtt += (rtt - h.rtt) / 8
+}
+
+// servePings answers one connection until it ends.
+func (c *Cluster) servePings(conn *tls.Conn, _ peer) {
+	for {
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		p, err := readPulse(conn)
+		if err != nil {
+			return
+		}
+		conn.SetWriteDeadline(time.Now().Add(pingDead))
+		if _, err := conn.Write(c.pulse(p.seq).encode()); err != nil {
+			return
+		}
+	}
+}

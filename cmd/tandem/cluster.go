@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"tandem"
+	"tandem/admin"
+	"tandem/cluster"
+	"tandem/configs"
+)
+
+func newCluster(f *apiFlags) *cobra.Command {
+	return group("cluster", "Show and change the nodes that agree with each other", newClusterStatus(f), newClusterToken(f), newClusterJoin())
+}
+
+func newClusterStatus(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show who leads, who lives, who lags", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			st, err := client.Cluster(ctx)
+			if err != nil {
+				return err
+			}
+			return out.object(st, func() { showCluster(out, st) })
+		}),
+	}
+}
+
+// showCluster says in words what an operator wants to know first, then the members, then this node's numbers.
+func showCluster(out *output, st cluster.Status) {
+	for _, line := range clusterWords(st) {
+		out.say("%s", line)
+	}
+	t := newTable(out.w, table.Row{"Node", "Address", "Role", "Health", "Behind", "Disk", "Free", "Version"})
+	for _, m := range st.Members {
+		t.AppendRow(table.Row{m.Name + here(m), m.Address, roleWord(m), m.Health, m.Behind, m.Disk, bytesWord(m.Free), m.Program})
+	}
+	t.Render()
+	fields(out,
+		table.Row{"Node", st.Node}, table.Row{"State", st.State}, table.Row{"Leader", st.Leader}, table.Row{"Ready", yes(st.Ready)}, table.Row{"Term", st.Term},
+		table.Row{"Last, agreed, applied", fmt.Sprintf("%d, %d, %d", st.Last, st.Commit, st.Applied)},
+		table.Row{"Log", fmt.Sprintf("%d entries, %d bytes since the last snapshot", st.LogEntries, st.LogBytes)},
+		table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
+		table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
+	)
+}
+
+func here(m cluster.Member) string {
+	if m.Self {
+		return " (this node)"
+	}
+	return ""
+}
+
+func roleWord(m cluster.Member) string {
+	switch {
+	case m.Leader:
+		return "leads"
+	case m.Voter:
+		return "votes"
+	}
+	return "catches up"
+}
+
+func bytesWord(n uint64) string {
+	switch {
+	case n == 0:
+		return "unknown"
+	case n < 1<<30:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
+
+// clusterWords are sentences about the state of the cluster, the most important first.
+func clusterWords(st cluster.Status) []string {
+	voters, alive := 0, 0
+	versions := map[string]bool{}
+	var lines, ill []string
+	for _, m := range st.Members {
+		if m.Voter {
+			voters++
+			if m.Health == cluster.Alive {
+				alive++
+			}
+		}
+		if m.Program != "" {
+			versions[m.Program] = true
+		}
+		switch {
+		case m.Health != cluster.Alive:
+			ill = append(ill, fmt.Sprintf("Node %s is %s.", m.Name, m.Health))
+		case m.Disk != "ok":
+			ill = append(ill, fmt.Sprintf("The disk of node %s is %s.", m.Name, m.Disk))
+		case !m.Voter:
+			ill = append(ill, fmt.Sprintf("Node %s catches up: %d changes to go.", m.Name, m.Behind))
+		}
+	}
+	quorum := voters/2 + 1
+	switch {
+	case st.Leader == "" && alive < quorum:
+		lines = append(lines, fmt.Sprintf("There is no leader: %d of %d voting nodes answer, %d are needed. Calls go on; registrations and changes wait.", alive, voters, quorum))
+	case st.Leader == "":
+		lines = append(lines, "There is no leader at the moment; one is being elected.")
+	default:
+		lines = append(lines, fmt.Sprintf("Node %s leads. %d of %d voting nodes answer; %s.", st.Leader, alive, voters, spareWord(alive-quorum)))
+	}
+	if len(versions) > 1 {
+		ill = append(ill, fmt.Sprintf("%d versions of the program run; that is fine during an upgrade.", len(versions)))
+	}
+	return append(lines, ill...)
+}
+
+func spareWord(spare int) string {
+	switch {
+	case spare < 0:
+		return "that is too few to agree on changes"
+	case spare == 0:
+		return "none may fail now"
+	case spare == 1:
+		return "one more may fail"
+	}
+	return fmt.Sprintf("%d more may fail", spare)
+}
+
+func newClusterToken(f *apiFlags) *cobra.Command {
+	var ttl time.Duration
+	c := &cobra.Command{
+		Use: "token", Short: "Make a token with which one node can join, and show it, this once", Args: cobra.NoArgs,
+		Long: "Make a token with which one node can join the cluster, and show it, this once. It is used up by the node that joins with it.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			if ttl <= 0 {
+				return usageError{errors.New("--ttl must be more than nothing")}
+			}
+			t, err := client.NewJoinToken(ctx, ttl)
+			if err != nil {
+				return err
+			}
+			return out.object(t, func() {
+				out.note("good until %s, for one node: tandem cluster join --token TOKEN --name NAME --listen IP:7000 --data-dir DIR", clock(t.Expires))
+				out.say("%s", t.Token)
+			})
+		}),
+	}
+	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is good, at most 168h")
+	return c
+}
+
+// newClusterJoin speaks to the cluster port of a member, not to an API: the node it is for does not run yet.
+func newClusterJoin() *cobra.Command {
+	var file, name, listen, token string
+	c := &cobra.Command{
+		Use: "join [ADDRESS...] --token TOKEN", Short: "Make a new node a member of a cluster, before it is started",
+		Long: "Make a new node a member of a cluster: its data directory gets a certificate and the keys of the cluster, nothing is started. Then start it with\n" +
+			"`tandem serve` and the same name, data directory and cluster.listen. ADDRESS is IP:port of the cluster port of a member; without it those that\n" +
+			"the token names are asked. The same happens at the start of a node that has cluster.join or cluster.token in its configuration.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(cmd.ErrOrStderr(), file)
+			if err != nil {
+				return err
+			}
+			dir, _ := cmd.Flags().GetString("data-dir")
+			cfg.Node.DataDir, cfg.Node.Name = cmp.Or(dir, cfg.Node.DataDir), cmp.Or(name, cfg.Node.Name)
+			cfg.Cluster.Listen, cfg.Cluster.Token = cmp.Or(listen, cfg.Cluster.Listen), cmp.Or(token, cfg.Cluster.Token)
+			if len(args) > 0 {
+				cfg.Cluster.Join = args
+			}
+			for _, a := range append([]string{cfg.Cluster.Listen}, cfg.Cluster.Join...) {
+				if _, err := netip.ParseAddrPort(a); err != nil {
+					return usageError{fmt.Errorf("%q is not IP:port; --listen is where the other nodes will reach this one, ADDRESS where a member answers", a)}
+				}
+			}
+			if cfg.Cluster.Token == "" {
+				return usageError{errors.New("--token is missing; `tandem cluster token` on a member makes one")}
+			}
+			if _, err := os.Stat(cfg.ClusterDir() + "/cluster.pem"); err == nil {
+				return fmt.Errorf("%w: %s belongs to a member of a cluster; use another --data-dir", tandem.ErrHasCluster, cfg.Node.DataDir)
+			}
+			if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
+				return err
+			}
+			log := newLogger(cmd.ErrOrStderr(), configs.Log{Level: "warn", Format: "text"}, new(slog.LevelVar))
+			if err := tandem.Join(cmd.Context(), cfg, log); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Node %s is a member now. Start it:\n\n  TANDEM_NODE_NAME=%s TANDEM_NODE_DATA_DIR=%s TANDEM_CLUSTER_LISTEN=%s tandem serve%s\n",
+				cfg.Node.Name, cfg.Node.Name, cfg.Node.DataDir, cfg.Cluster.Listen, configFlag(file))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file of the new node")
+	c.Flags().StringVar(&name, "name", "", "name of the new node; default is node.name of its configuration")
+	c.Flags().StringVar(&listen, "listen", "", "IP:port for the other nodes; default is cluster.listen of its configuration")
+	// The flag --token of the other commands is that of the API.
+	c.Flags().StringVar(&token, "token", "", "join token; default is $TANDEM_CLUSTER_TOKEN")
+	return c
+}
+
+func configFlag(file string) string {
+	if file == "" {
+		return ""
+	}
+	return " --config " + strings.ReplaceAll(file, " ", "\\ ")
+}
