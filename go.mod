@@ -23,6 +23,7 @@ require (
 	github.com/pion/stun/v3 v3.1.6
 	github.com/pion/turn/v5 v5.0.13
 	github.com/prometheus/client_golang v1.25.0
+	github.com/rickar/cal/v2 v2.1.13
 	github.com/spf13/cobra v1.10.2
 	github.com/zclconf/go-cty v1.19.0
 	go.etcd.io/bbolt v1.4.3

@@ -2,6 +2,7 @@ package dialplan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"tandem/internal/hcltext"
@@ -37,11 +38,30 @@ func (c checker) resolve(n *node) {
 			c.unknown(m)
 		}
 	}
-	if n.otherwise != nil {
-		if n.next = c.byRef[n.otherwise.ref]; n.next == nil {
-			c.unknown(*n.otherwise)
-		}
+	for _, w := range n.ways {
+		w.to.eachLeaf(func(v value) {
+			to := c.byRef[v.ref]
+			if to == nil {
+				c.unknown(v)
+				return
+			}
+			w.leaves = append(w.leaves, &leaf{rng: v.rng, node: to})
+		})
+		w.to.eachCalendar(c.resolveCalendar)
 	}
+}
+
+func (c checker) resolveCalendar(v value) {
+	if known := c.calendar[v.text]; known != nil {
+		known.used = true
+		return
+	}
+	detail := fmt.Sprintf("add a block: calendar %q { ... }", v.text)
+	suggestion := hcltext.DidYouMean(v.text, names(c.calendar))
+	if suggestion != "" {
+		detail = ""
+	}
+	c.wrong(v.rng, fmt.Sprintf("there is no calendar %q%s", v.text, suggestion), detail)
 }
 
 // unknown reports a reference that leads nowhere.
@@ -77,78 +97,99 @@ func (c checker) suggest(r ref) string {
 	return fmt.Sprintf(" (did you mean %s?)", best)
 }
 
-// findLoops follows every chain of otherwise once and reports each loop at the go that closes it.
+// findLoops goes every way and reports each loop at the word that closes it.
 func (c checker) findLoops() {
-	const walking, done = 1, 2
-	state := map[*node]int{}
-	for _, start := range c.nodes {
-		var way []*node
-		n := start
-		for n != nil && state[n] == 0 {
-			state[n] = walking
-			way = append(way, n)
-			n = n.next
+	const done = -1
+	var way []*node
+	depth := map[*node]int{} // place in way, from 1
+	var walk func(n *node)
+	walk = func(n *node) {
+		if depth[n] == done {
+			return
 		}
-		if n != nil && state[n] == walking {
-			c.reportLoop(way, n)
+		way = append(way, n)
+		depth[n] = len(way)
+		for _, l := range n.leads() {
+			if i := depth[l.node]; i > 0 {
+				c.reportLoop(way[i-1:], l)
+				continue
+			}
+			walk(l.node)
 		}
-		for _, passed := range way {
-			state[passed] = done
-		}
+		way = way[:len(way)-1]
+		depth[n] = done
+	}
+	for _, n := range c.nodes {
+		walk(n)
 	}
 }
 
-func (c checker) reportLoop(way []*node, back *node) {
-	first := 0
-	for way[first] != back {
-		first++
+// leads are the nodes that calls go on to by themselves.
+func (n *node) leads() (all []*leaf) {
+	for _, w := range n.ways {
+		for _, l := range w.leaves {
+			if !l.cut {
+				all = append(all, l)
+			}
+		}
 	}
+	return all
+}
+
+func (c checker) reportLoop(way []*node, closes *leaf) {
 	var path []string
-	for _, n := range way[first:] {
+	for _, n := range way {
 		path = append(path, n.String())
 	}
 	if len(path) > 8 {
 		path = append(append(path[:4:4], "..."), path[len(path)-3:]...)
 	}
-	path = append(path, back.String())
-	last := way[len(way)-1]
-	c.wrong(last.otherwise.rng, "calls would go round in a loop: "+strings.Join(path, " -> "), "send them somewhere else")
-	last.next = nil
+	path = append(path, closes.node.String())
+	c.wrong(closes.rng, "calls would go round in a loop: "+strings.Join(path, " -> "), "send them somewhere else")
+	closes.cut = true
 }
 
 // findLongWays bounds how many nodes one call goes through; loops have been cut before.
 func (c checker) findLongWays() {
-	length := map[*node]int{}
-	for _, start := range c.nodes {
-		var way []*node
-		n := start
-		for n != nil && length[n] == 0 {
-			way = append(way, n)
-			n = n.next
+	lengths := map[*node]int{}
+	var length func(n *node) int
+	length = func(n *node) int {
+		if known := lengths[n]; known > 0 {
+			return known
 		}
-		behind := 0
-		if n != nil {
-			behind = length[n]
-		}
-		for i := len(way) - 1; i >= 0; i-- {
-			behind++
-			length[way[i]] = behind
-			if behind == maxHops+1 {
-				c.wrong(way[i].otherwise.rng, fmt.Sprintf("calls to %s go through more than %d nodes", way[i].ref, maxHops), "end the chain of otherwise earlier")
+		longest, by := 0, (*leaf)(nil)
+		for _, l := range n.leads() {
+			if behind := length(l.node); behind > longest {
+				longest, by = behind, l
 			}
 		}
+		lengths[n] = longest + 1
+		if longest == maxHops {
+			c.wrong(by.rng, fmt.Sprintf("calls to %s go through more than %d nodes", n.ref, maxHops), "end the chain earlier")
+		}
+		return longest + 1
+	}
+	for _, n := range c.nodes {
+		length(n)
 	}
 }
 
-// findUnreachable warns of nodes without number that no reachable node leads to.
+// findUnreachable warns of nodes without number that no reachable node leads to, and of calendars that nobody asks.
 func (c checker) findUnreachable() {
 	reached := map[*node]bool{}
-	for _, n := range c.nodes {
-		if n.kind != "user" && n.extension.shape == 0 {
-			continue
+	var walk func(n *node)
+	walk = func(n *node) {
+		if reached[n] {
+			return
 		}
-		for ; n != nil && !reached[n]; n = n.next {
-			reached[n] = true
+		reached[n] = true
+		for _, l := range n.leads() {
+			walk(l.node)
+		}
+	}
+	for _, n := range c.nodes {
+		if n.kind == "user" || n.kind == "did" || n.extension.shape != 0 {
+			walk(n)
 		}
 	}
 	for _, n := range c.nodes {
@@ -156,12 +197,17 @@ func (c checker) findUnreachable() {
 			c.warn(n.rng, fmt.Sprintf("no call can reach %s", n.ref), "give it an extension, or name it in the otherwise of a node that calls reach")
 		}
 	}
+	for _, known := range c.calendars {
+		if !known.used {
+			c.warn(known.rng, fmt.Sprintf("nothing asks calendar %q", known.name), fmt.Sprintf("write open(%q) ? ... : ... where calls depend on it", known.name))
+		}
+	}
 }
 
 // findDeadEnds warns of ring groups that say nothing about calls nobody answers.
 func (c checker) findDeadEnds() {
 	for _, n := range c.nodes {
-		if n.kind == "ring" && n.otherwise == nil {
+		if n.kind == "ring" && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
 			c.warn(n.rng, fmt.Sprintf("%s ends calls that nobody answers", n.ref), "say where they go: otherwise { go = ... }")
 		}
 	}

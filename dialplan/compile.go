@@ -40,6 +40,7 @@ func Compile(sources []Source) (*Plan, []Diagnostic) {
 	p := compile(tenants)
 	p.hash = Hash(sources)
 	p.sounds = d.soundsOf(tenants)
+	p.covered = newCoverage()
 	for _, t := range tenants {
 		d.runTests(p, t)
 	}
@@ -119,7 +120,7 @@ func anyTenant(files []file) bool {
 }
 
 func (d *diagnostics) draftAll(files []file, whole bool) []*draft {
-	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, whole: whole}
+	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, byDID: map[string]place{}, byCountry: map[string]map[day]string{}, whole: whole}
 	if !anyTenant(files) {
 		if d.failed() {
 			return nil // most likely the dialplan block itself was refused
@@ -168,9 +169,9 @@ func compileTenant(d *draft) tenant {
 		numbers: make(map[string]int32, len(d.byNumber)),
 		users:   map[string]int32{},
 		reject:  rejection("nobody and nothing has this number", position(d.rng)),
+		country: countryOf(d.country),
 	}
 	t.compileUsers(d)
-	ways := map[*node]entry{}
 	for _, n := range d.nodes {
 		if _, named := toneCountry(n.play); named == "" && strings.HasPrefix(n.play, "tone:") && d.country != "" {
 			if country := toneCountries()[d.country]; country != "" {
@@ -178,13 +179,16 @@ func compileTenant(d *draft) tenant {
 			}
 		}
 	}
+	index := t.build(d)
 	for _, n := range d.nodes {
-		way := compileWay(n, ways)
-		if n.kind == "user" {
-			t.add(n.name, n, way, Trace{At: position(n.rng), Node: n.String(), Text: "this is the name of " + n.String()})
+		switch n.kind {
+		case "user":
+			t.add(n.name, index[n], Trace{At: position(n.rng), Node: n.String(), Text: "this is the name of " + n.String()})
+		case "did":
+			t.add(n.name, index[n], Trace{At: position(n.rng), Node: n.String(), Text: "this is " + n.String() + labelled(n.label)})
 		}
 		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
-			t.add(e.text, n, way, Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
+			t.add(e.text, index[n], Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
 			if n.kind != "user" {
 				t.public.Services = append(t.public.Services, Service{e.text, n.String()})
 			}
@@ -194,9 +198,16 @@ func compileTenant(d *draft) tenant {
 	return t
 }
 
-func (t *tenant) add(number string, n *node, way entry, found Trace) {
+func labelled(label string) string {
+	if label == "" {
+		return ""
+	}
+	return ", " + label
+}
+
+func (t *tenant) add(number string, to target, found Trace) {
 	t.numbers[number] = int32(len(t.entries))
-	t.entries = append(t.entries, entry{way.steps, append([]Trace{found}, way.trace...)})
+	t.entries, t.found = append(t.entries, to), append(t.found, found)
 }
 
 func (t *tenant) compileUsers(d *draft) {
@@ -215,44 +226,6 @@ func (t *tenant) compileUsers(d *draft) {
 	}
 }
 
-// compileWay is the chain of steps from n on, with a trace line for each. A chain is at most maxHops long.
-func compileWay(n *node, known map[*node]entry) entry {
-	if way, ok := known[n]; ok {
-		return way
-	}
-	s := n.step()
-	way := entry{[]Step{s}, []Trace{{At: s.At, Node: s.Node, Text: s.words()}}}
-	if n.next != nil {
-		rest := compileWay(n.next, known)
-		way.steps = append(way.steps, rest.steps...)
-		way.trace = append(way.trace, rest.trace...)
-		way.trace[1].Text = fmt.Sprintf("when %s fails: %s", n, rest.trace[0].Text)
-		way.trace[1].At = position(n.otherwise.rng)
-	}
-	known[n] = way
-	return way
-}
-
-func (n *node) step() Step {
-	s := Step{Node: n.String(), Timeout: n.timeout, At: position(n.rng)}
-	switch n.kind {
-	case "user":
-		s.Kind, s.Users = StepRing, []string{n.name}
-	case "ring":
-		s.Kind, s.Strategy, s.Record = StepRing, n.strategy, n.record
-		for _, m := range n.members {
-			s.Users = append(s.Users, m.ref.name)
-		}
-	case "echo":
-		s.Kind = StepEcho
-	case "music":
-		s.Kind, s.Play = StepMusic, n.play
-	case "conference":
-		s.Kind, s.Play, s.Record, s.MaxMembers, s.Announce = StepConference, n.play, n.record, n.room, n.announce
-	}
-	return s
-}
-
 // words says what the step does, for traces.
 func (s Step) words() string {
 	switch s.Kind {
@@ -260,8 +233,7 @@ func (s Step) words() string {
 		if len(s.Users) == 1 && s.Node == "user."+s.Users[0] {
 			return fmt.Sprintf("ring %s for %s", s.Node, hcltext.Duration(s.Timeout))
 		}
-		order := map[Strategy]string{All: "all at once", InOrder: "one after the other", Random: "one after the other in random order"}[s.Strategy]
-		return fmt.Sprintf("%s rings %s, %s, for %s", s.Node, list(s.Users), order, hcltext.Duration(s.Timeout))
+		return fmt.Sprintf("%s rings %s, for %s", s.Node, s.ringing(), hcltext.Duration(s.Timeout))
 	case StepEcho:
 		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, hcltext.Duration(s.Timeout))
 	case StepMusic:
@@ -269,7 +241,19 @@ func (s Step) words() string {
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}
-	return fmt.Sprintf("answer %d", s.Status)
+	answer := strings.TrimSpace(fmt.Sprintf("%d %s", s.Status, statusWords(s.Status)))
+	if s.Node == "" {
+		return "answer " + answer
+	}
+	return fmt.Sprintf("%s answers %s: %s", s.Node, answer, s.Reason)
+}
+
+// statusWords is the reason phrase of a refusal.
+func statusWords(status int) string {
+	return map[int]string{
+		403: "Forbidden", 404: "Not Found", 410: "Gone", 480: "Temporarily Unavailable", 482: "Loop Detected", 484: "Address Incomplete", 486: "Busy Here",
+		488: "Not Acceptable Here", 500: "Server Internal Error", 503: "Service Unavailable", 600: "Busy Everywhere", 603: "Decline",
+	}[status]
 }
 
 // meeting says how a conference is held.

@@ -3,6 +3,7 @@ package dialplan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,19 +20,22 @@ const (
 
 // draft is a tenant while its plan is put together.
 type draft struct {
-	name     string
-	rng      hcl.Range
-	settings map[string]value // attributes of the dialplan blocks
-	timeZone string
-	country  string
-	hold     node // what is played to whom its users hold; no node that can be called
-	domains  []string
-	nodes    []*node
-	byRef    map[ref]*node
-	byNumber map[string]*node
-	tests    []*planTest
-	testName map[string]hcl.Range
-	mentions []value // nodes that tests name
+	name      string
+	rng       hcl.Range
+	settings  map[string]value // attributes of the dialplan blocks
+	timeZone  string
+	country   string
+	hold      node // what is played to whom its users hold; no node that can be called
+	domains   []string
+	nodes     []*node
+	byRef     map[ref]*node
+	byNumber  map[string]*node
+	zone      *time.Location // of timeZone
+	calendar  map[string]*calendarDraft
+	calendars []*calendarDraft // as they stand in the sources
+	tests     []*planTest
+	testName  map[string]hcl.Range
+	mentions  []value // nodes that tests name
 }
 
 // node is something a call can go to.
@@ -49,8 +53,13 @@ type node struct {
 	announce  bool // conference
 	play      string
 	playing   hcl.Range // of play
-	otherwise *value
-	next      *node // resolved otherwise
+	ways      []*way
+	dnd       bool            // user
+	label     string          // did
+	delays    []time.Duration // ring: of members, in their order
+	skipBusy  bool            // ring
+	status    int             // reject
+	reason    string          // reject
 }
 
 // planTest is a test block.
@@ -58,6 +67,7 @@ type planTest struct {
 	name    string
 	rng     hcl.Range
 	from    value
+	outside string // number of a caller outside, "" = from
 	to      string
 	at      time.Time
 	given   map[string]int
@@ -71,6 +81,9 @@ type drafter struct {
 	tenants  []*draft
 	whole    bool // every source could be parsed
 	byDomain map[string]place
+	byDID    map[string]place
+
+	byCountry map[string]map[day]string // holidays, each country's once
 }
 
 type place struct {
@@ -120,7 +133,7 @@ func (d *drafter) owner(f file) (owner *draft) {
 		if owner = d.tenant(b.label); owner == nil {
 			owner = &draft{
 				name: b.label, rng: b.rng, settings: map[string]value{}, timeZone: "UTC",
-				byRef: map[ref]*node{}, byNumber: map[string]*node{}, testName: map[string]hcl.Range{},
+				byRef: map[ref]*node{}, byNumber: map[string]*node{}, testName: map[string]hcl.Range{}, zone: time.UTC, calendar: map[string]*calendarDraft{},
 			}
 			if !isTenantName(b.label) {
 				d.wrong(b.named, fmt.Sprintf("%q cannot be the name of a tenant", b.label), `use 1 to 63 letters, digits, "-", "_" or "."`)
@@ -169,9 +182,7 @@ func (d *drafter) addSettings(t *draft, b block) {
 		case "domains":
 			d.addDomains(t, v)
 		case "timezone":
-			if t.timeZone = v.text; !isZone(v.text) {
-				d.wrong(v.rng, fmt.Sprintf("there is no time zone %q%s", v.text, suggestZone(v.text)), `write a name like "Europe/London"`)
-			}
+			t.timeZone, t.zone = v.text, d.zone(v)
 		case "hold_music":
 			t.hold.ref = ref{"dialplan", t.name}
 			d.sound(&t.hold, v)
@@ -206,6 +217,8 @@ func (d *drafter) addBlock(t *draft, b block) {
 	case "dialplan":
 	case "test":
 		d.addTest(t, b)
+	case "calendar":
+		d.addCalendar(t, b)
 	default:
 		d.addNode(t, b)
 	}
@@ -213,6 +226,9 @@ func (d *drafter) addBlock(t *draft, b block) {
 
 func (d *drafter) addNode(t *draft, b block) {
 	n := &node{ref: ref{b.kind, b.label}, rng: b.named, extension: b.attrs["extension"], display: b.attrs["display"].text, record: b.attrs["record"].flag}
+	if b.kind == "did" && !d.isDID(t, b) {
+		return
+	}
 	if !isNodeName(b.label) {
 		d.wrong(b.named, fmt.Sprintf("%q cannot be the name of a node", b.label), "use 1 to 64 letters, digits or one of . _ + * # -")
 		return
@@ -225,8 +241,10 @@ func (d *drafter) addNode(t *draft, b block) {
 	t.byRef[n.ref] = n
 	switch b.kind {
 	case "user":
-		n.timeout = userTimeout
+		n.timeout = d.duration(b, userTimeout, 10*time.Minute)
 		n.groups = d.groups(b.attrs["groups"])
+		n.dnd = b.attrs["dnd"].flag
+		d.forwards(n, b)
 		if v, set := b.attrs["hold_music"]; set {
 			d.sound(n, v)
 		}
@@ -238,6 +256,12 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.music(n, b)
 	case "conference":
 		d.conference(n, b)
+	case "did":
+		d.did(t, n, b)
+	case "feature":
+		n.add(onGo, b.attrs["go"])
+	case "reject":
+		d.reject(n, b)
 	}
 	d.addNumbers(t, n)
 }
@@ -288,25 +312,61 @@ func (d *drafter) ring(n *node, b block) {
 		case "random":
 			n.strategy = Random
 		case "longest_idle":
-			d.wrong(v.rng, "longest_idle is not available in this version yet", "choose from all, in_order, random")
+			n.strategy = LongestIdle
 		default:
-			d.wrong(v.rng, fmt.Sprintf("there is no strategy %q%s", v.text, hcltext.DidYouMean(v.text, []string{"all", "in_order", "random"})), "choose from all, in_order, random")
+			d.wrong(v.rng, fmt.Sprintf("there is no strategy %q%s", v.text, hcltext.DidYouMean(v.text, strategies())), "choose from "+strings.Join(strategies(), ", "))
 		}
 	}
-	n.otherwise = d.otherwise(b)
+	n.skipBusy = b.attrs["skip_busy"].flag
+	d.delays(n, b.attrs["delays"])
+	d.otherwise(n, b)
 }
 
-func (d *drafter) otherwise(b block) *value {
-	if len(b.blocks) == 0 {
-		return nil
+// delays takes how much later than the others some members of a ring group ring.
+func (d *drafter) delays(n *node, list value) {
+	if len(list.fields) == 0 {
+		return
 	}
-	if len(b.blocks) > 1 {
-		d.wrong(b.blocks[1].rng, fmt.Sprintf("%s.%s has two otherwise blocks", b.kind, b.label), "keep one")
+	if n.strategy != All {
+		d.wrong(list.rng, fmt.Sprintf("%s rings one after the other: its members have no delays", n.ref), `remove the line, or choose strategy = "all"`)
+		return
 	}
-	if goes, set := b.blocks[0].attrs["go"]; set {
-		return &goes
+	n.delays = make([]time.Duration, len(n.members))
+	for _, f := range list.fields {
+		i := slices.IndexFunc(n.members, func(m value) bool { return m.ref.String() == f.name })
+		if i < 0 {
+			var members []string
+			for _, m := range n.members {
+				members = append(members, m.ref.String())
+			}
+			d.wrong(f.rng, fmt.Sprintf("%q is no member of %s%s", f.name, n.ref, hcltext.DidYouMean(f.name, members)), "")
+			continue
+		}
+		t, err := time.ParseDuration(f.value.text)
+		switch {
+		case f.value.shape != shapeText || err != nil:
+			d.wrong(f.value.rng, "a delay is a duration in quotes", `like { "user.bob" = "10s" }`)
+		case t < 0 || t >= n.timeout:
+			d.wrong(f.value.rng, fmt.Sprintf("%s would never ring: %s rings for %s", f.name, n.ref, hcltext.Duration(n.timeout)), "write a shorter delay")
+		default:
+			n.delays[i] = t
+		}
 	}
-	return nil
+}
+
+func (d *drafter) otherwise(n *node, b block) {
+	first := true
+	for _, inner := range b.blocks {
+		if inner.kind != "otherwise" {
+			continue
+		}
+		if !first {
+			d.wrong(inner.rng, fmt.Sprintf("%s has two otherwise blocks", n.ref), "keep one")
+			return
+		}
+		first = false
+		n.add(onOther, inner.attrs["go"])
+	}
 }
 
 func plays() []string {
@@ -381,7 +441,7 @@ func (d *drafter) conference(n *node, b block) {
 	if v, set := b.attrs["announce"]; set {
 		n.announce = v.flag
 	}
-	n.otherwise = d.otherwise(b)
+	d.otherwise(n, b)
 }
 
 // isRecording is the rule for paths of files and names of prompts. Whether there is such a file is for the node to say.
@@ -421,7 +481,7 @@ func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration 
 
 // addNumbers claims what reaches the node by dialling: the name of a user, and the extension.
 func (d *drafter) addNumbers(t *draft, n *node) {
-	if n.kind == "user" {
+	if n.kind == "user" || n.kind == "did" {
 		d.claim(t, n, n.name, n.rng)
 	}
 	if n.extension.shape == 0 {

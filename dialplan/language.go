@@ -18,6 +18,8 @@ const (
 	shapeReferences       // list of them
 	shapeCall             // { from = user.bob, to = "201" }
 	shapeStatuses         // { "ring.sales" = 408 }
+	shapeTarget           // a node, or a choice: open("office") ? ring.sales : user.bob
+	shapeDelays           // { "user.bob" = "10s" }
 )
 
 func (s shape) String() string {
@@ -40,6 +42,10 @@ func (s shape) String() string {
 		return `a call, like { from = user.bob, to = "201" }`
 	case shapeStatuses:
 		return `answers of nodes, like { "ring.sales" = 408 }`
+	case shapeTarget:
+		return `a node, like ring.sales, or a choice, like open("office") ? ring.sales : user.bob`
+	case shapeDelays:
+		return `users and how much later they ring, like { "user.bob" = "10s" }`
 	}
 	return "nothing"
 }
@@ -63,7 +69,13 @@ type attrRule struct {
 func language() map[string]*blockRule {
 	otherwise := &blockRule{
 		example: "otherwise { go = ring.sales }", required: []string{"go"},
-		attrs: map[string]attrRule{"go": {shape: shapeReference}},
+		attrs: map[string]attrRule{"go": {shape: shapeTarget}},
+	}
+	forward := &blockRule{
+		example: "forward { busy = user.bob }",
+		attrs: map[string]attrRule{
+			"always": {shape: shapeTarget}, "busy": {shape: shapeTarget}, "no_answer": {shape: shapeTarget}, "unreachable": {shape: shapeTarget},
+		},
 	}
 	rules := map[string]*blockRule{
 		"dialplan": {
@@ -77,8 +89,27 @@ func language() map[string]*blockRule {
 			labels: 1, example: `user "alice" { ... }`,
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
-				"hold_music": {shape: shapeText},
-				"voicemail":  {later: true},
+				"hold_music": {shape: shapeText}, "dnd": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
+				"voicemail": {later: true},
+			},
+			blocks: map[string]*blockRule{"forward": forward, "otherwise": otherwise},
+		},
+		"did": {
+			labels: 1, example: `did "+442079460000" { go = ring.sales }`, required: []string{"go"},
+			attrs: map[string]attrRule{"label": {shape: shapeText}, "go": {shape: shapeTarget}},
+		},
+		"feature": {
+			labels: 1, example: `feature "night" { ... }`, required: []string{"extension", "go"},
+			attrs: map[string]attrRule{"extension": {shape: shapeText}, "go": {shape: shapeTarget}},
+		},
+		"reject": {
+			labels: 1, example: `reject "closed" { ... }`,
+			attrs: map[string]attrRule{"extension": {shape: shapeText}, "status": {shape: shapeNumber}, "reason": {shape: shapeText}},
+		},
+		"calendar": {
+			labels: 1, example: `calendar "office" { ... }`,
+			attrs: map[string]attrRule{
+				"open": {shape: shapeTexts}, "closed": {shape: shapeTexts}, "holidays": {shape: shapeText}, "timezone": {shape: shapeText},
 			},
 		},
 		"ring": {
@@ -86,6 +117,7 @@ func language() map[string]*blockRule {
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "strategy": {shape: shapeText},
 				"members": {shape: shapeReferences}, "timeout": {shape: shapeDuration}, "record": {shape: shapeFlag},
+				"delays": {shape: shapeDelays}, "skip_busy": {shape: shapeFlag},
 			},
 			blocks: map[string]*blockRule{"otherwise": otherwise},
 		},
@@ -123,15 +155,20 @@ func language() map[string]*blockRule {
 
 func laterBlocks() []string {
 	return []string{
-		"app", "calendar", "did", "emergency", "feature", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
+		"app", "emergency", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
 	}
 }
 
 // nodeKinds are the blocks that a call can go to.
-func nodeKinds() []string { return []string{"user", "ring", "echo", "music", "conference"} }
+func nodeKinds() []string {
+	return []string{"user", "ring", "echo", "music", "conference", "did", "feature", "reject"}
+}
 
 // laterFunctions are functions that a later version knows.
-func laterFunctions() []string { return []string{"cheapest", "open"} }
+func laterFunctions() []string { return []string{"cheapest"} }
+
+// functions are those that can stand in a value.
+func functions() []string { return append([]string{"open"}, laterFunctions()...) }
 
 func contains(words []string, word string) bool {
 	for _, w := range words {

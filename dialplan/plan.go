@@ -2,8 +2,9 @@
 //
 // Operators write plans as HCL (*.dialplan.hcl): users, ring groups, echo tests, music, and tests of the plan itself.
 // Compile parses and checks the text, says every mistake with file, line and column, runs the plan's own test blocks
-// and makes an immutable Plan; nothing of HCL is kept, and HCL is never evaluated during a call. Plan.Route is a pure
-// function that takes a microsecond or less: it reads no clock, opens nothing, and may be called from any goroutine.
+// and makes an immutable Plan; nothing of HCL is kept, and HCL is never evaluated during a call. Plan.Begin sends a call on its way and
+// Walk.Next lets it go on: they take a microsecond or less, read no clock, open nothing, and may be called from any goroutine. Plan.Route
+// goes the same way and says why.
 // Store keeps the versions of the plan as a machine that a replicated log drives.
 //
 // The package imports nothing else of Tandem.
@@ -42,6 +43,7 @@ type Plan struct {
 	warnings int
 	tenants  []tenant // in the order of their names
 	sounds   []Sound
+	covered  *coverage // by the plan's own tests
 	byName   map[string]int32
 	byDomain map[string]int32 // lower case, without a final dot
 }
@@ -77,19 +79,19 @@ type Service struct {
 	Node   string // as in "echo.test"
 }
 
-// tenant is the compiled form: numbers are what can be dialled, entries what happens then.
+// tenant is the compiled form: numbers are what can be dialled, entries where calls to them begin, vertices the nodes.
 type tenant struct {
 	public  Tenant
 	numbers map[string]int32 // dialled -> index in entries
-	entries []entry
+	entries []target
+	found   []Trace          // of each entry: what the number is
 	users   map[string]int32 // user name or extension -> index in public.Users
-	reject  entry            // for numbers that nobody has
-}
+	reject  *Step            // for numbers that nobody has
+	country country
 
-// entry is one number with its finished route; the slices are shared by all calls and never written again.
-type entry struct {
-	steps []Step
-	trace []Trace
+	vertices  []vertex
+	decisions []decision
+	calendars []*calendar
 }
 
 // Hash identifies the text the plan was compiled from: SHA-256 in hex over names and texts.

@@ -247,17 +247,20 @@ func checkCut(t *testing.T, whole, cut Route, given map[string]int) {
 	}
 }
 
-// checkRoute holds for every route: steps, and a trace that says how the number was found and then each step.
+// checkRoute holds for every route: steps, and a trace that says how the number was found and then, in their order, tells of the steps.
 func checkRoute(t testing.TB, r Route) {
 	t.Helper()
-	if len(r.Steps) == 0 || len(r.Steps) > maxHops || len(r.Trace) != len(r.Steps)+1 {
+	if len(r.Steps) == 0 || len(r.Steps) > maxWay || len(r.Trace) < len(r.Steps)+1 {
 		t.Fatalf("%d steps, %d lines of trace: %+v", len(r.Steps), len(r.Trace), r)
 	}
+	line := 0
 	for i, s := range r.Steps {
-		if r.Trace[i+1].Node != s.Node || r.Trace[i+1].Text == "" || s.Kind == 0 {
-			t.Fatalf("step %d and its trace differ: %+v, %+v", i, s, r.Trace[i+1])
+		for line++; line < len(r.Trace) && (r.Trace[line].Node != s.Node || r.Trace[line].Text == ""); line++ {
 		}
-		if (s.Kind == StepRing) != (len(s.Users) > 0) || (s.Kind == StepReject) != (s.Status != 0) || s.Kind != StepReject && s.Timeout <= 0 {
+		if line == len(r.Trace) || s.Kind == 0 {
+			t.Fatalf("step %d is not in the trace: %+v, %+v", i, s, r.Trace)
+		}
+		if s.Kind != StepRing && len(s.Users) > 0 || (s.Kind == StepReject) != (s.Status != 0) || s.Kind != StepReject && s.Timeout <= 0 {
 			t.Fatalf("incomplete step: %+v", s)
 		}
 	}
@@ -297,7 +300,11 @@ func TestRouteDoesNotAllocateForWhatThePlanNames(t *testing.T) {
 		to    string
 		limit float64
 	}{{"201", 0}, {"200", 0}, {"999", 0}, {"204", 2}} {
-		got := testing.AllocsPerRun(100, func() { plan.Route(Call{Tenant: "acme", FromUser: "bob", To: c.to}, directory) })
+		got := testing.AllocsPerRun(100, func() {
+			walk := plan.Begin(Call{Tenant: "acme", FromUser: "bob", To: c.to}, directory)
+			for walk.Next(408) {
+			}
+		})
 		if got > c.limit {
 			t.Errorf("dialling %s allocates %v times, at most %v are expected", c.to, got, c.limit)
 		}
@@ -320,7 +327,10 @@ func BenchmarkRoute(b *testing.B) {
 			b.ReportAllocs()
 			directory := accounts{"account": "account"}
 			for b.Loop() {
-				plan.Route(Call{Tenant: "a", FromUser: "u1", To: to}, directory)
+				walk := plan.Begin(Call{Tenant: "a", FromUser: "u1", To: to}, directory)
+				if walk.Step() == nil {
+					b.Fatal("no step")
+				}
 			}
 		})
 	}

@@ -26,13 +26,14 @@ type block struct {
 
 // value is a plain value with its place.
 type value struct {
-	shape  shape // shapeText, shapeNumber, shapeFlag, shapeReference; shapeReferences for every list; shapeCall for every object
+	shape  shape // shapeText, shapeNumber, shapeFlag, shapeReference; shapeReferences for every list; shapeCall for every object; shapeTarget for a choice
 	text   string
 	number int64
 	flag   bool
 	ref    ref
 	items  []value
 	fields []field
+	choice *choice
 	rng    hcl.Range
 }
 
@@ -196,8 +197,12 @@ func (r *reader) fits(name string, want shape, v value) bool {
 		if v.shape == shapeText {
 			return true
 		}
-	case shapeStatuses:
+	case shapeStatuses, shapeDelays:
 		if v.shape == shapeCall {
+			return true
+		}
+	case shapeTarget:
+		if v.shape == shapeReference || v.shape == shapeTarget {
 			return true
 		}
 	default:
@@ -221,6 +226,8 @@ func (v value) words() string {
 		return "the node " + v.ref.String()
 	case shapeReferences:
 		return "a list"
+	case shapeTarget:
+		return "a choice of nodes"
 	}
 	return "an object in { }"
 }
@@ -238,7 +245,7 @@ func (v value) instead(want shape, src []byte) string {
 		return fmt.Sprintf("write %q if the text is meant", written)
 	case (want == shapeTexts && v.shape == shapeText) || (want == shapeReferences && v.shape == shapeReference):
 		return fmt.Sprintf("write [%s]", written)
-	case want == shapeReference && v.shape == shapeText:
+	case (want == shapeReference || want == shapeTarget) && v.shape == shapeText:
 		kind, name, dotted := strings.Cut(v.text, ".")
 		if dotted && contains(nodeKinds(), kind) {
 			return fmt.Sprintf("write %s without quotes", ref{kind, name})
@@ -274,14 +281,19 @@ func (r *reader) readValue(expr hclsyntax.Expression) (value, bool) {
 	case *hclsyntax.ScopeTraversalExpr:
 		return r.readReference(v, e.Traversal)
 	case *hclsyntax.ConditionalExpr:
-		r.wrong(v.rng, "conditions are not available in this version yet", "name one node")
-		return v, false
+		return r.readChoice(v, e)
+	case *hclsyntax.ParenthesesExpr:
+		return r.readValue(e.Expression)
 	case *hclsyntax.FunctionCallExpr:
+		if e.Name == "open" {
+			r.wrong(v.rng, "open() is a condition and no value", `write open("office") ? ring.sales : user.bob`)
+			return v, false
+		}
 		if contains(laterFunctions(), e.Name) {
 			r.wrong(v.rng, e.Name+"() is not available in this version yet", "")
 			return v, false
 		}
-		r.wrong(e.NameRange, fmt.Sprintf("there is no function %q%s", e.Name, hcltext.DidYouMean(e.Name, laterFunctions())), "")
+		r.wrong(e.NameRange, fmt.Sprintf("there is no function %q%s", e.Name, hcltext.DidYouMean(e.Name, functions())), "")
 		return v, false
 	case *hclsyntax.ForExpr:
 		r.wrong(v.rng, "loops are not part of this language", "list the values")

@@ -72,8 +72,9 @@ func (c *Call) goOn(status int) func() {
 	return func() {
 		defer c.recovered()
 		if c.in.Gone() {
-			status = 487
-			c.steps = nil
+			c.walk = dialplan.Walk{}
+			c.perform(487)
+			return
 		}
 		c.next(status)
 	}

@@ -31,7 +31,7 @@ const (
 type Call struct {
 	pbx    *PBX
 	in     *sip.Inbound
-	steps  []dialplan.Step // still to be tried
+	walk   dialplan.Walk // on its way through the plan that the call began with
 	id     string
 	callID string
 	tenant string
@@ -126,29 +126,31 @@ func (c *Call) measured(m *events.Media) {
 // run finds the route and tries its first step.
 func (c *Call) run() {
 	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
-	c.steps = c.pbx.cfg.Plan().Route(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory).Steps
-	status := 404
-	if c.gruu {
-		status = 480
-	}
-	c.next(status)
+	c.walk = c.pbx.cfg.Plan().Begin(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
+	c.perform(404)
 }
 
-// next tries the steps that are left, in order, until one is under way or has ended the call. status is what the last one came to.
+// next goes on in the plan because the step in hand has come to status.
 func (c *Call) next(status int) {
-	for len(c.steps) > 0 {
-		step := c.steps[0]
-		c.steps = c.steps[1:]
+	c.walk.Next(status)
+	c.perform(status)
+}
+
+// perform does the step in hand, and those behind it as long as they come to nothing at once, until one is under way or the call is over.
+// status is what the last one came to.
+func (c *Call) perform(status int) {
+	for ; c.walk.Step() != nil; c.walk.Next(status) {
+		step := *c.walk.Step()
 		if !c.concerns(step) {
+			status = 480
 			continue
 		}
 		c.enter(step)
 		switch step.Kind {
 		case dialplan.StepRing:
-			if c.ring(step) {
+			if status = c.ring(step); status == 0 {
 				return
 			}
-			status = 480
 		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
@@ -176,11 +178,14 @@ func (c *Call) enter(step dialplan.Step) {
 	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
 }
 
-// ring rings the phones of a step's users. It tells whether there are any.
-func (c *Call) ring(step dialplan.Step) bool {
-	groups := c.targets(step)
+// ring rings the phones of a step's users. status is 0, or says why there is nobody to ring.
+func (c *Call) ring(step dialplan.Step) (status int) {
+	groups, busy := c.targets(step)
 	if len(groups) == 0 {
-		return false
+		if busy {
+			return 486
+		}
+		return 480
 	}
 	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout}
 	if step.Strategy != dialplan.All {
@@ -193,7 +198,7 @@ func (c *Call) ring(step dialplan.Step) bool {
 		c.mu.Unlock()
 	}
 	c.in.Start(r, c.rung)
-	return true
+	return 0
 }
 
 // rung is told how a ring step ended.
@@ -226,24 +231,36 @@ func (c *Call) whyEnded() string {
 	return c.refusal
 }
 
-// targets are the phones a step rings, in the order and grouping of its strategy; the phone that calls is left out.
-func (c *Call) targets(step dialplan.Step) [][]sip.Target {
+// targets are the phones a step rings, in the order and grouping of its strategy; the phone that calls is left out. busy: somebody was
+// left out for being in a call.
+func (c *Call) targets(step dialplan.Step) (groups [][]sip.Target, busy bool) {
 	if c.gruu {
 		if phone := c.withoutCaller(c.phone); len(phone) > 0 {
-			return [][]sip.Target{phone}
+			return [][]sip.Target{phone}, false
 		}
-		return nil
+		return nil, false
 	}
 	users := step.Users
-	if step.Strategy == dialplan.Random {
+	switch step.Strategy {
+	case dialplan.Random:
 		users = append([]string(nil), users...)
 		rand.Shuffle(len(users), func(i, j int) { users[i], users[j] = users[j], users[i] })
+	case dialplan.LongestIdle:
+		users = c.pbx.idleFirst(c.tenant, users)
 	}
-	var groups [][]sip.Target
-	for _, user := range users {
+	for n, user := range users {
+		if step.SkipBusy && c.pbx.engaged(c.tenant, user) {
+			busy = true
+			continue
+		}
 		own := c.pbx.sig.Targets(c.tenant, user, c.began)
 		for i, g := range own {
 			g = c.withoutCaller(g)
+			if step.Delays != nil {
+				for j := range g {
+					g[j].Delay = step.Delays[n]
+				}
+			}
 			switch {
 			case len(g) == 0:
 			case step.Strategy == dialplan.All && i < len(groups):
@@ -256,7 +273,7 @@ func (c *Call) targets(step dialplan.Step) [][]sip.Target {
 	for i, g := range groups {
 		groups[i] = g[:min(len(g), c.pbx.limits.Load().MaxBranches)]
 	}
-	return groups
+	return groups, busy
 }
 
 func (c *Call) withoutCaller(g []sip.Target) []sip.Target {
@@ -303,9 +320,10 @@ func (c *Call) isAnswered(by string) {
 		c.mu.Unlock()
 		return
 	}
-	c.state, c.answerer, c.answered, c.in, c.steps = Answered, by, now, nil, nil
+	c.state, c.answerer, c.answered, c.in, c.walk = Answered, by, now, nil, dialplan.Walk{}
 	c.mu.Unlock()
 	c.pbx.answered.Add(1)
+	c.pbx.takes(c.tenant, by)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
 	c.recordAsPlanned(by)
 	c.setHoldMusic(by)
@@ -340,10 +358,13 @@ func (c *Call) end(status int, reason string) {
 		return
 	}
 	c.over = true
-	wasAnswered := !c.answered.IsZero()
+	wasAnswered, by := !c.answered.IsZero(), c.answerer
 	c.state = Ended
 	c.mu.Unlock()
 	c.pbx.remove(c)
+	if wasAnswered {
+		c.pbx.leaves(c.tenant, by, time.Now())
+	}
 	if !wasAnswered {
 		c.pbx.failed.Add(1)
 	}

@@ -54,6 +54,7 @@ type PBX struct {
 	mu          sync.Mutex
 	calls       map[string]*Call
 	byUser      map[string]int         // calls begun by a user, "tenant\x00user"
+	taken       map[string]*taken      // by who has answered calls, "tenant\x00user"
 	conferences map[string]*conference // "tenant\x00node"
 	peak        int                    // most calls since the tables were made
 
@@ -69,7 +70,7 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), conferences: make(map[string]*conference)}
+	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), taken: make(map[string]*taken), conferences: make(map[string]*conference)}
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil
 }

@@ -87,6 +87,11 @@ func work(t *testing.T, configure func(*Config), fn func(t *testing.T, o *office
 		if st := o.srv.Stats(); st.Transactions != 0 || st.Branches != 0 || st.Dialogs != 0 || st.Handlers != 0 {
 			t.Errorf("the server still holds %d transactions, %d branches, %d dialogs, %d handlers", st.Transactions, st.Branches, st.Dialogs, st.Handlers)
 		}
+		for who, taken := range o.pbx.taken {
+			if taken.now != 0 {
+				t.Errorf("%q is in %d calls that are over", who, taken.now)
+			}
+		}
 		if n := o.pbx.Stats().Calls; n != 0 || len(o.pbx.byUser) != 0 {
 			t.Errorf("%d calls are left, and users %v", n, o.pbx.byUser)
 		}

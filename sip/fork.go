@@ -34,6 +34,7 @@ type fork struct {
 	auth    []byte // challenges of all 401 and 407 answers (step 7)
 	timer   timer
 	until   time.Time // end of Relay.Timeout
+	delayed delayed
 	breadth int
 
 	session    session
@@ -190,10 +191,16 @@ func (f *fork) nextGroup() {
 		g := f.groups[0]
 		f.groups = f.groups[1:]
 		f.live++ // a target that fails at once must not end the group before it has begun
+		share := max(f.breadth/max(len(g), 1), 1)
 		for i := range g {
-			f.begin(g[i], max(f.breadth/max(len(g), 1), 1))
+			if g[i].Delay > 0 {
+				f.delayed.add(g[i], share, f.sh.now())
+				continue
+			}
+			f.begin(g[i], share)
 		}
 		f.live--
+		f.hurry()
 		if f.live > 0 {
 			f.armTimer()
 			return
@@ -220,6 +227,9 @@ func (f *fork) armTimer() {
 			at = next
 		}
 	}
+	if next := f.delayed.next(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
+		at = next
+	}
 	if at.IsZero() {
 		return
 	}
@@ -236,6 +246,9 @@ func (f *fork) expire(now time.Time) {
 	case !f.until.IsZero() && !now.Before(f.until):
 		f.timedOut = true
 		f.cancel(`SIP;cause=408;text="no answer"`)
+	case f.delayed.due(now): // nobody gives both delays and a pause
+		f.beginDelayed(now)
+		f.armTimer()
 	case len(f.groups) == 0: // Pause of the last group
 		f.timedOut = true
 		f.cancel(`SIP;cause=408;text="no answer"`)
@@ -255,7 +268,7 @@ func (f *fork) cancel(reason string) {
 		f.byCaller = true
 		reason = ""
 	}
-	f.groups = nil
+	f.groups, f.delayed = nil, nil
 	f.cancelBranches(reason)
 	if f.live == 0 {
 		f.conclude()
@@ -277,7 +290,7 @@ func (f *fork) abandon() {
 	}
 	f.abandoned = true
 	f.cancelling = true
-	f.groups = nil
+	f.groups, f.delayed = nil, nil
 	f.cancelBranches("")
 	f.conclude()
 }
@@ -314,7 +327,7 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 		return false
 	}
 	f.answered = true
-	f.groups = nil
+	f.groups, f.delayed = nil, nil
 	if f.tx.invite && f.in != nil {
 		d := f.sh.earlyDialog(f, b, m)
 		if d == nil { // the table is full: better no call than one that nobody can end
@@ -350,7 +363,7 @@ func (f *fork) unusable(b *branch, m *message.Message, p transport.Packet) bool 
 	}
 	f.sh.srv.cfg.Log.Warn("an answer's session description cannot be used; the call is refused", "call", m.CallID(), "peer", p.Flow.Remote, "error", err)
 	b.ackAndBye(m, `SIP;cause=488;text="session description refused"`)
-	f.abandoned, f.cancelling, f.groups = true, true, nil
+	f.abandoned, f.cancelling, f.groups, f.delayed = true, true, nil, nil
 	f.cancelBranches("")
 	f.sh.timers.stop(&f.timer)
 	_, code, warn := mediaStatus(err)
@@ -450,7 +463,7 @@ func (f *fork) failed(b *branch, m *message.Message) {
 			f.judge(m)
 		}
 		if m.Status >= 600 && !f.cancelling {
-			f.groups = nil
+			f.groups, f.delayed = nil, nil
 			f.cancelling = true
 			f.cancelBranches("")
 			f.sh.arm(&f.timer, f, cancelGrace)
@@ -460,6 +473,10 @@ func (f *fork) failed(b *branch, m *message.Message) {
 		return
 	}
 	if f.answered {
+		return
+	}
+	if f.hurry(); f.live > 0 {
+		f.armTimer()
 		return
 	}
 	f.nextGroup()

@@ -265,6 +265,7 @@ type Target struct {
 	Path   []string // becomes Route (RFC 3327 §5.2)
 	User   string   // canonical user the target belongs to, "" outside
 	Tenant string
+	Delay  time.Duration // how much later than its group it rings; at once when nobody else rings any more
 }
 
 // Targets are the contacts a user has registered, in groups of equal q, highest first (RFC 3261 §16.6). Any goroutine.

@@ -238,6 +238,7 @@ func TestDialplansAreCheckedAndFormattedWithoutANode(t *testing.T) {
 	good := write(t, "good.dialplan.hcl", plan)
 	expect(t, 0, "the dialplan is fine: 1 file(s), 1 tenant(s)", "", "dialplan", "check", good)
 	expect(t, 0, "the dialplan is fine", "", "dialplan", "check", filepath.Dir(good))
+	expect(t, 0, "no test reaches user.alice", "", "dialplan", "test", "--cover", good)
 	bad := write(t, "bad.dialplan.hcl", strings.Replace(plan, "format ", "formt ", 1))
 	expect(t, 1, "!"+bad+":2:3: ", "", "dialplan", "check", bad)
 	if r := expect(t, 1, `"ok": false`, "", "dialplan", "check", bad, "-o", "json"); !strings.Contains(r.out, `"line": 2`) {

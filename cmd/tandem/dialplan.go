@@ -71,7 +71,8 @@ func readPlanFile(name string) ([]byte, error) {
 }
 
 func newPlanCheck(f *apiFlags) *cobra.Command {
-	return &cobra.Command{
+	var cover bool
+	c := &cobra.Command{
 		Use: "check FILE...", Aliases: []string{"test"}, Short: "Report every mistake in a dialplan and run its tests, without a node", Args: needs("FILE", 1, 0),
 		Long: "Report every mistake in a dialplan with file, line and column, and run its test blocks. Files, or directories whose\n" +
 			"*.dialplan.hcl are meant; all together are one dialplan. No node is asked.",
@@ -84,20 +85,27 @@ func newPlanCheck(f *apiFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return checkPlan(out, sources)
+			return checkPlan(out, sources, cover)
 		},
 	}
+	c.Flags().BoolVar(&cover, "cover", false, "say which nodes and ways no test goes to")
+	return c
 }
 
-func checkPlan(out *output, sources []dialplan.Source) error {
+func checkPlan(out *output, sources []dialplan.Source, cover bool) error {
 	plan, diags := dialplan.Compile(sources)
 	report := struct {
 		OK          bool                  `json:"ok"`
 		Hash        string                `json:"hash,omitempty"`
 		Diagnostics []dialplan.Diagnostic `json:"diagnostics"`
+		Coverage    *dialplan.Coverage    `json:"coverage,omitempty"`
 	}{OK: !dialplan.Failed(diags), Diagnostics: append([]dialplan.Diagnostic{}, diags...)}
 	if report.OK {
 		report.Hash = plan.Hash()
+		if cover {
+			c := plan.Coverage()
+			report.Coverage = &c
+		}
 	}
 	err := out.object(report, func() {
 		for _, d := range diags {
@@ -109,6 +117,12 @@ func checkPlan(out *output, sources []dialplan.Source) error {
 				nodes, tests = nodes+t.Nodes, tests+t.Tests
 			}
 			out.say("the dialplan is fine: %d file(s), %d tenant(s), %d node(s), %d test(s) passed", len(sources), len(plan.Tenants()), nodes, tests)
+			if c := report.Coverage; c != nil {
+				for _, m := range c.Missed {
+					out.say("%s: %s", m.At, m.Text)
+				}
+				out.say("the tests reach %d of %d nodes and take %d of %d ways", c.NodesReached, c.Nodes, c.WaysTaken, c.Ways)
+			}
 		}
 	})
 	if err == nil && !report.OK {

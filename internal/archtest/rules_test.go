@@ -33,7 +33,7 @@ var rules = []rule{
 		dir:     "cluster",
 		outside: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/go-hclog", "github.com/hashicorp/memberlist", "go.etcd.io/bbolt", "golang.org/x/sys"},
 	},
-	{dir: "dialplan", own: []string{"internal/hcltext"}, outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
+	{dir: "dialplan", own: []string{"internal/hcltext"}, outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty", "github.com/rickar/cal"}},
 	{dir: "configs", own: []string{"internal/hcltext"}, outside: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty"}},
 	{dir: "certs"},
 	{dir: "auth"},

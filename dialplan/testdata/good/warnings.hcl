@@ -13,3 +13,4 @@ ring "lost" {
   otherwise { go = echo.also_lost }
 }
 echo "also_lost" {}
+calendar "never" {}

@@ -5,14 +5,8 @@ user "alice" {
 }
 ring "sales" {
   extension = "200"
-  strategy  = "longest_idle"
   members   = [user.alice]
   otherwise { go = queue.sales }
-}
-ring "night" {
-  extension = "210"
-  members   = [user.alice]
-  otherwise { go = open("office") ? user.alice : ring.sales }
 }
 ring "far" {
   extension = "220"

@@ -5,7 +5,7 @@ test "fields" {
   expect = [user.alice]
 }
 test "outside" {
-  call   = { from = "+442079460000", to = "201" }
+  call   = { from = "02079460000", to = "201" }
   expect = [user.alice]
 }
 test "nobody" {
