@@ -157,7 +157,7 @@ func recordingProblem(id string, err error) error {
 	case errors.Is(err, rtpengine.ErrRecordingBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, pbx.ErrNotAnswered), errors.Is(err, pbx.ErrNoMedia), errors.Is(err, pbx.ErrNotRecording), errors.Is(err, rtpengine.ErrRecording),
-		errors.Is(err, rtpengine.ErrNothingHere), errors.Is(err, rtpengine.ErrNoRecording), errors.Is(err, rtpengine.ErrClosed):
+		errors.Is(err, rtpengine.ErrNothingHere), errors.Is(err, rtpengine.ErrNoRecording), errors.Is(err, rtpengine.ErrClosed), errors.Is(err, rtpengine.ErrEndToEnd):
 		status = http.StatusConflict
 	}
 	return newProblem(status, strings.TrimPrefix(err.Error(), "rtpengine: "))

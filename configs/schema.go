@@ -106,7 +106,7 @@ func schema(c *Config) []section {
 			number("ice_port", &c.Media.ICEPort, 0, 65535),
 			text("tier", &c.Media.Tier, oneOf("auto", "steered", "sockets")),
 			list("interfaces", &c.Media.Interfaces),
-			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "preferred", "required")),
+			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "passthrough", "preferred", "required")),
 			list("codecs", &c.Media.Codecs, mainCodec),
 			list("codecs_off", &c.Media.CodecsOff, anyCodec),
 			text("transcode", &c.Media.Transcode, oneOf("auto", "off")),

@@ -40,7 +40,7 @@ media {
   ice_port    = 0             # UDP port for the media of all browsers, counted up by shard; 0 = one of ports for each shard; see docs/media.md
   tier        = "auto"        # "auto" has BPF programs forward plain media in the kernel and steer the rest past its ports' sockets where rights (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and kernel allow; "steered" only steers; "sockets" does neither. docs/media.md
   interfaces  = []            # network interfaces whose media the kernel may forward; empty = all that have an address of this block
-  srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call
+  srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call, "passthrough" = the phones' own keys
   codecs      = []            # codecs a phone is offered, the best first: ["opus", "G722", "PCMA", "H264"]; others are taken off; audio or video of which none is named stays as it comes
   codecs_off  = []            # codecs that nobody is offered, like "G729" or "telephone-event/48000"
   transcode   = "auto"        # "auto": phones without a common codec are transcoded between G.711, G.722 and Opus; "off": their calls fail

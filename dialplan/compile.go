@@ -163,7 +163,7 @@ func compile(drafts []*draft) *Plan {
 func compileTenant(d *draft) tenant {
 	t := tenant{
 		public: Tenant{
-			Name: d.name, Domains: d.domains, TimeZone: d.timeZone, Country: d.country, HoldMusic: d.hold.play,
+			Name: d.name, Domains: d.domains, TimeZone: d.timeZone, Country: d.country, HoldMusic: d.hold.play, SRTP: d.hold.srtp,
 			Nodes: len(d.nodes), Tests: len(d.tests), At: position(d.rng),
 		},
 		numbers: make(map[string]int32, len(d.byNumber)),
@@ -213,7 +213,7 @@ func (t *tenant) add(number string, to target, found Trace) {
 func (t *tenant) compileUsers(d *draft) {
 	for _, n := range d.nodes {
 		if n.kind == "user" {
-			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, n.play, position(n.rng)})
+			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, n.play, n.srtp, position(n.rng)})
 		}
 	}
 	users := t.public.Users

@@ -25,7 +25,7 @@ type draft struct {
 	settings  map[string]value // attributes of the dialplan blocks
 	timeZone  string
 	country   string
-	hold      node // what is played to whom its users hold; no node that can be called
+	hold      node // what is played to whom its users hold, and srtp of its users; no node that can be called
 	domains   []string
 	nodes     []*node
 	byRef     map[ref]*node
@@ -53,6 +53,7 @@ type node struct {
 	announce  bool // conference
 	play      string
 	playing   hcl.Range // of play
+	srtp      string    // user; of the tenant in draft.hold
 	ways      []*way
 	dnd       bool            // user
 	label     string          // did
@@ -186,6 +187,9 @@ func (d *drafter) addSettings(t *draft, b block) {
 		case "hold_music":
 			t.hold.ref = ref{"dialplan", t.name}
 			d.sound(&t.hold, v)
+		case "srtp":
+			t.hold.ref = ref{"dialplan", t.name}
+			d.srtp(&t.hold, v)
 		case "country":
 			if t.country = v.text; !isCountryCode(v.text) {
 				d.wrong(v.rng, fmt.Sprintf("%q is not a calling code", v.text), `write 1 to 3 digits without "+", like "44"`)
@@ -247,6 +251,9 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.forwards(n, b)
 		if v, set := b.attrs["hold_music"]; set {
 			d.sound(n, v)
+		}
+		if v, set := b.attrs["srtp"]; set {
+			d.srtp(n, v)
 		}
 	case "ring":
 		d.ring(n, b)

@@ -82,14 +82,14 @@ func language() map[string]*blockRule {
 			labels: 1, example: `dialplan "acme" { ... }`,
 			attrs: map[string]attrRule{
 				"format": {shape: shapeNumber}, "domains": {shape: shapeTexts}, "timezone": {shape: shapeText}, "country": {shape: shapeText},
-				"hold_music": {shape: shapeText},
+				"hold_music": {shape: shapeText}, "srtp": {shape: shapeText},
 			},
 		},
 		"user": {
 			labels: 1, example: `user "alice" { ... }`,
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
-				"hold_music": {shape: shapeText}, "dnd": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
+				"hold_music": {shape: shapeText}, "srtp": {shape: shapeText}, "dnd": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
 				"voicemail": {later: true},
 			},
 			blocks: map[string]*blockRule{"forward": forward, "otherwise": otherwise},

@@ -55,6 +55,7 @@ type Tenant struct {
 	TimeZone  string   // IANA name, "UTC" when the plan names none
 	Country   string   // calling code without "+", "" when the plan names none
 	HoldMusic string   // what those hear whom its phones hold; "" = what the phones play
+	SRTP      string   // how the media of its users are encrypted; "" = as the node says
 	Users     []User   // in the order of their names
 	Services  []Service
 	Nodes     int // users, ring groups, ... together
@@ -70,6 +71,7 @@ type User struct {
 	Groups    []string
 	Record    bool   // the calls from and to this user are recorded
 	HoldMusic string // what those hear whom the phones of this user hold; "" = as the tenant says
+	SRTP      string // how the media of this user are encrypted; "" = as the tenant says
 	At        Position
 }
 

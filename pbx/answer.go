@@ -35,6 +35,9 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		return c.goOn(503)
 	}
 	l.media = media
+	if policy, ok := rtpengine.ParseSRTPPolicy(c.pbx.cfg.Plan().SRTP(c.tenant, c.from)); ok {
+		media.Policy(policy)
+	}
 	if step.Kind == dialplan.StepEcho {
 		media.Echo() // before the answer, which depends on it: an echo takes every codec, and video
 	}

@@ -26,7 +26,7 @@ type relayMedia struct {
 // Session is the media of one relayed call: an *rtpengine.Session, or one on an engine elsewhere.
 type Session interface {
 	OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, o rtpengine.OfferOptions) ([]byte, error)
-	Answer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error)
+	AnswerWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, o rtpengine.AnswerOptions) ([]byte, error)
 	Rollback()
 	Record() (*rtpengine.Recording, error)
 	StopRecording() bool
@@ -101,12 +101,14 @@ func side(fromCaller bool) rtpengine.Side {
 }
 
 // Offer rewrites an offer (sip.Media).
-func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error) {
+func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow, terms uint8) (string, error) {
 	s, err := m.open()
 	if err != nil {
 		return "", err
 	}
-	out, err := s.OfferWith(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap(), rtpengine.OfferOptions{Speaks: m.dialect(dst)})
+	out, err := s.OfferWith(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap(), rtpengine.OfferOptions{
+		Speaks: m.dialect(dst), SRTP: m.srtp(!fromCaller, terms), Own: m.srtp(fromCaller, terms),
+	})
 	return string(out), mediaError(err)
 }
 
@@ -123,12 +125,14 @@ func (m *relayMedia) dialect(dst transport.Flow) rtpengine.Dialect {
 }
 
 // Answer rewrites an answer (sip.Media).
-func (m *relayMedia) Answer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error) {
+func (m *relayMedia) Answer(fromCaller bool, sdp string, src, dst transport.Flow, terms uint8) (string, error) {
 	s, err := m.open()
 	if err != nil {
 		return "", err
 	}
-	out, err := s.Answer(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap())
+	out, err := s.AnswerWith(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap(), rtpengine.AnswerOptions{
+		SRTP: m.srtp(fromCaller, terms),
+	})
 	return string(out), mediaError(err)
 }
 

@@ -114,7 +114,7 @@ func (l *leg) detour() detour {
 		return detourBarred
 	case l.digits != nil || l.dubs != nil:
 		return detourDigits
-	case l.datagrams:
+	case l.cargo == datagrams:
 		return detourPlain
 	case l.needsPayload():
 		return detourNumbers

@@ -19,7 +19,7 @@ type digitEar struct {
 
 // listen puts in force whether digits of a leg are told, and how they come.
 func (l *leg) listen(s *setup) {
-	if s.listener == nil {
+	if s.listener == nil || s.cargo == opaque {
 		l.digits = nil
 		return
 	}

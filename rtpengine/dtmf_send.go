@@ -274,8 +274,11 @@ func (s *Session) SendDigits(to Side, digits string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return ErrClosed
+	case s.endToEnd():
+		return ErrEndToEnd
 	}
 	x := s.inForce()
 	if x == nil || x.said[to] == nil {

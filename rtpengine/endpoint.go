@@ -29,6 +29,7 @@ type Endpoint struct {
 	payload []int     // chosen G.711 payload type by m-line; -1 none
 	codecs  [][]codec // that the phone takes, by m-line
 	family  int       // of our Offer
+	srtp    SRTPPolicy
 	offered secrecy
 	origin  origin
 	watch   watch
@@ -44,11 +45,22 @@ type Endpoint struct {
 // NewEndpoint makes an endpoint without media: silent until Echo or Play, deaf until Answer.
 func (e *Engine) NewEndpoint(c SessionConfig) (*Endpoint, error) {
 	p := &Endpoint{engine: e, cfg: c, shard: e.choose(), origin: newOrigin()}
+	p.Policy(e.cfg.SRTP)
 	p.wires = wires{engine: e, shard: p.shard, call: c.ID}
 	if err := e.join(p); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// Policy says how the phone is dealt with as to encryption, instead of Config.SRTP. There is no other phone to pass keys to.
+func (p *Endpoint) Policy(srtp SRTPPolicy) {
+	if srtp == SRTPPassThrough {
+		srtp = SRTPMirror
+	}
+	p.mu.Lock()
+	p.srtp = srtp
+	p.mu.Unlock()
 }
 
 // Answer takes the phone's offer, or its next one in a re-INVITE, puts it in force and returns our
@@ -58,15 +70,15 @@ func (p *Endpoint) Answer(offer []byte, src netip.Addr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.engine.acceptable(d); err != nil {
-		return nil, err
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, ErrClosed
 	}
-	st, err := p.engine.hear(d, src)
+	if err := p.engine.acceptable(d, p.srtp); err != nil {
+		return nil, err
+	}
+	st, err := p.engine.hear(d, src, p.srtp)
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +298,7 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 		return nil, err
 	}
 	p.family = family
-	p.offered = p.engine.cfg.SRTP.toward(plain, p.rings[0].level)
+	p.offered = p.srtp.toward(plain, p.rings[0].level)
 	var body bytes.Buffer
 	put(&body, "m=audio ", strconv.Itoa(int(pair.port)), " ", p.offered.profile(""), " 0 8 101")
 	put(&body, "a=rtpmap:0 PCMU/8000")
@@ -317,7 +329,7 @@ func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
 	case len(p.legs) == 0 || p.legs[0] == nil:
 		return ErrNoOffer
 	}
-	st, err := p.engine.hear(d, src)
+	st, err := p.engine.hear(d, src, p.srtp)
 	if err != nil {
 		return err
 	}
@@ -327,7 +339,7 @@ func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
 	if err := p.acceptKeys(&d.sections[0], &st.lines[0]); err != nil {
 		return err
 	}
-	if code, text := p.engine.refusal(&d.sections[0]); code != 0 {
+	if code, text := d.sections[0].refused(p.srtp); code != 0 {
 		return reject(488, code, text)
 	}
 	if p.payload[0] = g711Of(d.sections[0].formats); p.payload[0] < 0 {

@@ -68,8 +68,11 @@ func (s *Session) play(to Side, snd *keptSound, o *PlayOptions) (length time.Dur
 			s.engine.sounds.release(snd)
 		}
 	}()
-	if s.closed {
+	switch {
+	case s.closed:
 		return 0, ErrClosed
+	case s.endToEnd():
+		return 0, ErrEndToEnd
 	}
 	line, law := s.hearing(to)
 	frames := len(snd.pcmu) / frameSamples

@@ -55,7 +55,7 @@ type leg struct {
 	mux     bool  // RTCP shares the RTP port
 	channel uint8 // of heard
 
-	datagrams bool // what comes is no RTP, see datagram.go
+	cargo cargo // what comes
 
 	rates    *[128]uint32  // clock by negotiated payload type, 0 = not negotiated
 	events   payloads      // which of them are telephone events
@@ -99,20 +99,43 @@ type setup struct {
 	listener *SessionConfig // whose OnDigit is told
 	side     Side
 
-	renumber  *renumbering
-	via       *transcoder
-	datagrams bool
-	feed      *feedTerms
+	renumber *renumbering
+	via      *transcoder
+	cargo    cargo
+	feed     *feedTerms
+}
+
+// cargo is what the packets of a leg are to us.
+type cargo uint8
+
+const (
+	readable  cargo = iota // RTP, or SRTP whose keys we have
+	datagrams              // no RTP, see datagram.go
+	opaque                 // SRTP whose keys the phones have, see opaque.go
+)
+
+// cargo is what a side says on its m-line; opaque where the phones have agreed on keys of their own.
+func (l *said) cargo(endToEnd bool) cargo {
+	switch {
+	case l.datagrams:
+		return datagrams
+	case endToEnd:
+		return opaque
+	}
+	return readable
 }
 
 // apply puts a decision in force.
 func (l *leg) apply(s *setup, now int64) {
-	l.out, l.rates, l.renumber, l.mux, l.datagrams = s.out, s.rates, s.renumber, s.mux, s.datagrams
+	l.out, l.rates, l.renumber, l.mux, l.cargo = s.out, s.rates, s.renumber, s.mux, s.cargo
 	l.open, l.hears, l.ready = s.open && s.active, s.hears, s.active
 	l.events, l.via = s.events, s.via
 	l.feedBy(s.feed)
 	l.block(s.block)
 	l.fixed = s.treat.Asymmetric
+	if l.cargo == opaque {
+		l.dubs = nil
+	}
 	l.join(s)
 	l.listen(s)
 	if !s.rearm {

@@ -79,6 +79,8 @@ func (s *Session) Record() (*Recording, error) {
 		return nil, ErrClosed
 	case !s.recording.over():
 		return nil, ErrRecording
+	case s.endToEnd():
+		return nil, ErrEndToEnd
 	}
 	for _, l := range s.lines {
 		if l.kind == "audio" && l.legs[A] != nil && l.legs[B] != nil {

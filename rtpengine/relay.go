@@ -61,11 +61,15 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		r.drop(l, DropFlood)
 		return
 	}
-	control := k.component == rtcp || l.mux && looksRTCP(b)
-	if l.datagrams {
+	switch l.cargo {
+	case datagrams:
 		r.receiveDatagram(l, k, src, raw, fit, b)
 		return
+	case opaque:
+		r.receiveOpaque(l, k, src, raw, fit, b)
+		return
 	}
+	control := k.component == rtcp || l.mux && looksRTCP(b)
 	if l.shield != nil {
 		if b = r.plain(l, k.component, b, control); b == nil {
 			return

@@ -19,9 +19,12 @@ const (
 	SRTPOff                         // plain RTP
 	SRTPPreferred                   // RTP/AVP with keys (RFC 8643): encrypted when the side can
 	SRTPRequired                    // RTP/SAVP; and an offer without keys is refused
+	// SRTPPassThrough leaves the keys to the phones: they are told each other's, and we relay what we cannot read. What Tandem answers
+	// itself is as with SRTPMirror. See opaque.go.
+	SRTPPassThrough
 )
 
-var policyNames = [...]string{"mirror", "off", "preferred", "required"}
+var policyNames = [...]string{"mirror", "off", "preferred", "required", "passthrough"}
 
 // ParseSRTPPolicy finds a policy by its name in the configuration.
 func ParseSRTPPolicy(name string) (SRTPPolicy, bool) {
@@ -32,6 +35,9 @@ func ParseSRTPPolicy(name string) (SRTPPolicy, bool) {
 	}
 	return 0, false
 }
+
+// SRTP is Config.SRTP.
+func (e *Engine) SRTP() SRTPPolicy { return e.cfg.SRTP }
 
 // secrecy is what a description says about encryption of one m-line, weakest first.
 type secrecy uint8
@@ -46,7 +52,7 @@ const (
 // other side cannot take its encryption away.
 func (p SRTPPolicy) toward(heard, agreed secrecy) secrecy {
 	switch p {
-	case SRTPMirror:
+	case SRTPMirror, SRTPPassThrough:
 		return max(heard, agreed)
 	case SRTPPreferred:
 		return max(opportunistic, agreed)

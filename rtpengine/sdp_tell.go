@@ -31,7 +31,7 @@ func (l *line) tellOffer(from Side, heard *said, s *section, chosen []int, view 
 
 // tellAnswer decides which lines of an answer stand, and how their formats and directions are told to the offerer. A line that accepts what was not
 // offered is none that accepts. When an answer takes up nothing because of that, there is no call in it.
-func (s *Session) tellAnswer(x *exchange, d *description, st *statement, view *facing) (back [][]told, err error) {
+func (s *Session) tellAnswer(x *exchange, deal *bargain, d *description, st *statement, view *facing) (back [][]told, err error) {
 	offered := x.said[x.from]
 	coded := make([]coding, len(d.sections))
 	back = make([][]told, len(d.sections))
@@ -49,7 +49,7 @@ func (s *Session) tellAnswer(x *exchange, d *description, st *statement, view *f
 		switch {
 		case !strings.EqualFold(l.kind, to.kind) || l.datagrams != to.datagrams:
 			problem = "It answers m=" + to.kind + " over " + to.proto
-		case !l.datagrams:
+		case !l.datagrams && !deal.opaque:
 			back[i] = s.lines[i].tellBack(x, i, l, &d.sections[i], &view.sections[i])
 			if coded[i], problem = s.bridge(x, i, l, back[i], &view.sections[i]); problem == "" && back[i] != nil && len(back[i]) == 0 && !coded[i].both {
 				problem = "None of its codecs was offered"

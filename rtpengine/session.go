@@ -2,6 +2,7 @@ package rtpengine
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"strings"
 	"sync"
@@ -93,7 +94,9 @@ type placing struct {
 type exchange struct {
 	from     Side
 	said     [2]*statement // by side
-	toward   []secrecy     // by m-line, as we offered it to the other side
+	text     uint64        // of the offer, hashed
+	bargains []bargain     // what the other side was offered, by policy, this time's last
+	struck   bargain       // that of the answer in force
 	mux      []bool        // likewise
 	shown    [][]told      // by m-line, how the offer's formats were told; nil: as they are
 	back     [][]told      // and the answer's
@@ -134,6 +137,7 @@ type said struct {
 	secrecy secrecy
 	keys    *agreement // with this side; nil: plain
 	theirs  theirs
+	covered bool // passed with keys that are its writer's own
 }
 
 // NewSession makes a session without media; the first Offer opens its ports.
@@ -170,7 +174,9 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	if err != nil {
 		return nil, err
 	}
-	if err := s.engine.acceptable(d); err != nil {
+	policy := s.engine.cfg.SRTP.or(o.SRTP)
+	own, other, opaque := passing(d, s.engine.cfg.SRTP.or(o.Own), policy)
+	if err := s.engine.acceptable(d, own); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -178,7 +184,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	if s.closed {
 		return nil, ErrClosed
 	}
-	st, err := s.engine.hear(d, src)
+	st, err := s.engine.hear(d, src, own)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +199,15 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	}
 	d.pad(s.width(to))
 	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
+	deal := bargain{policy: policy, toward: make([]secrecy, len(d.sections)), opaque: opaque}
+	if opaque {
+		deal.insist = policy == SRTPRequired || s.engine.cfg.SRTP.or(o.Own) == SRTPRequired
+		if err := s.keepAll(d, st, &deal, o.Speaks); err != nil {
+			return nil, err
+		}
+	}
 	x := &exchange{
-		from: from, toward: make([]secrecy, len(d.sections)), mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
+		from: from, text: maphash.Bytes(s.engine.seed, sdp), bargains: []bargain{deal}, mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
 		lent: make([][]codec, len(d.sections)), feeds: make([]feedback, len(d.sections)),
 	}
 	s.wires[from].offered(st)
@@ -208,7 +221,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 			return nil, err
 		}
 		m := s.manner(to, o.Speaks, i)
-		if st.lines[i].datagrams {
+		if st.lines[i].datagrams || opaque {
 			m = asRTP // on ports of its own
 		}
 		port, ports, err := s.reach(i, to, m, there)
@@ -221,7 +234,11 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		}
 		x.mux[i] = o.Mux.offered(st.lines[i].mux)
 		view.sections[i] = facingSection{port: port, mux: x.mux[i]}
-		if x.toward[i], err = s.engine.offerKeys(l, &d.sections[i], &st.lines[i], from, &view.sections[i], &o); err != nil {
+		if opaque {
+			view.sections[i].wiring = d.secretLines(&d.sections[i])
+			continue
+		}
+		if deal.toward[i], err = l.offerKeys(&d.sections[i], &st.lines[i], from, &view.sections[i], other, &o); err != nil {
 			return nil, err
 		}
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
@@ -230,6 +247,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		x.feeds[i] = s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
 	}
 	s.wires[to].facing(&view)
+	x.inherit(s.latest)
 	if s.latest != nil && s.latest.answered {
 		s.before = s.latest
 	}
@@ -241,6 +259,11 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 // Answer takes the other side's answer to the latest Offer, puts both in force and returns the answer
 // as the offerer must see it. It may be called again, for early media and for forks: the last one wins.
 func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
+	return s.AnswerWith(from, sdp, src, dst, AnswerOptions{})
+}
+
+// AnswerWith is Answer with what signalling knows of who answers.
+func (s *Session) AnswerWith(from Side, sdp []byte, src, dst netip.Addr, o AnswerOptions) ([]byte, error) {
 	d, err := s.engine.parse(sdp)
 	if err != nil {
 		return nil, err
@@ -261,11 +284,16 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 	}
 	d.sections = d.sections[:min(len(d.sections), len(offered.lines))]
 	d.pad(len(offered.lines), offered.lines)
-	st, err := s.engine.hear(d, src)
+	deal := x.offeredUnder(o.SRTP)
+	own := deal.policy
+	if deal.opaque {
+		own = SRTPPassThrough
+	}
+	st, err := s.engine.hear(d, src, own)
 	if err != nil {
 		return nil, err
 	}
-	agreed, err := s.answerKeys(x, d, st)
+	agreed, err := s.answerKeys(x, deal, d, st)
 	if err != nil {
 		s.engine.rejected.Add(1)
 		return nil, err
@@ -275,7 +303,7 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 		peer = dst
 	}
 	view := facing{addr: s.engine.local(offered.family, peer), sections: make([]facingSection, len(d.sections))}
-	back, err := s.tellAnswer(x, d, st, &view)
+	back, err := s.tellAnswer(x, deal, d, st, &view)
 	if err != nil {
 		return nil, err
 	}
@@ -301,14 +329,19 @@ func (s *Session) Answer(from Side, sdp []byte, src, dst netip.Addr) ([]byte, er
 		view.sections[i].port, view.sections[i].mux = port, offered.lines[i].mux
 		view.sections[i].phones = st.lines[i].theirs.manner == browser && m.manner != browser
 		s.wires[to].place(&view.sections[i], i, m.manner, m.part(), ports, peer)
-		view.sections[i].answerFeedback(&d.sections[i], &st.lines[i])
-		if k := offered.lines[i].keys; k != nil {
+		if !deal.opaque {
+			view.sections[i].answerFeedback(&d.sections[i], &st.lines[i])
+		}
+		switch k := offered.lines[i].keys; {
+		case deal.opaque:
+			view.sections[i].wiring = d.secretLines(&d.sections[i])
+		case k != nil:
 			view.sections[i].crypto = []string{k.ours.line(k.theirs.tag)}
 		}
-		st.lines[i].keys, st.lines[i].secrecy = agreed[i], x.toward[i]
+		st.lines[i].keys, st.lines[i].secrecy = agreed[i], deal.toward[i]
 	}
 	s.wires[to].facing(&view)
-	x.said[from], x.back, x.answered = st, back, true
+	x.said[from], x.back, x.answered, x.struck = st, back, true, *deal
 	s.enforce(x)
 	return d.render(&view, &s.origins[to]), nil
 }
@@ -473,9 +506,13 @@ func (s *Session) enforce(x *exchange) {
 			lines[x.from], lines[x.from.Other()] = offer.lines[i], answer.lines[i]
 		}
 		active := lines[A].active && lines[B].active
+		if x.struck.opaque { // another fork may have been offered keys of ours
+			lines[A].keys, lines[B].keys = nil, nil
+		}
 		way := x.passages(i, l.kind, &lines)
 		vias := s.transcode(x, i, l, &lines, &way)
-		feeds := s.feedTerms(x, i, l, &lines, active)
+		sealed := active && x.covers(i)
+		feeds := s.feedTerms(x, i, l, &lines, active && !sealed) // sealed feedback says nothing to us, nor can we
 		for _, side := range [...]Side{A, B} {
 			mine, other := &lines[side], &lines[side.Other()]
 			open := active && mine.dir&sendonly != 0 && other.dir&recvonly != 0
@@ -486,7 +523,7 @@ func (s *Session) enforce(x *exchange) {
 			setups = append(setups, &setup{
 				listener: s.listener(l), side: side,
 				keys: mine.keys, wired: s.wires[side].settled(i, mine),
-				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, via: vias[side], datagrams: mine.datagrams,
+				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, via: vias[side], cargo: mine.cargo(sealed),
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
@@ -495,6 +532,7 @@ func (s *Session) enforce(x *exchange) {
 		}
 	}
 	s.stopCoding()
+	s.respect()
 	now := s.engine.now()
 	for side := range expected {
 		s.watch[side].arm(expected[side], now)
@@ -512,12 +550,12 @@ func (s *Session) enforce(x *exchange) {
 }
 
 // offerKeys decides how an m-line is offered to the other side, and chooses from the keys that its offerer gave.
-func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *facingSection, o *OfferOptions) (secrecy, error) {
+func (l *line) offerKeys(s *section, heard *said, from Side, view *facingSection, p SRTPPolicy, o *OfferOptions) (secrecy, error) {
 	agreed, to := plain, from.Other()
-	if g := l.rings[to]; g != nil {
+	if g := l.rings[to]; g != nil && (to == A || o.Speaks == Usual) { // while phones ring, B is another one each time
 		agreed = g.level
 	}
-	level := o.policy(e.cfg.SRTP).toward(heard.secrecy, agreed)
+	level := p.toward(heard.secrecy, agreed)
 	view.proto = level.profile(s.proto)
 	if level > plain {
 		view.crypto = l.ring(to).offer(o.Suites...)
@@ -532,11 +570,20 @@ func (e *Engine) offerKeys(l *line, s *section, heard *said, from Side, view *fa
 
 // answerKeys reads the keys of an answer. An answer that lacks what was asked for is refused, never taken as plain; one that is
 // encrypted though nobody offered keys is no answer to that m-line.
-func (s *Session) answerKeys(x *exchange, d *description, st *statement) ([]*agreement, error) {
+func (s *Session) answerKeys(x *exchange, deal *bargain, d *description, st *statement) ([]*agreement, error) {
 	agreed := make([]*agreement, len(d.sections))
 	for i := range d.sections {
 		section := &d.sections[i]
 		if section.port == 0 || !x.said[x.from].lines[i].active {
+			continue
+		}
+		if deal.opaque {
+			if st.lines[i].datagrams {
+				continue
+			}
+			if err := st.lines[i].keepAnswer(section, &x.said[x.from].lines[i], deal.insist); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if section.dtls() {
@@ -545,12 +592,12 @@ func (s *Session) answerKeys(x *exchange, d *description, st *statement) ([]*agr
 		if s.lines[i].legs[x.from.Other()].noPorts() {
 			return nil, reject(488, 302, "The answer is "+section.proto+" where keys by DTLS were asked for")
 		}
-		if x.toward[i] == plain {
+		if deal.toward[i] == plain {
 			st.lines[i].active = st.lines[i].active && !encryptedRTP(section.proto)
 			continue
 		}
 		var err error
-		if agreed[i], err = s.lines[i].ring(x.from.Other()).answered(section, x.toward[i]); err != nil {
+		if agreed[i], err = s.lines[i].ring(x.from.Other()).answered(section, deal.toward[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -395,14 +395,19 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 		x.said[side].pass(p)
 	}
 	if p.reading {
-		x.toward, x.mux, x.shown, x.lent = make([]secrecy, x.width), make([]bool, x.width), make([][]told, x.width), make([][]codec, x.width)
+		x.struck.toward, x.mux, x.shown, x.lent = make([]secrecy, x.width), make([]bool, x.width), make([][]told, x.width), make([][]codec, x.width)
 		x.answered, x.inForce = true, true
 	}
+	number(p, &x.struck.policy, SRTPPassThrough)
+	p.flags(&x.struck.opaque, &x.struck.insist)
 	for i := range x.width {
-		number(p, &x.toward[i], strict)
+		number(p, &x.struck.toward[i], strict)
 		p.flags(&x.mux[i])
 		passTold(p, &x.shown[i])
 		passCodecs(p, &x.lent[i])
+	}
+	if p.reading {
+		x.bargains = []bargain{x.struck}
 	}
 	list(p, &x.back, x.width, func(t *[]told) { passTold(p, t) })
 	list(p, &x.coded, x.width, func(c *coding) {
@@ -484,7 +489,7 @@ func (st *statement) pass(p *packing) {
 func (l *said) pass(p *packing) {
 	p.text(&l.kind, maxSDPBytes)
 	p.text(&l.proto, maxSDPBytes)
-	p.flags(&l.mux, &l.active, &l.rsize, &l.datagrams)
+	p.flags(&l.mux, &l.active, &l.rsize, &l.datagrams, &l.covered)
 	number(p, &l.dir, sendrecv)
 	number(p, &l.secrecy, strict)
 	number(p, &l.ptime, 60)

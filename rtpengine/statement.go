@@ -18,14 +18,14 @@ func (e *Engine) parse(sdp []byte) (*description, error) {
 
 // acceptable refuses an offer of which nothing can be served: 488 with the first reason
 // (RFC 3261 §21.4.26).
-func (e *Engine) acceptable(d *description) error {
+func (e *Engine) acceptable(d *description, p SRTPPolicy) error {
 	code, text, active := 0, "", 0
 	for i := range d.sections {
 		s := &d.sections[i]
 		if s.port == 0 {
 			continue
 		}
-		why, words := e.refusal(s)
+		why, words := s.refused(p)
 		if why == 0 {
 			active++
 		} else if code == 0 {
@@ -39,9 +39,12 @@ func (e *Engine) acceptable(d *description) error {
 	return nil
 }
 
-// refusal is the section's own, and what Config.SRTP asks for.
-func (e *Engine) refusal(s *section) (code int, text string) {
-	if code, text = s.refusal(); code == 0 && e.cfg.SRTP == SRTPRequired && s.secrecy(SRTPRequired) == plain {
+// refused is refusal, and what its writer's policy asks for.
+func (s *section) refused(p SRTPPolicy) (code int, text string) {
+	if code, text = s.refusal(); code == 302 && p == SRTPPassThrough && encryptedRTP(s.proto) && len(s.crypto) > 0 {
+		return 0, "" // whether the keys are good is for the other phone to say
+	}
+	if code == 0 && p == SRTPRequired && s.secrecy(SRTPRequired) == plain {
 		return 302, "Media encryption is required here (RTP/SAVP)"
 	}
 	return code, text
@@ -49,7 +52,7 @@ func (e *Engine) refusal(s *section) (code int, text string) {
 
 // hear keeps what a description says about its writer, and nothing of its text: descriptions are long,
 // and calls are many.
-func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
+func (e *Engine) hear(d *description, src netip.Addr, p SRTPPolicy) (*statement, error) {
 	src = src.Unmap().WithZone("")
 	st := &statement{from: src, lines: make([]said, len(d.sections))}
 	bundle := d.bundle()
@@ -62,7 +65,7 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 			mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), kind: intern(s.kind), proto: intern(s.proto), dir: s.dir, mux: s.mux,
 			extmap: s.extmap, rsize: s.rsize,
 		}
-		if code, _ := e.refusal(s); code != 0 || s.port == 0 || active == maxActive {
+		if code, _ := s.refused(p); code != 0 || s.port == 0 || active == maxActive {
 			continue
 		}
 		active++
@@ -71,7 +74,7 @@ func (e *Engine) hear(d *description, src netip.Addr) (*statement, error) {
 			l.codecs, l.ptime = s.codecs(), s.packetTime()
 			l.feedback, l.most = s.feedback(), d.bandwidth(s)
 		}
-		l.secrecy = s.secrecy(e.cfg.SRTP)
+		l.secrecy = s.secrecy(p)
 		if s.noReceive {
 			l.dir &^= recvonly
 		}

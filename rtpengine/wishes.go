@@ -6,16 +6,25 @@ import "tandem/rtpengine/srtp"
 type OfferOptions struct {
 	Speaks Dialect      // how the other side speaks, as far as signalling knows
 	SRTP   *SRTPPolicy  // how the other side is offered media, instead of Config.SRTP; what it had agreed to before is never taken away
+	Own    *SRTPPolicy  // what is asked of the side that offers, instead of Config.SRTP
 	Suites []srtp.Suite // the only ones that the other side is offered; nil: all
 	Mux    Mux          // whether the other side is offered RTCP on the port of RTP
 	Lend   *[]string    // the only codecs that may be added to be transcoded, by name; nil: as Config.Transcode says
 }
 
-func (o *OfferOptions) policy(configured SRTPPolicy) SRTPPolicy {
-	if o.SRTP != nil {
-		return *o.SRTP
+// AnswerOptions are what signalling knows of who answers. The zero value says nothing.
+type AnswerOptions struct {
+	// SRTP is the policy under which this phone was given the offer, see OfferOptions. Phones of several users may ring, each offered what
+	// its user's policy says: an answer is judged by what its writer was offered.
+	SRTP *SRTPPolicy
+}
+
+// or is a policy that was wished, else the configured one.
+func (p SRTPPolicy) or(wished *SRTPPolicy) SRTPPolicy {
+	if wished != nil {
+		return *wished
 	}
-	return configured
+	return p
 }
 
 // Mux is whether RTCP on the port of RTP is offered (RFC 5761). The offerer gets what it asked for in any case: the relay bridges.

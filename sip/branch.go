@@ -70,7 +70,7 @@ func (b *branch) start() {
 		b.unreachable(482)
 		return
 	}
-	body, err := b.fork.wordFor(flow)
+	body, err := b.fork.wordFor(flow, &b.target)
 	if err != nil {
 		b.fork.unreached, _, _ = mediaStatus(err)
 		b.number()

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -343,6 +344,7 @@ type stageMedia struct {
 	calls  []string
 	refuse error // answer to the next Offer
 	closed int
+	terms  map[string]uint8
 }
 
 func (m *stageMedia) note(verb string, fromCaller bool, sdp string) (string, error) {
@@ -360,13 +362,28 @@ func (m *stageMedia) note(verb string, fromCaller bool, sdp string) (string, err
 	return strings.Replace(sdp, "s=-", "s=relayed "+verb, 1), nil
 }
 
-func (m *stageMedia) Offer(fromCaller bool, sdp string, _, _ transport.Flow) (string, error) {
-	return m.note("offer", fromCaller, sdp)
+func (m *stageMedia) Offer(fromCaller bool, sdp string, _, _ transport.Flow, terms uint8) (string, error) {
+	if terms == stageRefuses {
+		return "", errors.New("no words for this kind of phone")
+	}
+	return m.note(on("offer", terms), fromCaller, sdp)
 }
 
-func (m *stageMedia) Answer(fromCaller bool, sdp string, _, _ transport.Flow) (string, error) {
-	return m.note("answer", fromCaller, sdp)
+func (m *stageMedia) Answer(fromCaller bool, sdp string, _, _ transport.Flow, terms uint8) (string, error) {
+	return m.note(on("answer", terms), fromCaller, sdp)
 }
+
+// stageRefuses are terms on which nothing is offered.
+const stageRefuses = 255
+
+func on(verb string, terms uint8) string {
+	if terms > 0 {
+		verb += fmt.Sprintf(" on terms %d", terms)
+	}
+	return verb
+}
+
+func (m *stageMedia) Terms(_, user string) uint8 { return m.terms[user] }
 
 func (m *stageMedia) Rollback() { _, _ = m.note("rollback", true, "") }
 

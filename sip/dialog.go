@@ -449,7 +449,7 @@ func (d *Dialog) rewriteRequest(f *fork, m *message.Message) error {
 	} else {
 		f.offered = true
 	}
-	sdp, err := rewrite(f.fromCaller, b.sdp(), f.tx.flow, to.flow)
+	sdp, err := rewrite(f.fromCaller, b.sdp(), f.tx.flow, to.flow, d.terms())
 	if err == nil {
 		f.body, f.newBody = b.with(sdp), true
 	}
@@ -497,6 +497,9 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	_ = sh.send(flow, sh.buf)
 }
 
+// terms are those that Media has for the callee.
+func (d *Dialog) terms() uint8 { return d.media.Terms(d.callee.tenant, d.callee.user) }
+
 // lateAnswer gives the answer in an ACK to Media. One that cannot be used ends the call: an ACK cannot be refused, and what it carries
 // must not lead the media past the engine.
 func (d *Dialog) lateAnswer(e *message.Edit, m *message.Message, src, dst transport.Flow, fromCaller bool) {
@@ -506,7 +509,7 @@ func (d *Dialog) lateAnswer(e *message.Edit, m *message.Message, src, dst transp
 	}
 	if err == nil {
 		var sdp string
-		if sdp, err = d.media.Answer(fromCaller, b.sdp(), src, dst); err == nil {
+		if sdp, err = d.media.Answer(fromCaller, b.sdp(), src, dst, d.terms()); err == nil {
 			e.SetBody, e.Body = true, b.with(sdp)
 			return
 		}

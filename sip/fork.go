@@ -108,7 +108,8 @@ func (f *fork) limitBreadth() {
 	f.groups = groups
 }
 
-// rewriteOffer gives the request's session description to Media.
+// rewriteOffer gives the request's session description to Media, as the first kind of target is to see it that Media has words for. It
+// fails when there is none for any.
 func (f *fork) rewriteOffer() error {
 	m := f.tx.m
 	if f.relay.Media == nil {
@@ -119,24 +120,54 @@ func (f *fork) rewriteOffer() error {
 		f.late = m.Method == "INVITE"
 		return err
 	}
-	var dst transport.Flow
-	if len(f.groups) > 0 && len(f.groups[0]) > 0 {
-		dst = f.groups[0][0].Flow
+	if f.dialog != nil || len(f.groups) == 0 { // Media knows the other party
+		return f.offerTo(transport.Flow{}, &Target{}, &d)
 	}
-	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, dst)
-	if err != nil {
-		return err
+	var tried []targetKind
+	for _, g := range f.groups {
+		for i := range g {
+			kind := f.kindOf(g[i].Flow, &g[i])
+			if slices.Contains(tried, kind) {
+				continue
+			}
+			if err = f.offerTo(g[i].Flow, &g[i], &d); err == nil {
+				return nil
+			}
+			tried = append(tried, kind)
+		}
 	}
-	f.body, f.newBody, f.offered, f.kind = d.with(sdp), true, true, kindOf(dst)
-	return nil
+	return err
 }
 
-// A targetKind is what a description depends on besides the call: a browser wants to be spoken to in its own way, and a phone in its
-// address family.
-type targetKind struct{ web, v6 bool }
+// offerTo gives Media an offer for the kind of a target, the first of the fork's.
+func (f *fork) offerTo(flow transport.Flow, t *Target, d *description) error {
+	kind := f.kindOf(flow, t)
+	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, flow, kind.terms)
+	if err == nil {
+		f.body, f.newBody, f.offered, f.kind = d.with(sdp), true, true, kind
+	}
+	return err
+}
 
-func kindOf(f transport.Flow) targetKind {
-	return targetKind{web: f.Net == transport.WS || f.Net == transport.WSS, v6: f.Remote.Addr().Is6() && !f.Remote.Addr().Is4In6()}
+// A targetKind is what a description depends on besides the call: a browser wants to be spoken to in its own way, a phone in its address
+// family, and a user on the terms that Media has for him.
+type targetKind struct {
+	web, v6 bool
+	terms   uint8
+}
+
+func (f *fork) kindOf(flow transport.Flow, t *Target) targetKind {
+	return targetKind{
+		web: flow.Net == transport.WS || flow.Net == transport.WSS, v6: flow.Remote.Addr().Is6() && !flow.Remote.Addr().Is4In6(), terms: f.terms(t),
+	}
+}
+
+// terms are those of who is called: of a target, or of the dialog's callee whoever sent the request.
+func (f *fork) terms(t *Target) uint8 {
+	if f.dialog != nil {
+		return f.dialog.terms()
+	}
+	return f.relay.Media.Terms(t.Tenant, t.User)
 }
 
 // A wording is the session description for one kind of target.
@@ -146,9 +177,12 @@ type wording struct {
 }
 
 // wordFor gives the session description for a target that is reached over a flow.
-func (f *fork) wordFor(flow transport.Flow) (string, error) {
-	kind := kindOf(flow)
-	if !f.offered || f.dialog != nil || kind == f.kind {
+func (f *fork) wordFor(flow transport.Flow, t *Target) (string, error) {
+	if !f.offered || f.dialog != nil {
+		return f.body, nil
+	}
+	kind := f.kindOf(flow, t)
+	if kind == f.kind {
 		return f.body, nil
 	}
 	for _, w := range f.others {
@@ -160,7 +194,7 @@ func (f *fork) wordFor(flow transport.Flow) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, flow)
+	sdp, err := f.relay.Media.Offer(f.fromCaller, d.sdp(), f.tx.flow, flow, kind.terms)
 	if err != nil {
 		return "", err
 	}
@@ -445,7 +479,7 @@ func (f *fork) rewriteAnswer(b *branch, m *message.Message, p transport.Packet) 
 	if !f.offered {
 		rewrite = f.relay.Media.Offer
 	}
-	sdp, err := rewrite(!f.fromCaller, d.sdp(), p.Flow, f.tx.flow)
+	sdp, err := rewrite(!f.fromCaller, d.sdp(), p.Flow, f.tx.flow, f.terms(&b.target))
 	if err == nil {
 		b.sdpIn, b.sdpOut = m.Body(), d.with(sdp)
 	}

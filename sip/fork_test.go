@@ -513,3 +513,47 @@ func TestWhateverPhonesDoNothingIsLeftBehind(t *testing.T) {
 		})
 	}
 }
+
+// Media may have other words for a user than for the next one: each is offered media on his own terms, and his answer is told with them.
+func TestUsersAreOfferedMediaOnTheirOwnTerms(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		p := s.phones(map[string]func(*fakephone.Call){
+			"bob":   func(c *fakephone.Call) { c.Ring() },
+			"carol": func(c *fakephone.Call) { time.Sleep(time.Second); c.Answer(sdpOf("carol")) },
+			"dave":  func(c *fakephone.Call) { c.Ring() },
+		})
+		s.media = &stageMedia{terms: map[string]uint8{"carol": 3}}
+		s.group("bob carol dave")
+		call := alice.Call("bob", sdpOf("alice"))
+		expect(t, "answer", strings.Contains(call.MustAnswer().Body(), "s=relayed answer on terms 3"), true)
+		for user, want := range map[string]string{"bob": "s=relayed offer\r\n", "carol": "s=relayed offer on terms 3\r\n", "dave": "s=relayed offer\r\n"} {
+			expect(t, "offer to "+user, strings.Contains(p[user].Requests("INVITE")[0].Body(), want), true)
+		}
+		expect(t, "told", s.media.told(), "offer of caller, offer on terms 3 of caller, answer on terms 3 of callee")
+		p["carol"].OnRequest(nil)
+		call.Reinvite(sdpOf("alice"))
+		if told := s.media.told(); !strings.Contains(told, "answer on terms 3 of callee, offer on terms 3 of caller") {
+			t.Errorf("told: %s", told)
+		}
+		call.Bye()
+	})
+}
+
+// A kind of phone that Media has no words for does not keep the others from ringing.
+func TestOfferThatSuitsOnePhoneOnlyReachesIt(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice := s.registered("alice")
+		p := s.phones(map[string]func(*fakephone.Call){
+			"bob":   func(c *fakephone.Call) { c.Answer(sdpOf("bob")) },
+			"carol": func(c *fakephone.Call) { c.Answer(sdpOf("carol")) },
+		})
+		s.media = &stageMedia{terms: map[string]uint8{"bob": stageRefuses}}
+		s.group("bob carol")
+		call := alice.Call("bob", sdpOf("alice"))
+		call.MustAnswer()
+		expect(t, "INVITEs at bob", len(p["bob"].Requests("INVITE")), 0)
+		expect(t, "INVITEs at carol", len(p["carol"].Requests("INVITE")), 1)
+		call.Bye()
+	})
+}

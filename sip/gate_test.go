@@ -259,9 +259,11 @@ func TestPanicInATimerEndsItsCallAndTheOtherTimersRun(t *testing.T) {
 
 type mediaThatCannotClose struct{ Media }
 
-func (mediaThatCannotClose) Offer(_ bool, sdp string, _, _ transport.Flow) (string, error) {
+func (mediaThatCannotClose) Offer(_ bool, sdp string, _, _ transport.Flow, _ uint8) (string, error) {
 	return sdp, nil
 }
+
+func (mediaThatCannotClose) Terms(_, _ string) uint8 { return 0 }
 
 func (mediaThatCannotClose) Close() { panic("a fault of the media engine") }
 

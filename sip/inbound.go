@@ -79,9 +79,12 @@ type Relay struct {
 // Media rewrites the session descriptions of one relayed call. All methods run on the call's shard and must not block.
 type Media interface {
 	// Offer and Answer turn what one side said into what the other side is told (RFC 3264). An offer that forks is given once for
-	// each kind of target: browsers (dst is a WebSocket) and others, IPv4 and IPv6.
-	Offer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error)
-	Answer(fromCaller bool, sdp string, src, dst transport.Flow) (string, error)
+	// each kind of target: browsers (dst is a WebSocket) and others, IPv4 and IPv6, and users of different terms. terms are those of
+	// the user who is called.
+	Offer(fromCaller bool, sdp string, src, dst transport.Flow, terms uint8) (string, error)
+	Answer(fromCaller bool, sdp string, src, dst transport.Flow, terms uint8) (string, error)
+	// Terms tell apart the users that must be offered media differently, whatever phones they have.
+	Terms(tenant, user string) uint8
 	Rollback() // the last offer was refused: what was agreed before stays
 	Close()    // the call is over or was never answered
 }

@@ -1,12 +1,14 @@
 package ng
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -369,20 +371,53 @@ func (all *Engines) NewSession(c rtpengine.SessionConfig, lost func(reason strin
 // The sides are known by these tags: one for all branches of a fork, so that they share a session.
 var tagOf = [2]string{"a", "b"}
 
-// OfferWith is rtpengine.Session's. An engine elsewhere makes up its mind itself: NG's words for DTLS and ICE are not known to ours, and so
-// who is called over a WebSocket is offered what the caller offers.
-func (r *Remote) OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, _ rtpengine.OfferOptions) ([]byte, error) {
-	return r.Offer(from, sdp, src, dst)
+// OfferWith is rtpengine.Session's. Policies travel as NG's words. NG's words for DTLS and ICE are not known to ours, and so who is called
+// over a WebSocket is offered what the caller offers.
+func (r *Remote) OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, o rtpengine.OfferOptions) ([]byte, error) {
+	wish, err := wordsFor(sdp, &o)
+	if err != nil {
+		return nil, err
+	}
+	return r.offer(from, sdp, src, dst, wish)
+}
+
+// wordsFor says a policy in NG's words. What NG has none for is refused, never given up in silence.
+func wordsFor(sdp []byte, o *rtpengine.OfferOptions) (dict, error) {
+	keyed := bytes.Contains(sdp, []byte("\na=crypto:")) || bytes.Contains(sdp, []byte("\na=fingerprint:"))
+	is := func(p *rtpengine.SRTPPolicy, policy rtpengine.SRTPPolicy) bool { return p != nil && *p == policy }
+	switch {
+	case is(o.Own, rtpengine.SRTPRequired) && !keyed:
+		return nil, &rtpengine.RejectError{Status: 488, Code: 302, Text: "Media encryption is required here (RTP/SAVP)"}
+	case keyed && (is(o.Own, rtpengine.SRTPPassThrough) || is(o.SRTP, rtpengine.SRTPPassThrough)):
+		return nil, &rtpengine.RejectError{Status: 488, Code: 302, Text: "End-to-end keys (srtp = passthrough) are not available by this media engine"}
+	case is(o.SRTP, rtpengine.SRTPRequired):
+		return dict{"transport-protocol": "RTP/SAVP"}, nil
+	case is(o.SRTP, rtpengine.SRTPPreferred):
+		return dict{"transport-protocol": "RTP/AVP", "OSRTP": []any{"offer"}}, nil
+	case is(o.SRTP, rtpengine.SRTPOff):
+		return dict{"transport-protocol": "RTP/AVP"}, nil
+	}
+	return nil, nil
+}
+
+// AnswerWith is rtpengine.Session's.
+func (r *Remote) AnswerWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, _ rtpengine.AnswerOptions) ([]byte, error) {
+	return r.Answer(from, sdp, src, dst)
 }
 
 // Offer is rtpengine.Session's. An engine that does not answer, or has no room, is left for another one as long as nobody has answered.
 func (r *Remote) Offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr) ([]byte, error) {
+	return r.offer(from, sdp, src, dst, nil)
+}
+
+func (r *Remote) offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr, wish dict) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
 		return nil, rtpengine.ErrClosed
 	}
 	d := r.speech("offer", from, sdp, src)
+	maps.Copy(d, wish)
 	if dst.IsValid() {
 		d["address-family"] = familyWord(dst.Unmap())
 	}
