@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type webPhone struct {
 	active     bool // answers with a=setup:active
 	profiles   []dtls.SRTPProtectionProfile
 	in, out    *srtp.Context
+	finished   func() // ends the handshake before, if there was one
 	remote     *description
 	to         netip.AddrPort
 	stun, dtls chan []byte
@@ -196,19 +198,28 @@ func (w *webPhone) send(b []byte) {
 // webPipe is the socket's DTLS half.
 type webPipe struct {
 	*net.UDPConn
-	w *webPhone
+	w    *webPhone
+	to   net.Addr
+	over chan struct{}
 }
 
 func (p webPipe) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case in := <-p.w.dtls:
-		return copy(b, in), net.UDPAddrFromAddrPort(p.w.to), nil
+		return copy(b, in), p.to, nil
 	case <-p.w.ended:
+		return 0, nil, net.ErrClosed
+	case <-p.over:
 		return 0, nil, net.ErrClosed
 	}
 }
 
 func (p webPipe) Close() error { return nil }
+
+// Deadlines would be those of all handshakes of the phone.
+func (p webPipe) SetDeadline(time.Time) error      { return nil }
+func (p webPipe) SetReadDeadline(time.Time) error  { return nil }
+func (p webPipe) SetWriteDeadline(time.Time) error { return nil }
 
 // secure does the DTLS handshake in the part that the descriptions give it, and makes the SRTP contexts.
 func (w *webPhone) secure() error {
@@ -217,6 +228,11 @@ func (w *webPhone) secure() error {
 		dtls.WithCertificates(w.identity.certificate), dtls.WithSRTPProtectionProfiles(w.profiles...), dtls.WithInsecureSkipVerify(true),
 		dtls.WithFlightInterval(50 * time.Millisecond),
 	}
+	if w.finished != nil { // a browser's is over when it is told another certificate
+		w.finished()
+	}
+	pipe := webPipe{w.conn, w, net.UDPAddrFromAddrPort(w.to), make(chan struct{})}
+	w.finished = sync.OnceFunc(func() { close(pipe.over) })
 	client := w.remote.sections[0].wiring.setup != "active" && w.active
 	var conn *dtls.Conn
 	var err error
@@ -225,18 +241,21 @@ func (w *webPhone) secure() error {
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		conn, err = dtls.ClientWithOptions(webPipe{w.conn, w}, net.UDPAddrFromAddrPort(w.to), options...)
+		conn, err = dtls.ClientWithOptions(pipe, pipe.to, options...)
 	} else {
 		options := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert)}
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		conn, err = dtls.ServerWithOptions(webPipe{w.conn, w}, net.UDPAddrFromAddrPort(w.to), options...)
+		conn, err = dtls.ServerWithOptions(pipe, pipe.to, options...)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { conn.Close() })
+	w.t.Cleanup(func() {
+		w.finished()
+		conn.Close()
+	})
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {

@@ -354,7 +354,7 @@ type closure struct {
 // Whatever two good phones offer and answer, in any order, with forks and refusals: each sees what a good phone may say to it. An answer has the m-lines
 // of its offer, with formats of the offer that mean the same, and directions that fit; numbers keep their meaning; no line of the other side's
 // transport comes through; the version grows when and only when something changed. And packets of every format that both sides named
-// arrive under the number that their reader gave it.
+// arrive under the number that their reader gave it. None of this changes when another engine takes the call over in between.
 func TestOfferAnswerClosure(t *testing.T) {
 	for name, policy := range map[string]CodecPolicy{
 		"all codecs":   {},
@@ -362,19 +362,23 @@ func TestOfferAnswerClosure(t *testing.T) {
 		"some blocked": {Block: []string{"telephone-event/48000", "PCMU", "vp9", "red"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startEngine(t, func(c *Config) { c.Codecs = policy })
+			e, other := startEngine(t, func(c *Config) { c.Codecs = policy }), startEngine(t, func(c *Config) { c.Codecs = policy })
 			rapid.Check(t, func(t *rapid.T) {
 				s, err := e.NewSession(SessionConfig{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer s.Close()
 				m := &closure{t: t, s: s, policy: policy}
+				defer func() { m.s.Close() }()
 				for side := range m.phones {
 					m.phones[side] = &modelPhone{addr: rapid.SampledFrom([]netip.Addr{loop4, loop6}).Draw(t, "family")}
 				}
 				for range rapid.IntRange(1, 5).Draw(t, "exchanges") {
 					m.exchange()
+					if rapid.IntRange(0, 3).Draw(t, "taken over") == 0 {
+						m.s = moved(t, m.s, e, other)
+						m.checkTables()
+					}
 				}
 			})
 		})

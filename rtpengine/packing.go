@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // packing writes what a snapshot holds, or reads it. Both ways go through the same functions in the same order, so that the form is told
@@ -90,8 +91,15 @@ func (p *packing) flags(list ...*bool) {
 	}
 }
 
-// text passes a text: an odd number for one that is known, else twice its length and itself.
+// text passes a text that may stand in a line of a description.
 func (p *packing) text(v *string, most int) {
+	if p.octets(v, most); strings.ContainsAny(*v, "\r\n\x00") {
+		p.fail("a text is more than a line")
+	}
+}
+
+// octets passes any: an odd number for some that are known, else twice their length and themselves.
+func (p *packing) octets(v *string, most int) {
 	if !p.reading {
 		if len(*v) > most {
 			p.fail("a text is too long")

@@ -531,15 +531,15 @@ func TestEndpointOffersKeysAsThePolicySays(t *testing.T) {
 	}
 }
 
-// Offers and answers of all kinds, in any order: what the two phones agreed to is what they can talk with.
+// Offers and answers of all kinds, in any order, now on one engine and now on another: what the two phones agreed to is what they can talk with.
 func TestAnyOrderOfKeyingsEndsInATalk(t *testing.T) {
-	e := startEngine(t, nil)
+	e, other := startEngine(t, nil), startEngine(t, nil)
 	rapid.Check(t, func(r *rapid.T) {
 		s, err := e.NewSession(SessionConfig{ID: "x"})
 		if err != nil {
 			r.Fatal(err)
 		}
-		defer s.Close()
+		defer func() { s.Close() }()
 		suites := rapid.SampledFrom([]srtp.Suite{srtp.AES128GCM, srtp.AES256GCM, srtp.AES128CM80, srtp.AES128CM32})
 		phones := [2]*secure{newSecure(t, "RTP/AVP", suites.Draw(r, "suite A")), newSecure(t, "RTP/AVP", suites.Draw(r, "suite B"))}
 		for range rapid.IntRange(1, 5).Draw(r, "exchanges") {
@@ -573,6 +573,10 @@ func TestAnyOrderOfKeyingsEndsInATalk(t *testing.T) {
 			}
 			settle(s.shard)
 			talk(t, a, b)
+			if rapid.Bool().Draw(r, "taken over") {
+				s = moved(r, s, e, other)
+				talk(t, a, b)
+			}
 		}
 	})
 }

@@ -378,7 +378,7 @@ func (n *snapshot) passTransport(p *packing, t *transportState) {
 func passPrints(p *packing, v *[]fingerprint) {
 	list(p, v, maxPrints, func(f *fingerprint) {
 		number(p, &f.hash, crypto.SHA512)
-		if p.text(&f.sum, 64); !f.hash.Available() || len(f.sum) != f.hash.Size() {
+		if p.octets(&f.sum, 64); !f.hash.Available() || len(f.sum) != f.hash.Size() {
 			p.fail("a fingerprint is none")
 		}
 	})
@@ -395,7 +395,8 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 		x.said[side].pass(p)
 	}
 	if p.reading {
-		x.struck.toward, x.mux, x.shown, x.lent = make([]secrecy, x.width), make([]bool, x.width), make([][]told, x.width), make([][]codec, x.width)
+		x.struck.toward, x.mux, x.shown = make([]secrecy, x.width), make([]bool, x.width), make([][]told, x.width)
+		x.lent, x.feeds = make([][]codec, x.width), make([]feedback, x.width)
 		x.answered, x.inForce = true, true
 	}
 	number(p, &x.struck.policy, SRTPPassThrough)
@@ -405,6 +406,7 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 		p.flags(&x.mux[i])
 		passTold(p, &x.shown[i])
 		passCodecs(p, &x.lent[i])
+		number(p, &x.feeds[i], 1<<8-1)
 	}
 	if p.reading {
 		x.bargains = []bargain{x.struck}
@@ -493,6 +495,8 @@ func (l *said) pass(p *packing) {
 	number(p, &l.dir, sendrecv)
 	number(p, &l.secrecy, strict)
 	number(p, &l.ptime, 60)
+	number(p, &l.feedback, 1<<8-1)
+	number(p, &l.most, 1<<60)
 	p.place(&l.addr[rtp])
 	p.place(&l.addr[rtcp])
 	passCodecs(p, &l.codecs)
@@ -551,11 +555,14 @@ func (n *snapshot) check(p *packing) {
 			}
 		}
 	}
-	for side := range n.wires {
-		for _, t := range n.wires[side].transports {
+	for _, w := range n.wires {
+		for _, t := range w.transports {
 			if what := t.lacks(n); what != "" {
 				p.fail(what)
 			}
+		}
+		if w.bundle > 0 && w.transports[w.bundle-1].own {
+			p.fail("a bundle has ports of its own")
 		}
 	}
 	for family, addr := range n.bound {
