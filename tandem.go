@@ -184,7 +184,11 @@ func (n *Node) buildMedia() error {
 		advertise[family(ip)] = ip
 	}
 	mc.Advertise = func(local netip.Addr) netip.Addr { return advertise[family(local)] }
-	var err error
+	identity, err := certs.DTLS(derivedKey("tandem dtls", c.AuthKeyFile())) // one for all nodes of the cluster
+	if err != nil {
+		return err
+	}
+	mc.Identity = &identity
 	n.media, err = rtpengine.New(mc)
 	return err
 }

@@ -49,7 +49,7 @@ func newWebPhone(t testing.TB, at netip.Addr) *webPhone {
 		stun:     make(chan []byte, 64), dtls: make(chan []byte, 64), media: make(chan []byte, 1024), ended: make(chan struct{}),
 	}
 	w.restart()
-	if w.identity, err = newIdentity(); err != nil {
+	if w.identity, err = newIdentity(nil); err != nil {
 		t.Fatal(err)
 	}
 	go w.read()

@@ -296,7 +296,7 @@ func TestAnotherCertificateGetsNoKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		browserCalls(t, s, web, desk, setup)
-		if web.identity, err = newIdentity(); err != nil { // not the one of its description
+		if web.identity, err = newIdentity(nil); err != nil { // not the one of its description
 			t.Fatal(err)
 		}
 		web.check()

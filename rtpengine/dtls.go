@@ -446,9 +446,17 @@ type identity struct {
 	tag         uint64 // the beginning of it, to tell one from another
 }
 
-func newIdentity() (id identity, err error) {
-	if id.certificate, err = selfMade(); err != nil {
-		return id, fmt.Errorf("rtpengine: make a certificate: %w", err)
+// newIdentity takes the certificate that was given, or makes one.
+func newIdentity(given *tls.Certificate) (id identity, err error) {
+	switch {
+	case given != nil && len(given.Certificate) == 0:
+		return id, errors.New("rtpengine: Identity is no certificate")
+	case given != nil:
+		id.certificate = *given
+	default:
+		if id.certificate, err = selfMade(); err != nil {
+			return id, fmt.Errorf("rtpengine: make a certificate: %w", err)
+		}
 	}
 	print := fingerprintOf(crypto.SHA256, id.certificate.Certificate[0])
 	id.fingerprint, id.tag = print.String(), binary.BigEndian.Uint64([]byte(print.sum))

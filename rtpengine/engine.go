@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -74,6 +75,8 @@ type Config struct {
 	// ICEPort is the UDP port that all browsers of the first shard send to; further shards have those above it. 0 takes one from the
 	// media range for each.
 	ICEPort uint16
+	// Identity is the certificate of DTLS handshakes; nil makes one. Engines that go on with each other's calls need the same.
+	Identity *tls.Certificate
 	// Log receives lines for operators; nil discards them.
 	Log *slog.Logger
 }
@@ -204,7 +207,7 @@ func New(c Config) (*Engine, error) {
 		beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
 	}
 	var err error
-	if e.identity, err = newIdentity(); err != nil {
+	if e.identity, err = newIdentity(c.Identity); err != nil {
 		return nil, err
 	}
 	e.codecs = audio.Open(c.Transcode.Opus)
