@@ -20,8 +20,8 @@ type linphone struct {
 }
 
 // startLinphone starts a linphonec that registers at the node as user and
-// plays tone.
-func startLinphone(t testing.TB, n *node, user string, tone float64) *linphone {
+// plays tone. settings are more lines of the section sip of its configuration.
+func startLinphone(t testing.TB, n *node, user string, tone float64, settings ...string) *linphone {
 	t.Helper()
 	path := peer(t, "linphonec", "linphone-cli")
 	l := &linphone{user: user, node: n, dir: t.TempDir()}
@@ -40,6 +40,7 @@ use_ipv6=0
 register_only_when_network_is_up=0
 guess_hostname=0
 default_proxy=-1
+%s
 [rtp]
 audio_rtp_port=%d
 [sound]
@@ -48,7 +49,7 @@ echocancellation=0
 enabled=0
 capture=0
 display=0
-`, freePort(t), freePort(t)))
+`, freePort(t), strings.Join(settings, "\n"), freePort(t)))
 	l.process = launch(t, "linphonec "+user, l.dir, []string{"HOME=" + l.dir}, path, "-c", config)
 	l.find(t, 0, soon, `linphonec>`)
 	l.say(t, "soundcard use files")
@@ -83,6 +84,52 @@ func TestLinphoneCallsBaresip(t *testing.T) {
 	lin.say(t, "terminate")
 	bob.ends(t, 1)
 	lin.find(t, 0, soon, `Call \d+ with .*1001.* ended`)
+}
+
+// linphone's own SRTP (libsrtp), which insists on it, against baresip's and against the echo.
+func TestEncryptedLinphone(t *testing.T) {
+	encrypted := []string{"media_encryption=srtp", "media_encryption_mandatory=1"}
+	t.Run("calls baresip", func(t *testing.T) {
+		n := startNode(t)
+		bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000, srtp: "srtp-mand"}).registered(t)
+		lin := startLinphone(t, n, "1002", 620, encrypted...)
+		lin.say(t, "call 1001")
+		bob.talks(t, 1)
+		bob.hears(t, 620)
+		lin.hears(t, 1000)
+		bob.relayed(t, "audio")
+		if offers := bob.got(`^INVITE `); !has(offers, " RTP/SAVP ") {
+			t.Errorf("bob was offered %v", offers)
+		}
+		lin.say(t, "terminate")
+		bob.ends(t, 1)
+	})
+	t.Run("is called by baresip", func(t *testing.T) {
+		n := startNode(t)
+		bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000, srtp: "srtp-mand"}).registered(t)
+		lin := startLinphone(t, n, "1002", 620, encrypted...)
+		bob.dial(t, "1002")
+		lin.find(t, 0, soon, `(?i)call from|Receiving new incoming call`)
+		lin.say(t, "answer")
+		bob.talks(t, 1)
+		bob.hears(t, 620)
+		lin.hears(t, 1000)
+		bob.relayed(t, "audio")
+		bob.hangUp(t)
+		lin.find(t, 0, soon, `Call \d+ with .* ended`)
+	})
+	t.Run("hears itself", func(t *testing.T) {
+		n := startNode(t)
+		lin := startLinphone(t, n, "1002", 620, encrypted...)
+		lin.say(t, "codec disable all") // it would speak Opus, and record that at 48 kHz under a header of 8
+		lin.say(t, "codec enable 3")
+		lin.find(t, 0, soon, `PCMU \(8000\) enabled`)
+		lin.say(t, "call *43")
+		lin.find(t, 0, soon, `Call \d+ with .* connected`)
+		lin.hears(t, 620)
+		lin.say(t, "terminate")
+		lin.find(t, 0, soon, `Call \d+ with .* ended`)
+	})
 }
 
 // baresip 1.0.0 stops recording when a call is held (see the other test of hold),

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -83,4 +84,43 @@ func TestEncryptedCallToAPhoneWithoutIsRefused(t *testing.T) {
 		bob.ends(t, 1)
 	}
 	n.carries(t, 0)
+}
+
+// TestKeysOfPhonesPassThrough: the phones have the only keys, by SDES and by DTLS, and hear each other through a node that has none.
+func TestKeysOfPhonesPassThrough(t *testing.T) {
+	for mode, key := range map[string]string{"srtp-mand": `a=crypto:\S+ \S+ (inline:\S+)`, "dtls_srtp": `a=fingerprint:(\S+ \S+)`} {
+		t.Run(mode, func(t *testing.T) {
+			n := withSRTP(t, "passthrough")
+			alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440, srtp: mode}).registered(t)
+			bob := startPhone(t, n, phoneConfig{user: "bob", tone: 1000, srtp: mode}).registered(t)
+			alice.dial(t, "bob")
+			alice.talks(t, 1)
+			bob.talks(t, 1)
+			hearEachOther(t, alice, bob)
+			alice.relayed(t, "audio")
+			bob.relayed(t, "audio")
+			for what, keys := range map[string][2][]sipMessage{
+				"alice's": {alice.sent(`^INVITE `), bob.got(`^INVITE `)}, "bob's": {bob.sent(`^SIP/2.0 200`), alice.got(`^SIP/2.0 200`)},
+			} {
+				if mine, theirs := keyIn(keys[0], key), keyIn(keys[1], key); mine == "" || mine != theirs {
+					t.Errorf("%s key is %q, the other phone was told %q", what, mine, theirs)
+				}
+			}
+			if out, err := n.cli(t, "call", "record", alice.all("CALL_ESTABLISHED")[0].ID, "start"); err == nil || !strings.Contains(out, "encrypt this call end to end") {
+				t.Errorf("to record it: %v, %s", err, out)
+			}
+			bob.hangUp(t)
+			alice.ends(t, 1)
+		})
+	}
+}
+
+// keyIn is the first match in the last message that has one.
+func keyIn(list []sipMessage, pattern string) (key string) {
+	for _, m := range list {
+		if found := regexp.MustCompile(pattern).FindStringSubmatch(m.text); found != nil {
+			key = found[1]
+		}
+	}
+	return key
 }
