@@ -81,12 +81,17 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) start(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := n.cluster.WaitReady(wait); err != nil {
+	err := n.cluster.WaitReady(wait)
+	if st := n.cluster.Status(); errors.Is(err, context.DeadlineExceeded) && len(st.Members) > 1 && ctx.Err() == nil {
+		n.log.Warn("this node serves what it knows, since the cluster does not agree on anything now", "state", strings.Join(st.Words(), " "))
+	} else if err != nil {
 		return fmt.Errorf("the cluster did not become ready: %w", err)
 	}
 	n.places.OnChange(n.bindingChanged) // behind the replay: what was known before is no news
-	if err := n.firstPlan(wait); err != nil {
-		return err
+	if err == nil {
+		if err := n.firstPlan(wait); err != nil {
+			return err
+		}
 	}
 	if err := n.sip.Listen(); err != nil {
 		return err

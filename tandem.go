@@ -389,7 +389,7 @@ func (n *Node) Ready() error {
 		return errors.New("draining")
 	}
 	if st := n.cluster.Status(); !st.Ready {
-		return fmt.Errorf("the cluster has no leader (this node is %s)", st.State)
+		return errors.New(strings.Join(st.Words(), " "))
 	}
 	return nil
 }

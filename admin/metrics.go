@@ -458,7 +458,11 @@ func (m meter) cluster(st cluster.Status) {
 	m.counter("tandem_cluster_refused_total", "Changes not accepted.", c.Refused)
 	m.counter("tandem_cluster_committed_total", "Changes agreed on.", c.Committed)
 	m.counter("tandem_cluster_failures_total", "Changes accepted and not known to be agreed on.", c.Failed)
-	m.counter("tandem_cluster_entries_total", "Log entries the changes travelled in.", c.Entries)
+	m.counter("tandem_cluster_entries_total", "Log entries written here, with the changes of all nodes.", c.Entries)
+	m.counter("tandem_cluster_forwarded_total", "Changes given to another node that leads.", c.Forwarded)
+	m.counter("tandem_cluster_resent_total", "Times that changes were sent again, because an entry failed or a leader said no.", c.Resent)
+	m.counter("tandem_cluster_twice_total", "Changes that stood in the log again and were skipped.", c.Twice)
+	m.counter("tandem_cluster_elections_total", "Elections called here because the leader did not answer.", c.Elections)
 	m.counter("tandem_cluster_merged_total", "Changes that shared an entry.", c.Merged)
 	m.counter("tandem_cluster_entry_bytes_total", "Bytes of log entries.", c.EntryBytes)
 	m.counter("tandem_cluster_applied_total", "Changes applied here.", c.Applied)
@@ -481,6 +485,13 @@ func (m meter) clusterPort(st cluster.Status) {
 	m.counter("tandem_cluster_messages_received_total", "Messages of other nodes.", st.Calls.Received)
 	m.counter("tandem_cluster_unknown_total", "Requests and messages of other nodes that this version does not know.", st.Calls.Unknown)
 	m.counter("tandem_cluster_panics_total", "Requests of other nodes whose handler failed.", st.Calls.Panics)
+	voters, alive, needed := st.Quorum()
+	quorum := 0
+	if alive >= needed {
+		quorum = 1
+	}
+	m.gauge("tandem_cluster_voters", "Members with a vote.", voters)
+	m.gauge("tandem_cluster_quorum", "1 when enough members with a vote answer to agree on changes.", quorum)
 	health := map[cluster.Health]int{}
 	for _, n := range st.Members {
 		health[n.Health]++

@@ -85,9 +85,9 @@ func clusterProblem(err error, st cluster.Status) *Problem {
 	case errors.Is(err, cluster.ErrBusy):
 		p.Detail = "too many changes are waiting to be agreed on; nothing was changed, try again in a second"
 	case errors.Is(err, cluster.ErrNotLeader) && st.Leader != "":
-		p.Detail = "this node does not lead the cluster; nothing was changed, ask node " + st.Leader
+		p.Detail = "node " + st.Leader + " leads the cluster and could not be reached in time; nothing was changed, try again in a second"
 	case errors.Is(err, cluster.ErrNotLeader):
-		p.Detail = "the cluster has no leader; nothing was changed, try again in a second"
+		p.Detail = "nothing was changed, try again in a second. " + st.Words()[0]
 	case errors.Is(err, cluster.ErrClosed):
 		p.Detail = "the node is stopping; nothing was changed"
 	default:

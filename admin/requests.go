@@ -249,6 +249,18 @@ func (c *Client) NewJoinToken(ctx context.Context, ttl time.Duration) (JoinToken
 	return out, err
 }
 
+// LeaveCluster takes a node out of the cluster, "" being the one that is asked, and says which it was.
+func (c *Client) LeaveCluster(ctx context.Context, node string, force bool) (string, error) {
+	var out LeaveWish
+	err := c.do(ctx, http.MethodPost, "/cluster/leave", nil, LeaveWish{Node: node, Force: force}, &out)
+	return out.Node, err
+}
+
+// TransferLeadership lets another node lead, "" being the one that is furthest.
+func (c *Client) TransferLeadership(ctx context.Context, node string) error {
+	return c.do(ctx, http.MethodPost, "/cluster/transfer", nil, TransferWish{Node: node}, nil)
+}
+
 // Nodes lists the nodes of the cluster.
 func (c *Client) Nodes(ctx context.Context) (List[Member], error) {
 	return get[List[Member]](ctx, c, "/nodes", nil)

@@ -92,6 +92,9 @@ type Config struct {
 	Messages map[string]Receiver
 	// Program is the version of the program, for people.
 	Program string
+	// ForgetAfter is how long a node must have been dead to be removed without being asked, while at least three that vote remain and most of them
+	// answer; 0 is never.
+	ForgetAfter time.Duration
 	// Silence after which a node counts as suspect where the way to it is short (default 150 ms).
 	Silence time.Duration
 	// Log receives one line per state change a person cares for; nil discards.
@@ -126,7 +129,8 @@ type Cluster struct {
 	cfg    Config
 	log    *slog.Logger
 	fsm    *fsm
-	queue  *queue
+	outbox *outbox
+	merger *merger
 	ready  *gate
 	counts counters
 
@@ -140,8 +144,10 @@ type Cluster struct {
 	handlers  map[string]Handler
 	receivers map[string]Receiver
 	suspects  atomic.Uint64 // the term whose leader this node finds silent
-	relink    chan struct{} // a token when a connection to another node has ended
-	changing  sync.Mutex    // one change of Raft's configuration at a time
+	relink    chan struct{} // a token: what was given to the leader may have been lost
+	led       chan struct{} // a token: leaders have changed
+	alarm     chan struct{} // a token: the detector should look
+	changing  chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
 
 	linksMu sync.Mutex
 	links   map[string]*link
@@ -168,23 +174,28 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
-	if cfg.Machines[rosterMachine] != nil {
-		return nil, fmt.Errorf("cluster: machine name %q is taken", rosterMachine)
+	for _, name := range []string{rosterMachine, originsMachine} {
+		if cfg.Machines[name] != nil {
+			return nil, fmt.Errorf("cluster: machine name %q is taken", name)
+		}
 	}
 	if err := checkListen(cfg); err != nil {
 		return nil, err
 	}
 	setDefaults(&cfg)
 	c := &Cluster{
-		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), relink: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1),
 		links: map[string]*link{}, membersChanged: make(chan struct{}),
 	}
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster
-	c.queue = newQueue(cfg.QueueItems, cfg.QueueBytes)
+	// Later starts have larger numbers as long as the clock goes forward; where it does not, the outbox finds out.
+	c.outbox = newOutbox(uint64(time.Now().UnixNano()), cfg.QueueItems, cfg.QueueBytes)
+	c.merger = newMerger()
 	c.fsm = newFSM(c.cfg.Machines)
-	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit}
-	c.receivers = map[string]Receiver{}
+	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
+	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer}
+	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused}
 	for kind, h := range cfg.Requests {
 		if err := c.checkKind(kind); err != nil {
 			return nil, err
@@ -253,10 +264,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		return errors.New("cluster: Run was called twice")
 	}
 	err := c.run(ctx)
-	c.queue.close()
-	for _, it := range c.queue.take(0) { // a start that failed left them behind
-		it.done(nil, fmt.Errorf("cluster: %w", ErrClosed))
-	}
+	c.outbox.close()
 	if err != nil {
 		c.ready.fail(err)
 		return err
@@ -288,7 +296,8 @@ func (c *Cluster) run(ctx context.Context) error {
 	c.store.Store(store)
 	c.raft.Store(r)
 	c.fsm.live.Store(true)
-	c.serve(ctx, r)
+	c.serve(ctx, r, transport)
+	c.resign(r)
 	// Everything that waits for Raft has ended by now. That order matters: Raft never answers a future whose
 	// entry sits before the FSM when Shutdown comes.
 	err = r.Shutdown().Error()
@@ -296,24 +305,46 @@ func (c *Cluster) run(ctx context.Context) error {
 	return err
 }
 
-// serve runs the goroutines around Raft until ctx ends and they have finished their work.
-func (c *Cluster) serve(ctx context.Context, r *raft.Raft) {
-	var wg sync.WaitGroup
+// serve runs the goroutines around Raft until ctx ends and they have finished their work: first what was accepted here gets its outcome, then
+// what others have forwarded is in the log, then the proposers hear the last of it.
+func (c *Cluster) serve(ctx context.Context, r *raft.Raft, transport raft.Transport) {
+	var wg, log, settler sync.WaitGroup
 	flights := make(chan flight, maxFlights)
 	landed := make(chan struct{}, 1)
-	wg.Go(func() { c.batch(r, flights, landed) })
-	wg.Go(func() { c.complete(flights, landed) })
+	settled := make(chan struct{})
+	settler.Go(func() { c.settle(settled) })
+	log.Go(func() { c.batch(r, flights, landed) })
+	log.Go(func() { c.complete(flights, landed) })
+	wg.Go(func() { c.dispatch(ctx, r) })
 	wg.Go(func() { c.watch(ctx, r) })
 	wg.Go(func() { c.snapshots(ctx, r) })
 	wg.Go(func() { c.mind(ctx, r) })
 	if c.port != nil {
 		wg.Go(func() { c.present(ctx, r) })
 		wg.Go(func() { c.tend(ctx, r) })
+		wg.Go(func() { c.detect(ctx, r, transport) })
 	}
 	<-ctx.Done()
 	c.fsm.stop.Store(true)
-	c.queue.close()
+	c.outbox.close()
 	wg.Wait()
+	c.merger.close()
+	log.Wait()
+	close(settled)
+	settler.Wait()
+}
+
+// resign gives leadership to another node before this one stops, so that nobody has to wait for an election.
+func (c *Cluster) resign(r *raft.Raft) {
+	if c.port == nil || r.State() != raft.Leader {
+		return
+	}
+	for _, m := range c.Members() {
+		if !m.Self && m.Voter && m.Health == Alive {
+			_ = r.LeadershipTransfer().Error() // else an election does
+			return
+		}
+	}
 }
 
 // WaitReady returns nil as soon as a leader is known and this node has applied everything that was committed

@@ -19,10 +19,15 @@ const entryOverhead = 64
 type fsm struct {
 	machines map[string]Machine
 	names    []string // sorted: snapshots of equal states are equal bytes
+	origins  *origins
+	node     string  // this one
+	own      *outbox // of this node; nil in tests of the fsm alone
 
 	items   atomic.Uint64
 	skipped atomic.Uint64
-	bytes   atomic.Int64 // of log applied since the start; only grows
+	twice   atomic.Uint64 // items that stood in the log again
+	clock   atomic.Int64  // Unix ms, the leader's, of the newest entry
+	bytes   atomic.Int64  // of log applied since the start; only grows
 	entries atomic.Int64
 	live    atomic.Bool // the node serves: a failed restore must stop it
 	stop    atomic.Bool // a snapshot under way gives up
@@ -32,24 +37,44 @@ type fsm struct {
 }
 
 func newFSM(machines map[string]Machine) *fsm {
-	return &fsm{machines: maps.Clone(machines), names: slices.Sorted(maps.Keys(machines))}
+	f := &fsm{machines: maps.Clone(machines), origins: newOrigins()}
+	f.machines[originsMachine] = f.origins
+	f.names = slices.Sorted(maps.Keys(f.machines))
+	return f
 }
 
-// Apply executes one entry and returns the results of its items, []any. It panics, and so stops the node, when the
-// entry cannot be understood: a node that skips what others execute holds another truth from then on.
+// Apply executes one entry, each item once however often it stands in the log, and tells the outbox what became of the items of this node. It
+// panics, and so stops the node, when the entry cannot be understood: a node that skips what others execute holds another truth from then on.
 func (f *fsm) Apply(l *raft.Log) any {
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		panic(fmt.Sprintf("cluster: log index %d: %v; this node stops so that its state cannot differ from the others': upgrade it", l.Index, err))
 	}
-	results := make([]any, len(e.items))
-	for i, it := range e.items {
-		results[i] = f.apply(l.Index, it)
+	for _, it := range e.items {
+		f.once(l.Index, it)
 	}
+	f.clock.Store(e.time)
 	f.items.Add(uint64(len(e.items)))
 	f.bytes.Add(int64(len(l.Data)) + entryOverhead)
 	f.entries.Add(1)
-	return results
+	return nil
+}
+
+func (f *fsm) once(index uint64, it entryItem) {
+	if it.origin == "" {
+		f.apply(index, it)
+		return
+	}
+	first, known := f.origins.first(it.origin, it.incarnation, it.seq)
+	var result any
+	if first {
+		result = f.apply(index, it)
+	} else {
+		f.twice.Add(1)
+	}
+	if it.origin == f.node && f.own != nil {
+		f.own.applied(it.incarnation, it.seq, result, !first, known)
+	}
 }
 
 func (f *fsm) apply(index uint64, it entryItem) any {
@@ -97,6 +122,10 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 		return m.Restore(r)
 	})
 	if err == nil {
+		if f.own != nil {
+			o := f.origins.of(f.node)
+			f.own.restored(o.Incarnation, o.Seq)
+		}
 		f.last.Store(&fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load()})
 		return nil
 	}

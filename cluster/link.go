@@ -22,6 +22,7 @@ type link struct {
 	c    *Cluster
 	node string
 	stop context.CancelFunc
+	kick chan struct{} // a token: ping now
 
 	mu      sync.Mutex
 	address string
@@ -47,7 +48,7 @@ type reply struct {
 }
 
 func newLink(c *Cluster, node, address string) *link {
-	return &link{c: c, node: node, address: address, changed: make(chan struct{})}
+	return &link{c: c, node: node, address: address, changed: make(chan struct{}), kick: make(chan struct{}, 1)}
 }
 
 // run keeps the connection up until ctx ends.

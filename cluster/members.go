@@ -291,6 +291,11 @@ func (c *Cluster) admit(ctx context.Context, h hello) error {
 		return ErrNotLeader
 	}
 	cmd := rosterCommand{Do: "hello", Node: h.Node, Epoch: h.Epoch, Address: h.Address, Program: h.Program, Speaks: h.Speaks}
+	end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	result, err := c.Propose(ctx, rosterMachine, cmd.encode())
 	if err != nil {
 		return err
@@ -298,8 +303,6 @@ func (c *Cluster) admit(ctx context.Context, h hello) error {
 	if refused, ok := result.(error); ok {
 		return refused
 	}
-	c.changing.Lock()
-	defer c.changing.Unlock()
 	id, address := raft.ServerID(h.Node), raft.ServerAddress(h.Address)
 	for _, s := range r.GetConfiguration().Configuration().Servers {
 		if s.ID == id && s.Address == address {
@@ -317,30 +320,40 @@ func (c *Cluster) admit(ctx context.Context, h hello) error {
 	return nil
 }
 
-// tend is the leader's care for the members, until ctx ends: newcomers get a vote once they have caught up.
+// tend is the leader's care for the members, until ctx ends: newcomers get a vote once they have caught up, what was changed half way is brought
+// to its end, and a leader whose disk fails gives its office away.
 func (c *Cluster) tend(ctx context.Context, r *raft.Raft) {
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
+	var relieved time.Time
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		if r.State() == raft.Leader {
-			c.promote(r)
+		if ready, _, _ := c.ready.state(); !ready || r.State() != raft.Leader {
+			continue
 		}
+		now := time.Now()
+		c.promote(ctx, r)
+		c.mend(ctx, r)
+		c.relieve(now, &relieved)
+		c.forget(ctx, now)
 	}
 }
 
-func (c *Cluster) promote(r *raft.Raft) {
+func (c *Cluster) promote(ctx context.Context, r *raft.Raft) {
 	for _, m := range c.Members() {
 		if m.Voter || m.Health != Alive || m.Applied == 0 || m.Applied+closeBehind < r.CommitIndex() {
 			continue
 		}
-		c.changing.Lock()
-		err := r.AddVoter(raft.ServerID(m.Name), raft.ServerAddress(m.Address), 0, handshakeTimeout).Error()
-		c.changing.Unlock()
+		end, err := c.begin(ctx)
+		if err != nil {
+			return
+		}
+		err = r.AddVoter(raft.ServerID(m.Name), raft.ServerAddress(m.Address), 0, handshakeTimeout).Error()
+		end()
 		if err != nil {
 			c.log.Warn("a node that has caught up could not be given a vote", "node", m.Name, "err", err)
 			continue

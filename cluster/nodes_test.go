@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ type three struct {
 	hosts     []*simnet.Host
 	nodes     []*node
 	cfgs      []Config
+	disks     [3]*slowLog // where a test slows them down
 }
 
 func address(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
@@ -76,6 +78,9 @@ func (c *three) cut(i int) {
 	c.net.Cut([]string{address(i)}, others)
 }
 
+// kill is what the others see when the process of node i is killed; it goes on, unheard.
+func (c *three) kill(i int) { c.hosts[i].Kill() }
+
 func (c *three) heal() { c.net.Heal() }
 
 // leader returns the position of the leader among the nodes that are not left out, waiting for one.
@@ -111,23 +116,103 @@ func (c *three) agree(t *testing.T) {
 	t.Fatal("the nodes do not agree")
 }
 
-func TestThreeNodesAgreeAndFollowersSayWhoDoesNotLead(t *testing.T) {
+func TestAnyNodeTakesChangesAndHasAppliedThemWhenItSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := beginThree(t)
 		lead := c.leader(t, -1)
-		for i := range 20 {
-			c.nodes[lead].set(t, "a", fmt.Sprint(i), "v")
+		for i := range 60 {
+			n := c.nodes[i%3]
+			n.set(t, "a", fmt.Sprint(i), "v")
+			if rows, _ := n.a.state(); rows[fmt.Sprint(i)] != "v" { // read your writes, on whatever node
+				t.Fatalf("node %d has not applied item %d", i%3, i)
+			}
 		}
 		c.agree(t)
 		for i, n := range c.nodes {
-			if s := n.Status(); s.Leader != c.cfgs[lead].Node || !s.Ready {
+			s := n.Status()
+			if s.Leader != c.cfgs[lead].Node || !s.Ready {
 				t.Errorf("node %d: %+v", i, s)
 			}
-			if i == lead {
-				continue
+			if forwarded := s.Counters.Forwarded; (i == lead) != (forwarded == 0) {
+				t.Errorf("node %d forwarded %d", i, forwarded)
 			}
-			if _, err := n.Propose(t.Context(), "a", setCmd("k", "v")); !errors.Is(err, ErrNotLeader) {
-				t.Errorf("a follower answered %v", err)
+		}
+	})
+}
+
+func TestChangesOfAllNodesShareTheLeadersEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, 1)
+		for i := range 3 {
+			c.cfgs[i].Store, _ = slowStore(4 * time.Millisecond)
+			c.nodes[i] = launch(t, c.cfgs[i])
+		}
+		lead := c.leader(t, -1)
+		before := c.nodes[lead].Status().Counters.Entries
+		var wg sync.WaitGroup
+		for i := range 300 {
+			wg.Go(func() { c.nodes[i%3].set(t, "a", fmt.Sprint(i), "v") })
+		}
+		wg.Wait()
+		if entries := c.nodes[lead].Status().Counters.Entries - before; entries > 10 {
+			t.Errorf("300 items took %d entries", entries)
+		}
+	})
+}
+
+// TestAChangeOfLeadersIsAWaitAndNoError proposes through followers all the time while leaders fail.
+func TestAChangeOfLeadersIsAWaitAndNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := beginThree(t)
+		old := c.leader(t, -1)
+		through := (old + 1) % 3
+		stop := make(chan struct{})
+		ended := make(chan int)
+		worst := time.Duration(0)
+		go func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					ended <- i
+					return
+				default:
+				}
+				start := time.Now()
+				c.nodes[through].set(t, "a", fmt.Sprint(i), "v")
+				worst = max(worst, time.Since(start))
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		time.Sleep(100 * time.Millisecond)
+		c.cut(old)
+		time.Sleep(2 * time.Second)
+		c.heal()
+		time.Sleep(2 * time.Second)
+		close(stop)
+		done := <-ended
+		c.agree(t)
+		rows, changes := c.nodes[old].a.state()
+		if len(rows) != done || changes != uint64(done) {
+			t.Errorf("%d changes made %d rows, want %d: something was lost or applied twice", changes, len(rows), done)
+		}
+		if worst > patience {
+			t.Errorf("the longest wait was %v", worst)
+		}
+	})
+}
+
+func TestWithoutALeaderAChangeIsRefusedInTimeForAPhone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := beginThree(t)
+		time.Sleep(time.Second)
+		c.net.Cut([]string{address(0)}, []string{address(1), address(2)})
+		c.net.Cut([]string{address(1)}, []string{address(2)})
+		time.Sleep(5 * time.Second)
+		for i, n := range c.nodes {
+			start := time.Now()
+			_, err := n.Propose(t.Context(), "a", setCmd("k", "v"))
+			if took := time.Since(start); !errors.Is(err, ErrNotLeader) || took < patience || took > patience+100*time.Millisecond {
+				t.Errorf("node %d: %v after %v", i, err, took)
 			}
 		}
 	})

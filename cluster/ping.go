@@ -131,19 +131,32 @@ func (h *health) silence(least time.Duration) time.Duration {
 
 // beat asks the node whether it is there until ctx ends.
 func (l *link) beat(ctx context.Context) {
+	pause := pingEvery
 	for ctx.Err() == nil {
+		began := time.Now()
 		conn, err := l.c.port.dial(ctx, l.node, l.target(), protoPing)
 		if err == nil {
 			l.pings(ctx, conn)
 		}
 		l.mu.Lock()
-		l.health.refused = errors.Is(err, syscall.ECONNREFUSED)
+		refused := errors.Is(err, syscall.ECONNREFUSED)
+		news := refused && !l.health.refused
+		l.health.refused = refused
 		l.mu.Unlock()
-		if err == nil {
+		if news {
+			signal(l.c.alarm)
+		}
+		switch {
+		case err == nil && time.Since(began) > redialLast:
+			pause = pingEvery
 			continue // the connection broke: whether anybody is there shows at once
+		case err == nil:
+			pause = min(2*pause, redialLast) // it closes the door behind the handshake
+		case refused:
+			pause = pingEvery // cheap, and it may be starting
 		}
 		select {
-		case <-time.After(pingEvery):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
@@ -185,6 +198,7 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) {
 		}
 		select {
 		case <-tick.C:
+		case <-l.kick:
 		case <-done:
 			return
 		}
@@ -196,6 +210,9 @@ func (l *link) hear(p pulse, rtt time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := &l.health
+	if p.suspect != h.pulse.suspect || p.flags != h.pulse.flags {
+		signal(l.c.alarm)
+	}
 	h.heard, h.refused, h.pulse = time.Now(), false, p
 	if h.rtt == 0 {
 		h.rtt = rtt

@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // rosterMachine is the name under which the roster stands in the log; no other machine may have it.
@@ -164,6 +167,18 @@ func (r *roster) admits(p peer) error {
 		return fmt.Errorf("%w: node %s", ErrFenced, p.node)
 	}
 	return nil
+}
+
+// stray lists the nodes that were admitted and have no place among the servers.
+func (r *roster) stray(servers []raft.Server) (names []string) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for name, n := range r.state.Nodes {
+		if n.Admitted && !n.Gone && !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == name }) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (r *roster) node(name string) rosterNode {

@@ -10,6 +10,7 @@ import (
 type counters struct {
 	proposed, refused, committed, failed atomic.Uint64
 	entries, merged, bytes               atomic.Uint64
+	forwarded, resent, elections         atomic.Uint64
 	snapshots, snapshotErrors            atomic.Uint64
 	inFlight                             atomic.Int64
 	callCounts
@@ -18,9 +19,10 @@ type counters struct {
 // Status is what an operator wants to know about a node's part in the cluster.
 type Status struct {
 	Node    string `json:"node"`
-	State   string `json:"state"`  // "starting", "follower", "candidate", "leader", "stopped"
-	Leader  string `json:"leader"` // node name; "" when none is known
-	Ready   bool   `json:"ready"`  // a leader is known and everything committed before it is applied here
+	State   string `json:"state"`             // "starting", "follower", "candidate", "leader", "stopped"
+	Leader  string `json:"leader"`            // node name; "" when none is known
+	Ready   bool   `json:"ready"`             // a leader is known and everything committed before it is applied here
+	Removed bool   `json:"removed,omitempty"` // the cluster has taken this node out
 	Term    uint64 `json:"term"`
 	Last    uint64 `json:"last_index"`    // the newest entry in this node's log
 	Commit  uint64 `json:"commit_index"`  // the newest entry known to be agreed
@@ -31,11 +33,13 @@ type Status struct {
 	FileBytes  int64 `json:"file_bytes"`  // size of raft.db; it does not shrink, its pages are used again
 
 	Snapshot SnapshotStatus `json:"snapshot"`
-	Queue    QueueStatus    `json:"queue"`
-	Counters Counters       `json:"counters"`
-	Port     PortStatus     `json:"port"`
-	Calls    CallStatus     `json:"calls"`
-	Members  []Member       `json:"members" nullable:"false"`
+	// Time is the leader's, of the newest entry applied here.
+	Time     time.Time   `json:"time,omitzero"`
+	Queue    QueueStatus `json:"queue"`
+	Counters Counters    `json:"counters"`
+	Port     PortStatus  `json:"port"`
+	Calls    CallStatus  `json:"calls"`
+	Members  []Member    `json:"members" nullable:"false"`
 }
 
 // PortStatus counts what became of connections to the cluster port, since the start.
@@ -68,7 +72,7 @@ type SnapshotStatus struct {
 	Took  time.Duration `json:"took_ns"`
 }
 
-// QueueStatus is what waits for commit now.
+// QueueStatus is what was proposed here and waits for its outcome now.
 type QueueStatus struct {
 	Items    int   `json:"items"`
 	Bytes    int   `json:"bytes"`
@@ -82,7 +86,11 @@ type Counters struct {
 	Refused        uint64 `json:"refused"`         // items not accepted: queue full, no leader yet, too large, stopped
 	Committed      uint64 `json:"committed"`       // items whose proposer was told so
 	Failed         uint64 `json:"failed"`          // items whose proposer got an error after acceptance
-	Entries        uint64 `json:"entries"`         // entries they travelled in
+	Forwarded      uint64 `json:"forwarded"`       // items given to another node that leads
+	Resent         uint64 `json:"resent"`          // times that entries failed or a leader said no, and items were sent again
+	Elections      uint64 `json:"elections"`       // called here because the leader did not answer
+	Twice          uint64 `json:"twice"`           // items that stood in the log again and were skipped
+	Entries        uint64 `json:"entries"`         // entries written here, with the items of all nodes
 	Merged         uint64 `json:"merged"`          // items that shared an entry with others
 	EntryBytes     uint64 `json:"entry_bytes"`     // bytes of those entries
 	Applied        uint64 `json:"applied"`         // items applied here, replay and other nodes' items included
@@ -101,11 +109,17 @@ func (c *Cluster) Status() Status {
 	if s.Members == nil {
 		s.Members = []Member{}
 	}
+	if ms := c.fsm.clock.Load(); ms > 0 {
+		s.Time = time.UnixMilli(ms)
+	}
 	s.LogBytes, s.LogEntries = c.fsm.sinceSnapshot()
 	ready, _, failed := c.ready.state()
 	s.Ready = ready
 	if failed != nil {
 		s.State = "stopped"
+	}
+	if s.Removed = c.roster.node(c.cfg.Node).Gone; s.Removed {
+		s.Ready = false
 	}
 	r := c.raft.Load()
 	if r == nil {
@@ -129,7 +143,7 @@ func (c *Cluster) Status() Status {
 }
 
 func (c *Cluster) queueStatus() QueueStatus {
-	items, bytes, _ := c.queue.state()
+	items, bytes, _ := c.outbox.state()
 	return QueueStatus{Items: items, Bytes: bytes, Capacity: c.cfg.QueueItems, InFlight: c.counts.inFlight.Load()}
 }
 
@@ -139,6 +153,10 @@ func (c *Cluster) counters() Counters {
 		Refused:        c.counts.refused.Load(),
 		Committed:      c.counts.committed.Load(),
 		Failed:         c.counts.failed.Load(),
+		Forwarded:      c.counts.forwarded.Load(),
+		Resent:         c.counts.resent.Load(),
+		Elections:      c.counts.elections.Load(),
+		Twice:          c.fsm.twice.Load(),
 		Entries:        c.counts.entries.Load(),
 		Merged:         c.counts.merged.Load(),
 		EntryBytes:     c.counts.bytes.Load(),

@@ -28,6 +28,9 @@ type Store struct {
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
 
+	// Free tells what the disk has left in bytes, 0 when that is not known; nil is the same.
+	Free func() uint64
+
 	path   string
 	closer io.Closer
 }
@@ -82,7 +85,7 @@ func (c *Cluster) openStore() (*Store, error) {
 		bolt.Close()
 		return nil, fmt.Errorf("cluster: open the snapshots in %s: %w", dir, err)
 	}
-	return &Store{Log: bolt, Stable: bolt, Snapshots: snapshots, path: path, closer: bolt}, nil
+	return &Store{Log: bolt, Stable: bolt, Snapshots: snapshots, Free: func() uint64 { return freeSpace(dir) }, path: path, closer: bolt}, nil
 }
 
 func openBolt(path string, noSync bool) (*raftboltdb.BoltStore, error) {

@@ -32,6 +32,7 @@ func (c *Cluster) watch(ctx context.Context, r *raft.Raft) {
 	for {
 		ready := c.caughtUp(r)
 		c.ready.set(ready)
+		signal(c.led)
 		poll := tick.C
 		if _, leader := r.LeaderWithID(); ready || leader == "" {
 			poll = nil // only a change of leader can change anything
@@ -71,6 +72,9 @@ func (c *Cluster) snapshots(ctx context.Context, r *raft.Raft) {
 	for {
 		select {
 		case now := <-tick.C:
+			if free := c.store.Load().Free; free != nil {
+				c.disk.free.Store(free())
+			}
 			if !c.snapshotDue() || now.Before(notBefore) {
 				continue
 			}

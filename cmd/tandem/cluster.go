@@ -21,7 +21,7 @@ import (
 )
 
 func newCluster(f *apiFlags) *cobra.Command {
-	return group("cluster", "Show and change the nodes that agree with each other", newClusterStatus(f), newClusterToken(f), newClusterJoin())
+	return group("cluster", "Show and change the nodes that agree with each other", newClusterStatus(f), newClusterToken(f), newClusterJoin(), newClusterLeave(f), newClusterTransfer(f), newClusterRecover())
 }
 
 func newClusterStatus(f *apiFlags) *cobra.Command {
@@ -39,7 +39,7 @@ func newClusterStatus(f *apiFlags) *cobra.Command {
 
 // showCluster says in words what an operator wants to know first, then the members, then this node's numbers.
 func showCluster(out *output, st cluster.Status) {
-	for _, line := range clusterWords(st) {
+	for _, line := range st.Words() {
 		out.say("%s", line)
 	}
 	t := newTable(out.w, table.Row{"Node", "Address", "Role", "Health", "Behind", "Disk", "Free", "Version"})
@@ -81,57 +81,6 @@ func bytesWord(n uint64) string {
 		return fmt.Sprintf("%d MiB", n>>20)
 	}
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-}
-
-// clusterWords are sentences about the state of the cluster, the most important first.
-func clusterWords(st cluster.Status) []string {
-	voters, alive := 0, 0
-	versions := map[string]bool{}
-	var lines, ill []string
-	for _, m := range st.Members {
-		if m.Voter {
-			voters++
-			if m.Health == cluster.Alive {
-				alive++
-			}
-		}
-		if m.Program != "" {
-			versions[m.Program] = true
-		}
-		switch {
-		case m.Health != cluster.Alive:
-			ill = append(ill, fmt.Sprintf("Node %s is %s.", m.Name, m.Health))
-		case m.Disk != "ok":
-			ill = append(ill, fmt.Sprintf("The disk of node %s is %s.", m.Name, m.Disk))
-		case !m.Voter:
-			ill = append(ill, fmt.Sprintf("Node %s catches up: %d changes to go.", m.Name, m.Behind))
-		}
-	}
-	quorum := voters/2 + 1
-	switch {
-	case st.Leader == "" && alive < quorum:
-		lines = append(lines, fmt.Sprintf("There is no leader: %d of %d voting nodes answer, %d are needed. Calls go on; registrations and changes wait.", alive, voters, quorum))
-	case st.Leader == "":
-		lines = append(lines, "There is no leader at the moment; one is being elected.")
-	default:
-		lines = append(lines, fmt.Sprintf("Node %s leads. %d of %d voting nodes answer; %s.", st.Leader, alive, voters, spareWord(alive-quorum)))
-	}
-	if len(versions) > 1 {
-		ill = append(ill, fmt.Sprintf("%d versions of the program run; that is fine during an upgrade.", len(versions)))
-	}
-	return append(lines, ill...)
-}
-
-func spareWord(spare int) string {
-	switch {
-	case spare < 0:
-		return "that is too few to agree on changes"
-	case spare == 0:
-		return "none may fail now"
-	case spare == 1:
-		return "one more may fail"
-	}
-	return fmt.Sprintf("%d more may fail", spare)
 }
 
 func newClusterToken(f *apiFlags) *cobra.Command {
@@ -212,4 +161,74 @@ func configFlag(file string) string {
 		return ""
 	}
 	return " --config " + strings.ReplaceAll(file, " ", "\\ ")
+}
+
+func newClusterLeave(f *apiFlags) *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use: "leave [NODE]", Short: "Take a node out of the cluster, the one that is asked when none is named", Args: cobra.MaximumNArgs(1),
+		Long: "Take a node out of the cluster: it loses its vote and its certificate no longer counts. Only a new token brings it back, with an empty data\n" +
+			"directory. It is refused when too few of the others answer to agree on anything afterwards. A leader gives its office away first.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			node := ""
+			if len(args) > 0 {
+				node = args[0]
+			}
+			left, err := client.LeaveCluster(ctx, node, force)
+			if err != nil {
+				return err
+			}
+			out.say("node %s has left the cluster", left)
+			return nil
+		}),
+	}
+	c.Flags().BoolVar(&force, "force", false, "even when too few of the others answer now")
+	return c
+}
+
+func newClusterTransfer(f *apiFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "transfer [NODE]", Short: "Let another node lead, the one that is furthest when none is named", Args: cobra.MaximumNArgs(1),
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+			to := ""
+			if len(args) > 0 {
+				to = args[0]
+			}
+			if err := client.TransferLeadership(ctx, to); err != nil {
+				return err
+			}
+			out.say("leadership is given to %s", cmp.Or(to, "another node"))
+			return nil
+		}),
+	}
+}
+
+// newClusterRecover works on the directory of a node that does not run.
+func newClusterRecover() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "recover", Short: "Make a stopped node the only one of its cluster, when most others are lost for good", Args: cobra.NoArgs,
+		Long: "Make a stopped node the only one of its cluster, when most others are lost for good. It keeps all it knows; what the others had agreed on and it\n" +
+			"had not heard of is lost. Choose the node with the largest applied index in `tandem cluster status`. The others do not come back by\n" +
+			"themselves: empty their data directories and let them join with new tokens. While most nodes can be started again, start them instead.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd.ErrOrStderr(), file)
+			if err != nil {
+				return err
+			}
+			dir, _ := cmd.Flags().GetString("data-dir")
+			cfg.Node.DataDir = cmp.Or(dir, cfg.Node.DataDir)
+			n, err := tandem.New(cfg, newLogger(cmd.ErrOrStderr(), configs.Log{Level: "warn", Format: "text"}, new(slog.LevelVar)))
+			if err != nil {
+				return err
+			}
+			if err := n.Cluster().Recover(); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Node %s is the only one of its cluster now. Start it, then let the others join anew.\n", cfg.Node.Name)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file of the node")
+	return c
 }

@@ -52,7 +52,7 @@ func newDemo() *cobra.Command {
 	c.Flags().IntVar(&f.httpPort, "http-port", 8080, "port for web and WebSocket; HTTPS takes port 8443 or the next free one")
 	c.Flags().StringVar(&f.mediaPorts, "media-ports", "20000-29999", "UDP ports for media, first-last")
 	c.Flags().StringVar(&f.password, "password", "", "one password for all demo accounts; default is a random one each")
-	c.Flags().IntVar(&f.nodes, "nodes", 1, "number of nodes; more than one is not available in this version yet")
+	c.Flags().IntVar(&f.nodes, "nodes", 1, "number of nodes: more than one are processes of their own on --listen and the addresses after it")
 	c.Flags().StringVarP(&f.output, "output", "o", "table", "table, or json: one line once the node is ready")
 	return c
 }
@@ -88,6 +88,14 @@ type demoAccount struct {
 }
 
 func (f *demoFlags) run(cmd *cobra.Command) error {
+	switch {
+	case f.nodes < 1 || f.nodes > 5:
+		return usageError{errors.New("--nodes takes 1 to 5")}
+	case f.output != "table" && f.output != "json":
+		return usageError{fmt.Errorf("--output %s is neither table nor json", f.output)}
+	case f.nodes > 1:
+		return f.runCluster(cmd)
+	}
 	cfg, err := f.config(cmd.ErrOrStderr())
 	if err != nil {
 		return err
@@ -122,13 +130,8 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 func (f *demoFlags) config(notes io.Writer) (configs.Config, error) {
 	cfg := configs.Default()
 	ip, err := netip.ParseAddr(f.listen)
-	switch {
-	case err != nil:
+	if err != nil {
 		return cfg, usageError{fmt.Errorf("--listen %s is not an IP address", f.listen)}
-	case f.nodes != 1:
-		return cfg, usageError{errors.New("--nodes: more than one node is not available in this version yet")}
-	case f.output != "table" && f.output != "json":
-		return cfg, usageError{fmt.Errorf("--output %s is neither table nor json", f.output)}
 	}
 	if cfg.Media.Ports, err = configs.ParsePorts(f.mediaPorts); err != nil {
 		return cfg, usageError{fmt.Errorf("--media-ports: %w", err)}

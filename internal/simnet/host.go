@@ -20,6 +20,7 @@ type Host struct {
 	listeners map[uint16]*Listener
 	streams   map[*Conn]bool
 	ephemeral uint16
+	dead      bool
 }
 
 // Host adds a machine with the addresses given.
@@ -81,6 +82,18 @@ func (h *Host) freePort() uint16 {
 		if h.packets[h.ephemeral] == nil && h.listeners[h.ephemeral] == nil {
 			return h.ephemeral
 		}
+	}
+}
+
+// Kill is what the others see when the processes of the machine are killed: connections end, nothing listens any more. What still runs in the test
+// opens nothing new from there.
+func (h *Host) Kill() {
+	h.n.mu.Lock()
+	h.dead = true
+	sockets := h.sockets()
+	h.n.mu.Unlock()
+	for _, s := range sockets {
+		_ = s.Close()
 	}
 }
 

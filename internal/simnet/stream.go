@@ -128,9 +128,13 @@ func (h *Host) dialStream(ctx context.Context, laddr, raddr netip.AddrPort) (net
 		seen = h.nat.outbound(laddr, raddr)
 	}
 	rtt := n.linkOf(seen.Addr(), raddr.Addr()).Delay + n.linkOf(raddr.Addr(), seen.Addr()).Delay
+	dead := h.dead
 	cut := n.cut[[2]netip.Addr{seen.Addr(), raddr.Addr()}] || n.cut[[2]netip.Addr{laddr.Addr(), raddr.Addr()}]
 	peer := n.hosts[raddr.Addr()]
 	n.mu.Unlock()
+	if dead {
+		return fail(net.ErrClosed)
+	}
 	if cut || peer == nil {
 		<-ctx.Done()
 		return fail(os.ErrDeadlineExceeded)

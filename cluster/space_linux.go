@@ -1,0 +1,12 @@
+package cluster
+
+import "golang.org/x/sys/unix"
+
+// freeSpace is what a directory's disk has left for this process, 0 when that cannot be told.
+func freeSpace(dir string) uint64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return st.Bavail * uint64(st.Bsize)
+}
