@@ -166,7 +166,7 @@ func (r *relay) acceptRTCP(l *leg, b []byte) {
 		l.app.rtcp(r, l, b)
 		return
 	}
-	if l.via != nil && l.via.whole {
+	if l.ends() {
 		return // it speaks of a source and a clock that the other side does not know; see transcoder.send
 	}
 	r.passRTCP(l, b)

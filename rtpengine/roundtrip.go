@@ -54,7 +54,7 @@ func (l *leg) follow(now int64, b []byte) {
 		blocks := b[8:max(8, n)]
 		if b[1] == rtcpSR && n >= 28 {
 			l.trip.had = senderReport{binary.BigEndian.Uint32(b[10:]), now}
-			if l.out != nil {
+			if l.out != nil && !l.ends() {
 				l.out.trip.note(l.trip.had.mid, now)
 			}
 			blocks = b[28:n]
@@ -78,6 +78,8 @@ func (l *leg) hearsSource(ssrc uint32) bool {
 	case l.app != nil:
 		return ssrc == l.app.ssrc
 	case l.player != nil && ssrc == l.player.ssrc:
+		return true
+	case l.out != nil && l.out.via != nil && ssrc == l.out.via.voice.ssrc:
 		return true
 	}
 	return l.out != nil && l.out.quality.started && ssrc == l.out.quality.ssrc

@@ -111,6 +111,9 @@ func (r *relay) handOver(l *leg, h *rtpHeader, b []byte) {
 		return
 	}
 	t.path.coder.poke()
+	if l.out != nil && l.out.via != nil {
+		l.out.via.report(r)
+	}
 }
 
 // collect sends what the coders have made. Shard only.
@@ -149,10 +152,20 @@ func (t *transcoder) send(r *relay, e *laneEntry) {
 	}
 	r.passed(l)
 	a.count(a.stamp, e.size, r.now)
+	t.report(r)
+}
+
+// report tells the listener of the stream, and of what was heard of the listener, when it is time to. It is asked whenever a packet
+// comes from either side: a listener that talks must be told how it is heard even while nobody talks to it.
+func (t *transcoder) report(r *relay) {
+	a, listener := t.voice, t.from.out
 	if a.isDue(r.now) {
-		l.out.send(rtcp, a.reporter.compose(a.words[:0], r.epoch+r.now, r.now, t.to.clock, &l.out.quality, &l.out.trip))
+		listener.send(rtcp, a.reporter.compose(a.words[:0], r.epoch+r.now, r.now, t.to.clock, &listener.quality, &listener.trip))
 	}
 }
+
+// ends reports whether the RTCP of a leg's side ends here, since it speaks of sources and clocks that the other side does not know.
+func (l *leg) ends() bool { return l.via != nil && l.via.whole }
 
 // take is the coder's: a packet in the order it came.
 func (t *transcoder) take(p *voicePacket) {

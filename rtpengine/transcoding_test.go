@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	pion "github.com/pion/rtcp"
+
 	audio "tandem/rtpengine/codec"
 )
 
@@ -640,4 +642,60 @@ func BenchmarkTranscodedCall(b *testing.B) {
 			}
 		}
 	}
+}
+
+// Both phones are told of the streams that they get and send, though neither knows the other's, and so the ways to both are known.
+func TestReportsGoOnWhereAStreamIsTranscoded(t *testing.T) {
+	a, b := newSpeaker(t, audio.PCMU, 0), newSpeaker(t, audio.G722, 9)
+	s := quietSession(t, startEngine(t, transcoding))
+	defer s.Close()
+	settleOn(t, s, a.phone, b.phone, a.formats("0"), b.formats("9"))
+	line := s.lines[0]
+	due := func(from Side) { // the next packet finds a report due to who hears it
+		settle(s.shard)
+		s.shard.order(func(*shard) { line.vias[from].voice.due = 1 })
+		settle(s.shard)
+	}
+	read := func(to *speaker) (ssrc uint32, sr bool, block pion.ReceptionReport, middle uint32) {
+		t.Helper()
+		list, err := pion.Unmarshal(to.next(to.rtcp))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch p := list[0].(type) {
+		case *pion.SenderReport:
+			return p.SSRC, true, append(p.Reports, pion.ReceptionReport{})[0], uint32(p.NTPTime >> 16)
+		case *pion.ReceiverReport:
+			return p.SSRC, false, append(p.Reports, pion.ReceptionReport{})[0], 0
+		}
+		t.Fatalf("%T", list[0])
+		return 0, false, block, 0
+	}
+	for range 3 { // b says nothing
+		a.hum(440)
+		b.listen(9)
+	}
+	due(A)
+	a.hum(440)
+	h, _ := b.listen(9)
+	voice, sr, _, middle := read(b)
+	if !sr || voice != h.ssrc || voice == a.ssrc {
+		t.Errorf("b is told of %x by %v, and hears %x", voice, sr, h.ssrc)
+	}
+	due(B)
+	a.hum(440)
+	b.listen(9)
+	if ssrc, sr, block, _ := read(a); sr || ssrc == b.ssrc || block.SSRC != a.ssrc {
+		t.Errorf("a is told of %x by %x, %v", block.SSRC, ssrc, sr)
+	}
+	b.raw(b.rtcp, b.toRTCP, packetsOf(t, &pion.ReceiverReport{SSRC: b.ssrc, Reports: []pion.ReceptionReport{{
+		SSRC: voice, FractionLost: 64, TotalLost: 7, LastSenderReport: middle, Delay: 1,
+	}}}))
+	for line.legs[B].tally.rtcp.Load() == 0 {
+		settle(s.shard)
+	}
+	if st := s.Stats().Media[0].Sides[B]; st.RTT <= 0 || st.reported != 7 || st.fraction != 0.25 {
+		t.Errorf("the way to b takes %v, %d packets are lost on it", st.RTT, st.reported)
+	}
+	a.hasNothing(a.rtcp)
 }
