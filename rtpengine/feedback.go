@@ -9,13 +9,14 @@ import (
 type feedback uint8
 
 const (
-	feedPLI   feedback = 1 << iota // a picture was lost, a full one is wanted: RFC 4585 §6.3.1
-	feedFIR                        // a full picture is wanted: RFC 5104 §4.3.1
-	feedNACK                       // packets were lost: RFC 4585 §6.2.1
-	feedTMMBR                      // the most that may be sent, and its confirmation: RFC 5104 §4.2
-	feedREMB                       // likewise: draft-alvestrand-rmcat-remb-03
-	feedTWCC                       // when which packets came: draft-holmer-rmcat-transport-wide-cc-extensions-01
-	feedOther                      // what is not looked into
+	feedPLI    feedback = 1 << iota // a picture was lost, a full one is wanted: RFC 4585 §6.3.1
+	feedFIR                         // a full picture is wanted: RFC 5104 §4.3.1
+	feedNACK                        // packets were lost: RFC 4585 §6.2.1
+	feedTMMBR                       // the most that may be sent, and its confirmation: RFC 5104 §4.2
+	feedREMB                        // likewise: draft-alvestrand-rmcat-remb-03
+	feedTWCC                        // when which packets came: draft-holmer-rmcat-transport-wide-cc-extensions-01
+	feedOther                       // what is not looked into
+	feedFormer                      // a full picture is wanted, by who knows RFC 2032 §5.2.1 alone: nobody agrees to it in a description
 
 	feedPictures = feedPLI | feedFIR
 	feedPath     = feedREMB | feedTWCC // of all m-lines that share a transport, whichever it is said of
@@ -58,11 +59,14 @@ type feedbackPacket struct {
 	fci           []byte // without padding
 }
 
-func isFeedback(b []byte) bool { return b[1] == rtcpRTPFB || b[1] == rtcpPSFB }
+func isFeedback(b []byte) bool { return b[1] == rtcpRTPFB || b[1] == rtcpPSFB || b[1] == rtcpFormerFIR }
 
 // parseFeedback reads a feedback packet that parseRTCP has framed. ok is false when its content is broken.
 func parseFeedback(b []byte) (p feedbackPacket, ok bool) {
-	if len(b) < 12 {
+	if b[1] == rtcpFormerFIR && len(b) == 8 {
+		return feedbackPacket{kind: feedFormer, sender: binary.BigEndian.Uint32(b[4:])}, true
+	}
+	if len(b) < 12 || b[1] == rtcpFormerFIR {
 		return p, false
 	}
 	p.sender, p.media, p.fci = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), b[12:]

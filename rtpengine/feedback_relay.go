@@ -157,24 +157,32 @@ func (c *compound) feedback(l *leg, b []byte) {
 		}
 		count.lowered += p.lower(l.feed.most, b)
 		c.put(p.sender, b)
-	case p.kind&feedPictures == 0:
+	case p.kind&(feedPictures|feedFormer) == 0:
 		count.unwanted++
-	case to.takes&feedFIR != 0:
-		to.due(c.r.now) // within its second it is the same request again (RFC 5104 §4.3.1.2), which asks for nothing new
-		var fir [12 + firEntry]byte
-		c.put(p.sender, appendFIR(fir[:0], p.sender, p.media, to.firs))
-		count.translated++
-	case to.takes&feedPLI == 0:
+	case to.takes&feedPictures == 0:
 		c.r.signal(c.to)
-	case !to.due(c.r.now):
-		count.held++
 	default:
-		for fci := p.fci; len(fci) > 0; fci = fci[firEntry:] {
-			var pli [12]byte
-			c.put(p.sender, appendPLI(pli[:0], p.sender, binary.BigEndian.Uint32(fci)))
-		}
-		count.translated++
+		c.translate(&p)
 	}
+}
+
+// translate tells a wish for a picture in the way that the side has agreed to.
+func (c *compound) translate(p *feedbackPacket) {
+	to, source := c.to.feed, p.subject()
+	if p.kind == feedFormer { // of whatever there is
+		source = c.to.quality.ssrc
+	}
+	var room [12 + firEntry]byte
+	switch due := to.due(c.r.now); {
+	case to.takes&feedPLI == 0: // within a second it is the same command again (RFC 5104 §4.3.1.2), which asks for nothing new
+		c.put(p.sender, appendFIR(room[:0], p.sender, source, to.firs))
+	case !due:
+		c.r.count.feedback.held++
+		return
+	default:
+		c.put(p.sender, appendPLI(room[:0], p.sender, source))
+	}
+	c.r.count.feedback.translated++
 }
 
 // lower brings the rates of a packet down to what its sender's description allows, and gives how many were higher; most is 0 where it says nothing.

@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"encoding/binary"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,29 @@ func TestPLIAndFIRAreTranslated(t *testing.T) {
 	settle(s.shard)
 	if st := s.engine.Stats().Feedback; st.Translated != 3 || st.Held != 1 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// baresip asks so where PLI was not agreed on.
+func TestTheFormerWayToAskForAPictureIsUnderstood(t *testing.T) {
+	for lines, want := range map[string]pion.Packet{
+		knowsPLI: &pion.PictureLossIndication{}, knowsFIR: &pion.FullIntraRequest{},
+	} {
+		s := sightOf(t, SessionConfig{})
+		a, b := newViewer(t, "RTP/AVP"), newViewer(t, "RTP/AVPF", lines)
+		looks(t, s, b, a)
+		a.raw(a.rtcp, a.toRTCP, binary.BigEndian.AppendUint32([]byte{0x80, rtcpFormerFIR, 0, 1}, a.ssrc))
+		got := b.isAsked()[0]
+		switch p := got.(type) {
+		case *pion.PictureLossIndication:
+			p.SenderSSRC, p.MediaSSRC = p.SenderSSRC-a.ssrc, p.MediaSSRC-b.ssrc
+		case *pion.FullIntraRequest:
+			p.SenderSSRC, p.FIR[0].SSRC, p.FIR[0].SequenceNumber = p.SenderSSRC-a.ssrc, p.FIR[0].SSRC-b.ssrc, 0
+			want = &pion.FullIntraRequest{FIR: []pion.FIREntry{{}}}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", lines, got, want)
+		}
 	}
 }
 

@@ -47,6 +47,8 @@ func parseRTP(b []byte) (h rtpHeader, ok bool) {
 
 // RTCP packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const (
+	rtcpFormerFIR = 192 // RFC 2032 §5.2.1
+
 	rtcpSR    = 200
 	rtcpRR    = 201
 	rtcpSDES  = 202

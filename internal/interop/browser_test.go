@@ -67,6 +67,9 @@ type browserEvent struct {
 	Text   string `json:"text"`
 	Sound  string `json:"sound"`  // of a report: samples of 16 bits, in base64
 	Frames int    `json:"frames"` // pictures decoded
+	Wanted int    `json:"wanted"` // full pictures that were asked for
+	Full   int    `json:"full"`   // full pictures sent
+	Rate   int    `json:"rate"`   // bit/s that it believes it may send
 }
 
 // browserConfig says how one browser differs from the others.

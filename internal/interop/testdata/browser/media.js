@@ -3,6 +3,16 @@
 
 const mine = { stream: null, connection: null, began: 0, ear: null };
 
+// valve, when it is shut, keeps the pictures that have come from the decoder, as if they had been lost.
+const valve = new Worker(URL.createObjectURL(new Blob([`
+  let shut = false;
+  onmessage = (e) => { shut = e.data; };
+  onrtctransform = async ({ transformer }) => {
+    const writer = transformer.writable.getWriter(), reader = transformer.readable.getReader();
+    for (let r = await reader.read(); !r.done; r = await reader.read()) if (!shut) await writer.write(r.value);
+  };
+`])));
+
 function tell(type, detail) {
   fetch('/events', { method: 'POST', body: JSON.stringify({ type, ...detail }) });
 }
@@ -27,6 +37,14 @@ function follow(connection) {
     element.play();
     if (e.track.kind === 'audio') listen(e.streams[0]);
   });
+  const add = connection.addTrack.bind(connection);
+  connection.addTrack = (...track) => { // a receiver takes a transform in the moment of its making only, and this makes receivers, too
+    const sender = add(...track);
+    for (const { receiver } of connection.getTransceivers()) {
+      if (receiver.track.kind === 'video' && !receiver.transform) receiver.transform = new RTCRtpScriptTransform(valve);
+    }
+    return sender;
+  };
   clock(connection, mine.began || performance.now());
 }
 
@@ -50,20 +68,24 @@ async function clock(connection, began) {
   }
 }
 
-// report tells what has been heard of late, as 16-bit samples, and how many pictures were decoded and heard of.
+// report tells what has been heard of late, as 16-bit samples, how many pictures were decoded and wanted anew, how many full ones were sent,
+// and how fast the other side lets this one send.
 async function report() {
   const samples = new Float32Array(8192);
   if (mine.ear) mine.ear.getFloatTimeDomainData(samples);
   const words = Int16Array.from(samples, (v) => Math.max(-32768, Math.min(32767, Math.round(v * 32768))));
   let text = '';
   for (const octet of new Uint8Array(words.buffer)) text += String.fromCharCode(octet);
-  let frames = 0, packets = 0;
+  let frames = 0, packets = 0, wanted = 0, full = 0, rate = 0;
   for (const r of (await mine.connection.getStats()).values()) {
+    if (r.type === 'candidate-pair') rate = Math.max(rate, r.availableOutgoingBitrate || 0);
+    if (r.type === 'outbound-rtp' && r.kind === 'video') full += r.keyFramesEncoded || 0;
     if (r.type !== 'inbound-rtp') continue;
+    wanted += (r.pliCount || 0) + (r.firCount || 0);
     if (r.kind === 'video') frames += r.framesDecoded || 0;
     packets += r.packetsReceived || 0;
   }
-  tell('report', { sound: btoa(text), frames, packets });
+  tell('report', { sound: btoa(text), frames, packets, wanted, full, rate: Math.round(rate) });
 }
 
 // command is what the test wants of any phone; the phone itself does the rest.
@@ -71,6 +93,7 @@ function commands(phone) {
   new EventSource('/commands').onmessage = (e) => {
     const command = JSON.parse(e.data);
     if (command.do === 'report') report();
+    else if (command.do === 'shut' || command.do === 'open') valve.postMessage(command.do === 'shut');
     else phone[command.do](command);
   };
 }
