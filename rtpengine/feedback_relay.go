@@ -88,7 +88,7 @@ func (l *leg) feedBy(t *feedTerms) {
 		l.feed = nil
 		return
 	case l.feed == nil:
-		l.feed = &feeding{ssrc: rand.Uint32(), firs: uint8(rand.Uint32())} // another engine may have counted before
+		l.feed = &feeding{ssrc: rand.Uint32(), firs: uint8(rand.Uint32())}
 	}
 	l.feed.feedTerms = *t
 }

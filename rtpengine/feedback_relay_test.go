@@ -292,6 +292,30 @@ func TestWhoCouldNotBeReachedGetsAFullPicture(t *testing.T) {
 	a.hasNothing(a.rtcp)
 }
 
+// After a takeover nobody knows what was lost meanwhile.
+func TestPicturesGoOnInAnotherEngine(t *testing.T) {
+	s := sightOf(t, SessionConfig{})
+	a, b := newViewer(t, "RTP/AVPF", knowsPLI, "b=AS:64", "a=rtcp-fb:96 goog-remb"), newViewer(t, "RTP/AVPF", knowsFIR, "a=rtcp-fb:96 goog-remb")
+	looks(t, s, a, b)
+	s = takeOver(t, s, nil)
+	a.shows("what has moved")
+	b.hears("what has moved")
+	if got, ok := a.isAsked()[0].(*pion.PictureLossIndication); !ok || got.MediaSSRC != a.ssrc {
+		t.Errorf("%+v", got)
+	}
+	a.wants(&pion.PictureLossIndication{SenderSSRC: a.ssrc, MediaSSRC: b.ssrc}, &pion.ReceiverEstimatedMaximumBitrate{SenderSSRC: a.ssrc, Bitrate: 1e6, SSRCs: []uint32{b.ssrc}})
+	got := b.isAsked()
+	if fir, ok := got[0].(*pion.FullIntraRequest); !ok || fir.FIR[0].SSRC != b.ssrc {
+		t.Errorf("%+v", got)
+	}
+	if remb, ok := got[1].(*pion.ReceiverEstimatedMaximumBitrate); !ok || remb.Bitrate != 64_000 {
+		t.Errorf("%+v", got)
+	}
+	if err := s.RequestPicture(B); err != nil {
+		t.Error(err)
+	}
+}
+
 // Retransmissions come under a source of their own (RFC 4588) and are no picture to ask for.
 func TestRetransmissionsAreNotTakenForThePicture(t *testing.T) {
 	s := sightOf(t, SessionConfig{})
@@ -413,5 +437,36 @@ func TestFeedbackAllocatesNothing(t *testing.T) {
 	}
 	if n := binary.BigEndian.Uint16(compound[2:]); n != 1 {
 		t.Errorf("the compound was changed: %x", compound)
+	}
+}
+
+// A browser rings beside a desk phone that was offered last, and without what browsers alone understand.
+func TestTheForkThatAnswersDecidesAboutFeedback(t *testing.T) {
+	s := sightOf(t, SessionConfig{})
+	alice, bob := newWebPhone(t, loop4), newWebPhone(t, loop4)
+	for _, how := range []Dialect{WebRTC, Phone} {
+		offer, err := s.OfferWith(A, alice.sdp("actpass"), loop4, loop4, OfferOptions{Speaks: how})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if how == WebRTC {
+			bob.hear(offer)
+		}
+	}
+	answer, err := s.Answer(B, bob.sdp("active"), loop4, loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.hear(answer)
+	settle(s.shard)
+	alice.connect(s)
+	bob.connect(s)
+	alice.say(96, 1002, "", "face")
+	bob.hears("face")
+	arrived := twccSample(3, 1, 2)
+	bob.report(packetsOf(t, &pion.ReceiverReport{SSRC: 1}, arrived))
+	got := alice.isAsked()
+	if _, ok := got[len(got)-1].(*pion.TransportLayerCC); !ok {
+		t.Errorf("alice does not learn how her packets arrive: %v", got)
 	}
 }

@@ -20,20 +20,11 @@ func (s *section) feedback() (names feedback) {
 	return names
 }
 
-// offerFeedback completes the feedback of an m-line of an offer, and gives what the reader may agree to.
-func (s *Session) offerFeedback(view *facingSection, s1 *section, heard *said, to Side) feedback {
-	named := heard.feedback
-	if view.phones {
-		named &= feedbackForPhones
+// offerFeedback completes the feedback of an m-line of an offer.
+func (s *Session) offerFeedback(view *facingSection, offer *section, heard *said, to Side) {
+	if heard.kind == "video" && (heard.feedback&feedPictures != 0 || view.toward == browser || s.feeds(to)) {
+		view.feedback = offer.lacking(feedPictures, heard.codecs, view.formats)
 	}
-	if heard.kind != "video" {
-		return named
-	}
-	if named&feedPictures != 0 || view.toward == browser || s.feeds(to) {
-		view.feedback = s1.lacking(feedPictures, heard.codecs, view.formats)
-		named |= feedPictures
-	}
-	return named
 }
 
 // answerFeedback completes that of an answer's m-line.
@@ -79,25 +70,15 @@ func (s *section) names(kind feedback, payload uint8) bool {
 	return false
 }
 
-// feedbackForPhones are the kinds that a browser's offer tells a phone of, see forPhones.
-const feedbackForPhones = feedNACK | feedPictures
-
 // mayFeed reports whether a line of feedback was offered (RFC 4585 §4.2: an answer must not add any).
 func (l *said) mayFeed(line string) bool {
 	kind := feedbackOf(line[len("a=rtcp-fb:"):])
 	return kind == 0 || l.feedback&kind != 0
 }
 
-// agreedFeedback is what a side of an m-line of an answered exchange may be sent.
-func (x *exchange) agreedFeedback(i int, side Side, lines *[2]said) feedback {
-	mine, other := lines[side].feedback, lines[side.Other()].feedback
-	if side == x.from {
-		return mine & (other | feedPictures)
-	}
-	if i < len(x.feeds) {
-		return mine & x.feeds[i]
-	}
-	return 0
+// agreedFeedback is what a side of an m-line may be sent: what both sides have named, and the ways to ask for a picture that it has named itself.
+func agreedFeedback(side Side, lines *[2]said) feedback {
+	return lines[side].feedback & (lines[side.Other()].feedback | feedPictures)
 }
 
 // bandwidth is the most that the section's writer wants to be sent, in bit/s (RFC 8866 §5.8, RFC 3890); 0 where it does not say.

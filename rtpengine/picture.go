@@ -67,14 +67,14 @@ func (p *Endpoint) RequestPicture() error {
 
 // feedTerms decides what the sides of an m-line may be told of each other's feedback; mu is held.
 func (s *Session) feedTerms(x *exchange, i int, l *line, lines *[2]said, active bool) (terms [2]*feedTerms) {
-	l.pictures = active && l.kind == "video"
-	l.takes = [2]feedback{}
-	if !active {
+	l.pictures, l.takes = false, [2]feedback{}
+	if !active || x.struck.opaque { // what the phones encrypt for each other is not ours to read
 		return terms
 	}
+	l.pictures = l.kind == "video"
 	free := lines[A].feedback|lines[B].feedback == 0
 	for _, side := range [...]Side{A, B} {
-		l.takes[side] = x.agreedFeedback(i, side, lines) | s.pathFeedback(x, i, side)
+		l.takes[side] = agreedFeedback(side, lines) | s.pathFeedback(x, i, side)
 		if free && !l.pictures {
 			continue
 		}
@@ -96,7 +96,7 @@ func (s *Session) pathFeedback(x *exchange, i int, side Side) (path feedback) {
 		if mine[n].active && mine[n].theirs.bundled && other[n].active {
 			lines := [2]said{}
 			lines[side], lines[side.Other()] = mine[n], other[n]
-			path |= x.agreedFeedback(n, side, &lines) & feedPath
+			path |= agreedFeedback(side, &lines) & feedPath
 		}
 	}
 	return path

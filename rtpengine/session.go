@@ -101,7 +101,6 @@ type exchange struct {
 	shown    [][]told      // by m-line, how the offer's formats were told; nil: as they are
 	back     [][]told      // and the answer's
 	lent     [][]codec     // by m-line, what we added to the offer
-	feeds    []feedback    // by m-line, what the other side may agree to
 	coded    []coding      // and what came of it
 	width    int           // m-lines that the other side was offered
 	answered bool
@@ -208,7 +207,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	}
 	x := &exchange{
 		from: from, text: maphash.Bytes(s.engine.seed, sdp), bargains: []bargain{deal}, mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
-		lent: make([][]codec, len(d.sections)), feeds: make([]feedback, len(d.sections)),
+		lent: make([][]codec, len(d.sections)),
 	}
 	s.wires[from].offered(st)
 	for i := range st.lines {
@@ -244,7 +243,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
 		s.offered(&view.sections[i], i, to, m, &st.lines[i], d.sections[i].wiring.mid, ports, dst)
 		x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend)
-		x.feeds[i] = s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
+		s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
 	}
 	s.wires[to].facing(&view)
 	x.inherit(s.latest)

@@ -396,7 +396,7 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 	}
 	if p.reading {
 		x.struck.toward, x.mux, x.shown = make([]secrecy, x.width), make([]bool, x.width), make([][]told, x.width)
-		x.lent, x.feeds = make([][]codec, x.width), make([]feedback, x.width)
+		x.lent = make([][]codec, x.width)
 		x.answered, x.inForce = true, true
 	}
 	number(p, &x.struck.policy, SRTPPassThrough)
@@ -406,7 +406,6 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 		p.flags(&x.mux[i])
 		passTold(p, &x.shown[i])
 		passCodecs(p, &x.lent[i])
-		number(p, &x.feeds[i], 1<<8-1)
 	}
 	if p.reading {
 		x.bargains = []bargain{x.struck}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 
@@ -325,6 +326,7 @@ func (l *leg) resume(from *legState, at *placing, now int64) {
 			l.to[c].set(from.to[c])
 		}
 	}
+	l.feed = &feeding{ssrc: rand.Uint32(), firs: uint8(rand.Uint32()), missed: true} // whatever was in the air; another engine has counted before
 	n, q, t := &from.count, &l.quality, &l.tally
 	t.packets.Store(n.packets)
 	t.bytes.Store(n.bytes)
