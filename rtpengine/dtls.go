@@ -131,7 +131,7 @@ func (a *association) begin() bool {
 
 // again sends the last flight to a client that has not heard it and so repeats its own.
 func (a *association) again(b []byte) {
-	if b[0] != 22 || a.active || a.repeats == lastFlights { // alerts need no answer
+	if b[0] != 22 || a.flight == nil || a.repeats == lastFlights { // alerts need no answer; who took the call over has none
 		return
 	}
 	a.repeats++
