@@ -30,6 +30,12 @@ const startTimeout = 30 * time.Second
 // Run serves until ctx ends, then stops at once; call Drain before to let calls end by themselves. It returns when every
 // goroutine of the node has ended. The order: what others depend on starts first and stops last.
 func (n *Node) Run(ctx context.Context) error {
+	if n.heir != nil {
+		defer n.heir.release() // behind the end of the log, which the process before may open again then
+		if err := n.greet(ctx); err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+	}
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx)) // log, events, certificates: until all else has stopped
 	outer, stopOuter := context.WithCancel(ctx)
 	var in, out group
@@ -41,26 +47,12 @@ func (n *Node) Run(ctx context.Context) error {
 		in.run("membership", func() error { return n.member.Run(inner) })
 	}
 
+	n.halt.all = stopOuter
 	err := n.start(outer)
 	if err == nil {
-		if n.media != nil {
-			out.run("media", func() error { return n.media.Run(outer) })
-		}
-		if n.engines != nil {
-			in.run("media engines", func() error { return n.engines.Run(inner) }) // the calls that end last delete their sessions
-		}
-		if n.ng != nil {
-			out.run("ng", func() error { return n.ng.Run(outer) })
-		}
-		if n.turn != nil {
-			out.run("turn", func() error { return n.turn.Run(outer) })
-		}
-		out.run("sip", func() error { return n.sip.Run(outer) })
-		out.run("admin", func() error { return n.admin.Run(outer) })
-		out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
-		for _, l := range n.web {
-			out.run("web", func() error { return n.serveWeb(outer, l) })
-		}
+		err = n.serve(outer, inner, &in, &out)
+	}
+	if err == nil {
 		n.events.Publish(events.Event{Kind: events.NodeStarted})
 		n.log.Info("node is ready", "node", n.cfg.Node.Name, "version", Version())
 		close(n.ready)
@@ -74,10 +66,50 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, l := range n.web {
 		_ = l.Close()
 	}
+	if n.parting != nil {
+		n.parting.Close()
+	}
 	return err
 }
 
-// start waits for the log, applies the first dialplan and opens the listeners.
+// serve starts the parts that answer: media first, so that calls of a process before have somewhere to go on.
+func (n *Node) serve(outer, inner context.Context, in, out *group) error {
+	var forMedia, forSIP context.Context
+	forMedia, n.halt.media = context.WithCancel(outer)
+	forSIP, n.halt.sip = context.WithCancel(outer)
+	n.halt.mediaOver = make(chan struct{})
+	if n.media == nil {
+		close(n.halt.mediaOver)
+	} else {
+		out.run("media", func() error {
+			defer close(n.halt.mediaOver)
+			return n.media.Run(forMedia)
+		})
+	}
+	if n.engines != nil {
+		in.run("media engines", func() error { return n.engines.Run(inner) }) // the calls that end last delete their sessions
+	}
+	if n.heir != nil {
+		if err := n.inherit(); err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+	}
+	out.run("sip", func() error { return n.sip.Run(forSIP) })
+	out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
+	for _, l := range n.web {
+		out.run("web", func() error { return n.serveWeb(forSIP, l) })
+	}
+	if n.heir != nil {
+		n.succeed()
+		_ = n.listenAside() // what fails is left out, and said
+	}
+	for _, p := range n.asides {
+		out.run(p.name, func() error { return p.run(outer) })
+	}
+	return nil
+}
+
+// start waits for the log, applies the first dialplan and opens the listeners that phones come to.
 func (n *Node) start(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -96,20 +128,40 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.sip.Listen(); err != nil {
 		return err
 	}
-	if err := n.listenWeb(); err != nil {
+	if err := n.listenWeb(); err != nil || n.heir != nil {
 		return err
 	}
+	return n.listenAside()
+}
+
+// An aside is a part with listeners that calls do not need.
+type aside struct {
+	name   string
+	listen func() error
+	run    func(context.Context) error
+}
+
+// listenAside opens the other listeners. Behind a take-over, when the process before has let go of them, one that cannot be had is left out:
+// it must not cost the calls.
+func (n *Node) listenAside() error {
+	var all []aside
 	if n.ng != nil {
-		if err := n.ng.Listen(); err != nil {
-			return err
-		}
+		all = append(all, aside{"ng", n.ng.Listen, n.ng.Run})
 	}
 	if n.turn != nil {
-		if err := n.turn.Listen(); err != nil {
+		all = append(all, aside{"turn", n.turn.Listen, n.turn.Run})
+	}
+	for _, p := range append(all, aside{"admin", n.admin.Listen, n.admin.Run}) {
+		switch err := p.listen(); {
+		case err == nil:
+			n.asides = append(n.asides, p)
+		case n.heir == nil:
 			return err
+		default:
+			n.log.Error("a listener cannot be opened; the node goes on without it until its next start", "part", p.name, "error", err)
 		}
 	}
-	return n.admin.Listen()
+	return nil
 }
 
 // firstPlan applies the configured dialplan files when the cluster has no plan yet.

@@ -25,6 +25,7 @@ import (
 	"tandem/configs"
 	"tandem/dialplan"
 	"tandem/events"
+	"tandem/internal/handover"
 	"tandem/pbx"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
@@ -55,8 +56,14 @@ type Node struct {
 	admin   *admin.Server
 
 	web      []webListener
+	asides   []aside // that listen
 	ready    chan struct{}
 	draining atomic.Bool
+
+	heir    *inheritance   // of a node that takes the place of another process
+	handing atomic.Bool    // a process takes the place of this one
+	halt    halting        // set by Run
+	parting *handover.Conn // closed when all has ended
 
 	reloading sync.Mutex
 	running   configs.Config // cfg with what Reload has exchanged since
@@ -366,7 +373,7 @@ func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
 		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
-		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready,
+		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready, TakeOver: n.handOver,
 	})
 	return err
 }
@@ -387,6 +394,9 @@ func (n *Node) Ready() error {
 	}
 	if n.draining.Load() {
 		return errors.New("draining")
+	}
+	if n.handing.Load() {
+		return errors.New("handing over to another process")
 	}
 	if st := n.cluster.Status(); !st.Ready {
 		return errors.New(strings.Join(st.Words(), " "))
@@ -459,7 +469,10 @@ type webListener struct {
 // listenWeb opens the public HTTP listeners, whose path /ws is SIP over WebSocket (RFC 7118).
 func (n *Node) listenWeb() error {
 	for i, addr := range append(append([]string(nil), n.cfg.Web.HTTP...), n.cfg.Web.HTTPS...) {
-		l, err := net.Listen("tcp", addr)
+		l, err := n.heir.listen(addr), error(nil)
+		if l == nil {
+			l, err = net.Listen("tcp", addr)
+		}
 		if err != nil {
 			return fmt.Errorf("web address %s: %w; another process has it, or choose one with web.http / web.https", addr, err)
 		}

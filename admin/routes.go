@@ -173,6 +173,9 @@ func (s *Server) handler(api http.Handler, tcp bool) http.Handler {
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if !tcp && s.cfg.TakeOver != nil {
+		mux.HandleFunc("POST "+takeOverPath, s.takeOver)
+	}
 	if tcp {
 		mux.HandleFunc("GET /debug/pprof/", profile(pprof.Index))
 		mux.HandleFunc("GET /debug/pprof/cmdline", profile(pprof.Cmdline))

@@ -52,6 +52,9 @@ type Config struct {
 	Guard     *transport.Guard
 	Certs     *certs.Store
 	Ready     func() error // nil when the node serves, else what is missing
+	// TakeOver is given the connection of a process that wants to take the node's place; nil refuses them. It is called in a goroutine
+	// that nobody waits for.
+	TakeOver func(*net.UnixConn)
 
 	Connections int           // open at once on each door, default 512; more are closed at once
 	Streams     int           // event streams open at once, default 64; more get 503

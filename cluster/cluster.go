@@ -134,6 +134,7 @@ type Cluster struct {
 	ready  *gate
 	counts counters
 
+	pausing pausing
 	running atomic.Bool
 	raft    atomic.Pointer[raft.Raft]
 	store   atomic.Pointer[Store]
@@ -185,7 +186,7 @@ func New(cfg Config) (*Cluster, error) {
 	setDefaults(&cfg)
 	c := &Cluster{
 		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1),
-		links: map[string]*link{}, membersChanged: make(chan struct{}),
+		links: map[string]*link{}, membersChanged: make(chan struct{}), pausing: newPausing(),
 	}
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster
@@ -263,7 +264,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return errors.New("cluster: Run was called twice")
 	}
-	err := c.run(ctx)
+	err := c.runAndRest(ctx)
 	c.outbox.close()
 	if err != nil {
 		c.ready.fail(err)
@@ -274,7 +275,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 }
 
 func (c *Cluster) run(ctx context.Context) error {
-	store, err := c.openStore()
+	store, err := c.storeAgain(ctx)
 	if err != nil {
 		return err
 	}
@@ -295,6 +296,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	}
 	c.store.Store(store)
 	c.raft.Store(r)
+	c.fsm.again.Store(false)
 	c.fsm.live.Store(true)
 	c.serve(ctx, r, transport)
 	c.resign(r)

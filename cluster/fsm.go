@@ -31,6 +31,9 @@ type fsm struct {
 	entries atomic.Int64
 	live    atomic.Bool // the node serves: a failed restore must stop it
 	stop    atomic.Bool // a snapshot under way gives up
+	again   atomic.Bool // the log is opened behind a Pause: the snapshot in it is older than what the machines have
+	applied atomic.Uint64
+	done    atomic.Uint64 // what was applied before the last Pause
 	failed  atomic.Pointer[error]
 	written atomic.Pointer[fsmSnapshot] // the newest one that reached the sink
 	last    atomic.Pointer[fsmSnapshot] // the newest one that Raft has accepted
@@ -46,6 +49,9 @@ func newFSM(machines map[string]Machine) *fsm {
 // Apply executes one entry, each item once however often it stands in the log, and tells the outbox what became of the items of this node. It
 // panics, and so stops the node, when the entry cannot be understood: a node that skips what others execute holds another truth from then on.
 func (f *fsm) Apply(l *raft.Log) any {
+	if done := f.done.Load(); done > 0 && l.Index <= done { // of before a Pause
+		return nil
+	}
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		panic(fmt.Sprintf("cluster: log index %d: %v; this node stops so that its state cannot differ from the others': upgrade it", l.Index, err))
@@ -54,6 +60,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 		f.once(l.Index, it)
 	}
 	f.clock.Store(e.time)
+	f.applied.Store(l.Index)
 	f.items.Add(uint64(len(e.items)))
 	f.bytes.Add(int64(len(l.Data)) + entryOverhead)
 	f.entries.Add(1)
@@ -114,6 +121,9 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // newer than the snapshot, so nothing was applied to it before that index.
 func (f *fsm) Restore(source io.ReadCloser) error {
 	defer source.Close()
+	if f.again.Load() {
+		return nil
+	}
 	err := readSections(source, func(name string, r io.Reader) error {
 		m, ok := f.machines[name]
 		if !ok {

@@ -19,6 +19,7 @@ type relayMedia struct {
 	mu      sync.Mutex
 	session Session
 	last    *events.Media // what was measured, once the session is closed
+	awaited bool          // the session is still to come from another process
 	closed  bool
 	blind   [2]bool // by side: it has refused to be asked for a picture by INFO
 }
@@ -54,7 +55,10 @@ func (p *PBX) session(c rtpengine.SessionConfig, lost func(string)) (Session, er
 
 func newRelayMedia(c *Call) *relayMedia { return &relayMedia{call: c} }
 
-var errOver = errors.New("the call is over")
+var (
+	errOver    = errors.New("the call is over")
+	errAwaited = errors.New("the media of the call are on their way from another process")
+)
 
 func (m *relayMedia) open() (Session, error) {
 	m.mu.Lock()
@@ -65,7 +69,10 @@ func (m *relayMedia) open() (Session, error) {
 	if m.session != nil {
 		return m.session, nil
 	}
-	s, err := m.call.pbx.session(rtpengine.SessionConfig{ID: m.call.id, OnSilence: m.silence, OnRecorded: m.call.recorded, OnQuality: m.call.sounds, OnPicture: m.askPicture}, m.lost)
+	if m.awaited {
+		return nil, noMedia{errAwaited}
+	}
+	s, err := m.call.pbx.session(m.config(), m.lost)
 	if err != nil {
 		return nil, noMedia{err}
 	}

@@ -28,6 +28,8 @@ type Signalling interface {
 	Targets(tenant, user string, now time.Time) [][]sip.Target
 	// GRUU finds the one phone of a user that a GRUU stands for: status 0, 404 or 480; user is "" when uri is no GRUU.
 	GRUU(tenant string, uri message.URI, now time.Time) (t sip.Target, user string, status int)
+	// Import goes on with the dialog of a call that another process has given away.
+	Import(snapshot []byte, media sip.Media, tell sip.CallEvents) (*sip.Dialog, error)
 }
 
 // Config is what a PBX needs. Plan, Directory and Events are required.
@@ -58,8 +60,8 @@ type PBX struct {
 	conferences map[string]*conference // "tenant\x00node"
 	peak        int                    // most calls since the tables were made
 
-	started, answered, failed, limited, silent, infoDigits, infoConverted atomic.Uint64
-	picturesWanted, picturesAsked, picturesRefused                        atomic.Uint64
+	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived atomic.Uint64
+	picturesWanted, picturesAsked, picturesRefused                                 atomic.Uint64
 }
 
 // New validates cfg.
@@ -95,6 +97,7 @@ type Stats struct {
 	Limited                   uint64 // refused by a limit
 	Silent                    uint64 // ended because no media came any more
 	InfoDigits                uint64 // digits that came in an INFO to a call answered here
+	Arrived                   uint64 // taken over from another process
 	InfoConverted             uint64 // INFOs of relayed calls that the other phone did not know, done in the media
 	PicturesWanted            uint64 // INFOs that want a full picture, done in the media
 	PicturesAsked             uint64 // INFOs to phones that have agreed to no other way of being asked for one
@@ -109,7 +112,7 @@ func (p *PBX) Stats() Stats {
 	p.mu.Unlock()
 	return Stats{
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
-		InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
+		Arrived: p.arrived.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
 	}
 }

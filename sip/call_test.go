@@ -28,6 +28,8 @@ type stage struct {
 	hosts  int
 	byHost map[netip.Addr]*simnet.Host
 	dirty  bool // tables need not be empty at the end
+	cfg    Config
+	stop   func() // ends srv
 
 	mu       sync.Mutex
 	onInvite func(in *Inbound) // nil: the stage's own way
@@ -84,20 +86,10 @@ func newStage(t *testing.T, configure func(*Config)) *stage {
 	if configure != nil {
 		configure(&cfg)
 	}
-	if s.srv, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.srv.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.srv.Run(ctx) }()
+	s.cfg = cfg
+	s.start(nil)
 	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
+		s.stop()
 		if t.Failed() {
 			for _, m := range s.srv.Trace(80) {
 				way := "<-"
@@ -110,6 +102,30 @@ func newStage(t *testing.T, configure func(*Config)) *stage {
 		}
 	})
 	return s
+}
+
+// start runs a server. prepare, which may be nil, is called while it listens and does not run.
+func (s *stage) start(prepare func()) {
+	s.t.Helper()
+	var err error
+	if s.srv, err = New(s.cfg); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.srv.Listen(); err != nil {
+		s.t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.srv.Run(ctx) }()
+	s.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Errorf("Run: %v", err)
+		}
+	}
 }
 
 // stageLog applies commands in the order they were proposed, in a goroutine of its own, as the agreed log does.

@@ -579,7 +579,7 @@ func (d *Dialog) ended(reason string, byCaller bool) {
 func (d *Dialog) Hangup(reason string) { _ = d.sh.post(func() { d.hangup(reason) }) }
 
 func (d *Dialog) hangup(reason string) {
-	if d.state != dialogConfirmed && d.state != dialogEnding {
+	if d.state != dialogConfirmed && d.state != dialogEnding || d.sh.srv.frozen() {
 		return
 	}
 	for _, toCaller := range [...]bool{false, true} {

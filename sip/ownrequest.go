@@ -176,7 +176,7 @@ func (d *Dialog) send(r Request) {
 		refusal = 491
 	case r.Method == "INFO" && d.deaf(r.ToCaller):
 		refusal = 405
-	case d.own >= maxOwn:
+	case d.own >= maxOwn || d.sh.srv.frozen():
 		refusal = 503
 	default:
 		var ok bool

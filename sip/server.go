@@ -101,6 +101,7 @@ type Server struct {
 	seed     maphash.Seed
 	flowKey  [32]byte // signs flow tokens; a token lives as long as the process, like the connections it names
 	draining atomic.Bool
+	pause    atomic.Int32 // see takeover.go
 	handlers handlers
 	stopped  chan struct{} // closed when the shards have ended
 	faults   throttle
@@ -194,6 +195,7 @@ type Stats struct {
 	SessionsExpired     uint64 // calls ended because nobody refreshed the session (RFC 4028)
 	OwnRequests         uint64 // requests of the node's own inside calls, other than those that end one
 	OwnRefused          uint64 // of them, those that could not be sent
+	HeldLost            uint64 // messages that came during a take-over and found no room
 	CallersLost         uint64 // calls cancelled because the caller's connection broke while phones rang
 	CallersBack         uint64 // callers who came back over another connection in time
 	Panics              uint64
@@ -207,7 +209,7 @@ type Stats struct {
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
-	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, panics atomic.Uint64
+	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, heldLost, panics atomic.Uint64
 	transactions, branches, dialogs, pending, remains atomic.Int64
 }
 
@@ -239,6 +241,7 @@ func (s *Server) Stats() Stats {
 		st.SessionsExpired += c.sessionsExpired.Load()
 		st.OwnRequests += c.own.Load()
 		st.OwnRefused += c.ownRefused.Load()
+		st.HeldLost += c.heldLost.Load()
 		st.CallersLost += c.callersLost.Load()
 		st.CallersBack += c.callersBack.Load()
 		st.Panics += c.panics.Load()

@@ -31,8 +31,9 @@ type shard struct {
 	serial   uint64                    // number of the last branch
 	peak     int                       // most entries of a table since it was last replaced
 
-	finished []*fork          // whose handlers are to be told
-	msg      *message.Message // the message in hand; whoever keeps it puts a new one here
+	held     []transport.Packet // see takeover.go
+	finished []*fork            // whose handlers are to be told
+	msg      *message.Message   // the message in hand; whoever keeps it puts a new one here
 	edit     message.Edit
 	buf      []byte
 	trace    *traceRing
@@ -63,6 +64,7 @@ func (sh *shard) Receive(p transport.Packet) {
 	switch {
 	case err != nil:
 		sh.malformed(m, p, err)
+	case sh.srv.pause.Load() != int32(running) && sh.kept(m, p):
 	case m.IsRequest():
 		sh.count.requests.Add(1)
 		sh.request(m, p)

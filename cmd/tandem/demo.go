@@ -117,7 +117,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		}
 	}()
 	limitMemory(log, cfg.Limits.MemoryBytes)
-	err = runNode(ctx, n, log, func() {})
+	err = runNode(ctx, n, log, onSignals{})
 	select {
 	case populateErr := <-failed:
 		return populateErr

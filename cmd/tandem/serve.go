@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -21,12 +22,16 @@ import (
 
 func newServe() *cobra.Command {
 	var file string
+	var takeOver bool
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run a node",
 		Long: "Run a node until SIGTERM or SIGINT. The first signal drains: new calls are refused, calls in progress go on to their end.\n" +
 			"A second signal stops at once. SIGHUP reads the configuration file again: what can be changed while the node runs is changed, the\n" +
-			"log names the rest, which takes effect with the next start. A file with a mistake changes nothing.",
+			"log names the rest, which takes effect with the next start. A file with a mistake changes nothing.\n\n" +
+			"--take-over replaces the process that runs the node, for a new version or for settings that wait for a start: it hands its sockets\n" +
+			"and its answered calls over and ends, and people go on talking. When this one cannot start, that one goes on. SIGUSR2 has a node\n" +
+			"start its own successor so.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd.ErrOrStderr(), file)
@@ -43,9 +48,13 @@ func newServe() *cobra.Command {
 				return err
 			}
 			limitMemory(log, cfg.Limits.MemoryBytes)
-			return runNode(cmd.Context(), n, log, func() { reload(n, log, level, file) })
+			if takeOver {
+				n.TakeOver(isMain)
+			}
+			return runNode(cmd.Context(), n, log, onSignals{hup: func() { reload(n, log, level, file) }, usr2: func() { startSuccessor(log) }})
 		},
 	}
+	c.Flags().BoolVar(&takeOver, "take-over", false, "take the place of the process that runs the node, with its calls")
 	c.Flags().StringVar(&file, "config", "", "configuration file; without it the defaults and the environment count")
 	return c
 }
@@ -99,6 +108,23 @@ func reload(n *tandem.Node, log *slog.Logger, level *slog.LevelVar, file string)
 	log.Info("the configuration was read again", "file", file, "applied", strings.Join(applied, " "))
 }
 
+// startSuccessor is SIGUSR2: the program that is installed now is started with the arguments of this one, to take its place.
+func startSuccessor(log *slog.Logger) {
+	args := append(slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool { return a == "--take-over" }), "--take-over")
+	c := exec.Command(os.Args[0], args...)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if err := c.Start(); err != nil {
+		log.Error("the successor cannot be started; this process goes on", "error", err)
+		return
+	}
+	log.Info("a successor is started", "pid", c.Process.Pid)
+	go func() { // ends with the successor, or with this process, which that outlives
+		if err := c.Wait(); err != nil {
+			log.Error("the successor has ended", "error", err)
+		}
+	}()
+}
+
 // newLogger writes lines as c says from level on, which it sets.
 func newLogger(w io.Writer, c configs.Log, level *slog.LevelVar) *slog.Logger {
 	setLevel(level, c)
@@ -115,12 +141,15 @@ func setLevel(level *slog.LevelVar, c configs.Log) {
 	level.Set(l)
 }
 
+// onSignals is what the signals do that end nothing; nil is nothing.
+type onSignals struct{ hup, usr2 func() }
+
 // runNode runs n until a signal has drained or stopped it.
-func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, hup func()) error {
+func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, on onSignals) error {
 	tuneCollector()
 	ctx, stop := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
@@ -129,8 +158,12 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, hup func()) 
 	defer rest.Wait()
 	defer stop()
 	var drained chan struct{}
+	ready := n.WhenReady()
 	for {
 		select {
+		case <-ready:
+			ready = nil
+			notify("READY=1")
 		case err := <-done:
 			if errors.Is(err, context.Canceled) {
 				return nil
@@ -142,11 +175,14 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, hup func()) 
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				hup()
+				do(on.hup)
+			case s == syscall.SIGUSR2:
+				do(on.usr2)
 			case drained != nil:
 				log.Warn("second signal: stopping now")
 				stop()
 			default:
+				notify("STOPPING=1")
 				drained = make(chan struct{})
 				go func(d chan struct{}) {
 					n.Drain(ctx)
@@ -154,5 +190,11 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, hup func()) 
 				}(drained)
 			}
 		}
+	}
+}
+
+func do(fn func()) {
+	if fn != nil {
+		fn()
 	}
 }

@@ -42,6 +42,9 @@ var rules = []rule{
 	// What the leaves that read operators' files have in common: how such a text is read at all, and how its mistakes are told.
 	{dir: "internal/hcltext", outside: []string{"github.com/hashicorp/hcl"}},
 
+	// How a process gives its sockets to the one that takes its place.
+	{dir: "internal/handover"},
+
 	// What a node would meet on a machine, asked before it starts.
 	{dir: "internal/doctor", own: []string{"configs", "rtpengine"}, outside: []string{"golang.org/x/sys"}},
 

@@ -25,6 +25,7 @@ type Transport struct {
 	conns     connTable
 	count     counters
 	notices   notices
+	adopted   []Socket // of a predecessor, until Listen has taken them
 
 	listen struct {
 		sync.Mutex
@@ -128,6 +129,8 @@ func (t *Transport) Listen() error {
 			}
 		}
 	}
+	closeSockets(t.adopted) // of addresses that the configuration no longer names
+	t.adopted = nil
 	t.addrs.build(t.listeners)
 	for _, n := range []Net{WS, WSS} {
 		t.add(&listener{net: n, web: true, addr: t.primary()})
@@ -156,12 +159,24 @@ func (t *Transport) bind(n Net, addr string) error {
 		addr = net.JoinHostPort("0.0.0.0", port)
 	}
 	l := &listener{net: n}
-	if n == UDP {
+	files := t.inherited(n, addr)
+	switch {
+	case n == UDP && len(files) > 0:
+		if l.udp, err = adoptUDP(files); err != nil {
+			return err
+		}
+		l.addr = l.udp.sockets[0].local()
+	case len(files) > 0:
+		if l.stream, err = adoptStream(files); err != nil {
+			return err
+		}
+		l.addr, _ = addrPortOf(l.stream.Addr())
+	case n == UDP:
 		if l.udp, err = t.listenUDP(addr, max(1, min(len(t.shards), runtime.GOMAXPROCS(0)/2))); err != nil {
 			return err
 		}
 		l.addr = l.udp.sockets[0].local()
-	} else {
+	default:
 		if l.stream, err = t.listenStream(addr); err != nil {
 			return err
 		}

@@ -108,6 +108,47 @@ func takeSocket(conn *net.UDPConn) (*batchSocket, error) {
 	return s, nil
 }
 
+// copied is the socket for another process.
+func (s *batchSocket) copied() (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(fd), "udp"), nil
+}
+
+// adoptUDP takes the sockets of one address from another process.
+func adoptUDP(files []*os.File) (*udpGroup, error) {
+	g := &udpGroup{}
+	for _, f := range files {
+		s, err := adoptSocket(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, err
+		}
+		g.sockets = append(g.sockets, s)
+	}
+	return g, nil
+}
+
+func adoptSocket(f *os.File) (*batchSocket, error) {
+	pc, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	defer pc.Close()
+	conn, ok := pc.(*net.UDPConn)
+	if !ok {
+		return nil, errors.New("an adopted socket is not one of UDP")
+	}
+	return takeSocket(conn)
+}
+
 // udpNetwork is the network of one family: a wildcard IPv6 socket must not take the IPv4 packets of the listener beside it.
 func udpNetwork(addr string) string {
 	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is6() && !ap.Addr().Is4In6() {

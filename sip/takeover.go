@@ -1,0 +1,258 @@
+package sip
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"tandem/sip/message"
+	"tandem/sip/transport"
+)
+
+// A take-over is the move of the answered calls of one process to another that has been given its sockets:
+//
+//	Hold     what begins something waits, the rest goes on
+//	Freeze   nothing is handled any more: all that comes waits
+//	Export   of each Dialog
+//	         the other process imports; Thaw takes all of it back instead
+//	Run ends
+//	Held     what has come since Hold is the other process's
+//
+// Nothing that arrives is lost, and nothing is handled twice.
+
+// pause is how far the way to a take-over a server has gone.
+type pause int32
+
+const (
+	running pause = iota
+	holding       // requests outside a dialog wait
+	frozen        // everything waits
+)
+
+// maxHeld bounds what one shard keeps back: some seconds of a busy node. What comes beyond it is dropped and counted; over UDP it is sent
+// again.
+const maxHeld = 8192
+
+// Hold keeps requests back that begin something and came over UDP, so that they can be handled later or by somebody else; over connections, that
+// will end, they are refused with 503. The rest goes on. Any goroutine.
+func (s *Server) Hold() { s.pause.Store(int32(holding)) }
+
+// Freeze has nothing handled any more: what comes is kept, and answered calls stand still until Thaw or for good. It waits a moment for
+// requests inside calls to be answered, as long as there are any and ctx lasts. Any goroutine that is not a shard's.
+func (s *Server) Freeze(ctx context.Context) error {
+	s.pause.Store(int32(holding))
+	for deadline := time.Now().Add(settleTime); s.busy() && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	s.pause.Store(int32(frozen))
+	return s.onShards(ctx, (*shard).settle)
+}
+
+// settleTime is how long Freeze waits for answers inside calls. Phones send again what is lost after half a second.
+const settleTime = 300 * time.Millisecond
+
+// busy tells whether requests wait for an answer of a phone.
+func (s *Server) busy() bool { return s.Stats().Branches > 0 }
+
+// onShards runs fn on each shard and waits for all.
+func (s *Server) onShards(ctx context.Context, fn func(*shard)) error {
+	var wg sync.WaitGroup
+	for _, sh := range s.shards {
+		wg.Add(1)
+		for err := sh.post(func() { defer wg.Done(); fn(sh) }); err != nil; err = sh.post(func() { defer wg.Done(); fn(sh) }) {
+			if !errors.Is(err, transport.ErrBusy) || ctx.Err() != nil {
+				return errors.Join(err, ctx.Err())
+			}
+			time.Sleep(busyPause)
+		}
+	}
+	wg.Wait()
+	return nil
+}
+
+// settle ends what the other process cannot know of: calls that this one answers; a phone whose offer is under way is told to make it again (RFC 3261 §14.1), and what
+// else waits for an answer is sent again by who asked.
+func (sh *shard) settle() {
+	for _, tx := range sh.txs {
+		if !tx.invite || tx.m == nil || tx.state != txProceeding {
+			continue
+		}
+		f := tx.fork
+		if tx.in == nil {
+			tx.respond(&message.Response{Status: 491})
+		} else {
+			tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 1\r\n")})
+		}
+		if f != nil {
+			f.abandon()
+		}
+	}
+	for _, list := range sh.dialogs {
+		for _, d := range slices.Clone(list) {
+			switch d := d.(type) {
+			case *Dialog:
+				sh.timers.stop(&d.timer)
+			case *Leg: // one that was not acknowledged when it was to be ended, or was answered since
+				d.ok = nil
+				d.hangup(cmp.Or(d.why, "the node is replaced"))
+			}
+		}
+	}
+}
+
+// kept tells whether a message waits for a take-over, and keeps it.
+func (sh *shard) kept(m *message.Message, p transport.Packet) bool {
+	switch pause(sh.srv.pause.Load()) {
+	case running:
+		return false
+	case holding:
+		if !m.IsRequest() || m.Method == "ACK" || m.ToTag() != "" && m.Method != "REGISTER" {
+			return false
+		}
+		via, _ := m.TopVia()
+		if key := sh.transactionKey(m, &via); sh.txs[key] != nil || sh.byKey(key) {
+			return false
+		}
+		if p.Flow.Net != transport.UDP {
+			sh.shed(m, p.Flow)
+			return true
+		}
+	}
+	if len(sh.held) >= maxHeld {
+		sh.count.heldLost.Add(1)
+		return true
+	}
+	sh.held = append(sh.held, p)
+	return true
+}
+
+func (sh *shard) byKey(key uint64) bool { _, ok := sh.answered.get(key); return ok }
+
+// Thaw is the end of a take-over that came to nothing: what was kept back is handled, and calls go on. Any goroutine that is not a shard's.
+func (s *Server) Thaw(ctx context.Context) error {
+	s.pause.Store(int32(running))
+	return s.onShards(ctx, func(sh *shard) {
+		for _, list := range sh.dialogs {
+			for _, d := range slices.Clone(list) {
+				if d, ok := d.(*Dialog); ok && (d.state == dialogConfirmed || d.state == dialogEnding) {
+					d.armSession()
+				}
+			}
+		}
+		held := sh.held
+		sh.held = nil
+		for _, p := range held {
+			sh.Receive(p)
+		}
+	})
+}
+
+// A Held is a message that was kept back for another process.
+type Held struct {
+	Text  string
+	Place transport.Place
+}
+
+// Held are the messages that came since Hold, in their order. Once Run has ended, or Transport().Ended.
+func (s *Server) Held() []Held {
+	var out []Held
+	for _, sh := range s.shards {
+		for _, p := range sh.held {
+			out = append(out, Held{p.Text, s.net.PlaceOf(p.Flow)})
+		}
+	}
+	return out
+}
+
+// Receive handles messages that another process has kept back, as if they had come in here. Before Run.
+func (s *Server) Receive(list []Held) {
+	now := time.Now()
+	for _, h := range list {
+		var m message.Message
+		if m.Parse(h.Text) != nil {
+			continue
+		}
+		s.shards[s.net.Shard(m.CallID()).Index()].Receive(transport.Packet{Text: h.Text, Flow: s.net.FlowAt(h.Place), At: now})
+	}
+}
+
+// Export gives an answered call as another process can go on with it, see Import. It is the dialog of both parties with the numbers of
+// their requests, where they are, session timer and the end of the longest call time; not its media, which have an Export of their own. The
+// dialog here must not be used any more when the other one is. Any goroutine that is not a shard's. Errors: ErrNotMovable when the call is
+// over or not answered yet, that of ctx.
+func (d *Dialog) Export(ctx context.Context) ([]byte, error) {
+	var out []byte
+	told := make(chan struct{})
+	for {
+		err := d.sh.post(func() {
+			if d.state == dialogConfirmed || d.state == dialogEnding {
+				out = d.snapshot()
+			}
+			close(told)
+		})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, transport.ErrBusy) || ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err())
+		}
+		time.Sleep(busyPause)
+	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if out == nil || len(out) > maxSnapshot {
+		return nil, ErrNotMovable
+	}
+	return out, nil
+}
+
+// Import makes an answered call of a snapshot. A party that was reached over a connection is awaited: requests for it go where its phone has
+// registered since, or to the connection that it speaks up on. media and tell are as in Relay. Before Run and behind Listen. Errors:
+// ErrSnapshot, ErrSnapshotVersion, and one of a full table.
+func (s *Server) Import(snapshot []byte, media Media, tell CallEvents) (*Dialog, error) {
+	snap, err := readDialog(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	sh := s.shards[s.net.Shard(snap.callID).Index()]
+	d := &Dialog{
+		sh: sh, callID: snap.callID, state: dialogConfirmed, late: snap.late, byCallee: snap.byCallee, media: media, events: tell,
+		session: snap.session, interval: snap.interval, limit: snap.limit,
+	}
+	for _, p := range [...]struct {
+		to   *party
+		from *partySnapshot
+	}{{&d.caller, &snap.caller}, {&d.callee, &snap.callee}} {
+		*p.to = p.from.party
+		p.to.flow = s.net.FlowAt(p.from.place)
+	}
+	if sh.hasDialog(d) {
+		return nil, errors.New("sip: the call is here already")
+	}
+	if !sh.addDialog(d.callID, d) {
+		return nil, errors.New("sip: too many calls")
+	}
+	d.armSession()
+	sh.rest()
+	return d, nil
+}
+
+// hasDialog tells whether there is a call of the same Call-ID and tags.
+func (sh *shard) hasDialog(d *Dialog) bool {
+	return slices.ContainsFunc(sh.dialogs[sh.dialogKey(d.callID)], func(o dialog) bool {
+		_, there := o.owns(d.caller.tag, d.callee.tag)
+		return there
+	})
+}
+
+func (s *Server) frozen() bool { return s.pause.Load() == int32(frozen) }
