@@ -63,7 +63,7 @@ type Media struct {
 	SRTP       string   // how media is offered as to encryption: "mirror", "off", "preferred" or "required"
 	Codecs     []string // only these are offered to the other phone, in this order; a kind of media of which none is named stays as it comes
 	CodecsOff  []string // never these
-	Transcode  string   // "auto" or "off": whether sides without a common codec are helped
+	Transcode  string   // "auto", "always" or "off": whether sides without a common codec are helped
 	Transcoded int      // calls at once that are; 0 = by the number of processors
 	Opus       string   // path of libopus; "" = where the system has it, "none" = without
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts

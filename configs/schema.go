@@ -109,7 +109,7 @@ func schema(c *Config) []section {
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "passthrough", "preferred", "required")),
 			list("codecs", &c.Media.Codecs, mainCodec),
 			list("codecs_off", &c.Media.CodecsOff, anyCodec),
-			text("transcode", &c.Media.Transcode, oneOf("auto", "off")),
+			text("transcode", &c.Media.Transcode, oneOf("always", "auto", "off")),
 			number("transcoded_calls", &c.Media.Transcoded, 0, 100_000),
 			text("opus_library", &c.Media.Opus),
 			text("prompts", &c.Media.Prompts),

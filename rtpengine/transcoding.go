@@ -11,14 +11,15 @@ import (
 	audio "tandem/rtpengine/codec"
 )
 
-// Sides that share no codec are helped by transcoding, and only they: an offer goes on with the codecs behind its own that we could make of
-// them, and as long as the answer takes up one that the offerer has, nothing is transcoded. When it does not, the offerer is answered
+// Sides that share no codec are helped by transcoding, and only they: where nothing in an offer is what the other side surely takes, it goes
+// on with the codecs behind its own that we could make of them, and as long as the answer takes up one that the offerer has, nothing is transcoded. When it does not, the offerer is answered
 // with its own first codec that we can do. A direction in which somebody sends one of ours although another was agreed on is transcoded
 // by itself.
 
 // TranscodeConfig says how sides that share no codec are helped. The zero value is good.
 type TranscodeConfig struct {
 	Off      bool
+	Always   bool   // add to every offer, also to one that any phone can answer
 	MaxCalls int    // at once; default 200 a processor, see docs/media.md
 	Workers  int    // goroutines that do it; default one a processor
 	Opus     string // path of libopus; "" looks where the system has it, "none" does without
@@ -82,8 +83,12 @@ func (s *Session) lend(l *line, to Side, heard *said, view *facingSection, only 
 	for _, t := range told {
 		used[t.to] = true
 	}
+	spare := e.spare(wide)
+	if only == nil && !e.cfg.Transcode.Always {
+		spare = s.needed(spare, l, to, heard, told)
+	}
 	var out []codec
-	for _, k := range e.spare(wide) {
+	for _, k := range spare {
 		if has[k] || only != nil && asCodec(k).rank(*only) < 0 || !e.codecs.Encodes(k) || !e.codecs.Decodes(k) {
 			continue
 		}
@@ -102,6 +107,39 @@ func (s *Session) lend(l *line, to Side, heard *said, view *facingSection, only 
 	}
 	view.last = out
 	return out
+}
+
+// needed are those of the spare codecs without which the other side might find nothing to take. Whom we have heard has said what he takes. Of
+// others it is G.711, in one law or the other: the least that a phone has, and a browser (RFC 7874 §3). More would make every offer longer, often
+// too long for UDP, and have calls transcoded for nothing, because many phones answer by their own preference.
+func (s *Session) needed(spare []audio.Kind, l *line, to Side, heard *said, told []told) []audio.Kind {
+	offers := func(want func(codec) bool) bool {
+		return slices.ContainsFunc(heard.codecs, func(c codec) bool { return toOf(told, c.payload) != untold && want(c) })
+	}
+	takes := s.taken(l, to)
+	known := slices.ContainsFunc(takes, func(c codec) bool { return c.kind().Speech() })
+	switch {
+	case known && offers(func(c codec) bool {
+		return c.kind().Speech() && slices.ContainsFunc(takes, func(t codec) bool { return t.kind() == c.kind() })
+	}):
+		return nil
+	case !known && offers(func(c codec) bool { return isG711(c.kind()) }):
+		return slices.DeleteFunc(spare, func(k audio.Kind) bool { return !isG711(k) })
+	}
+	return spare
+}
+
+func isG711(k audio.Kind) bool { return k == audio.PCMA || k == audio.PCMU }
+
+// taken are the codecs that a side has named for an m-line; none of a side that has not spoken.
+func (s *Session) taken(l *line, side Side) []codec {
+	i := slices.Index(s.lines, l)
+	for _, x := range [...]*exchange{s.latest, s.before} {
+		if x != nil && x.said[side] != nil && i < len(x.said[side].lines) {
+			return x.said[side].lines[i].codecs
+		}
+	}
+	return nil
 }
 
 // spare are the codecs to add, the best first: for who has the wide band that, for who has not what costs least. A policy is a policy.

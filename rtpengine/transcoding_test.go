@@ -133,7 +133,7 @@ func quietSession(t *testing.T, e *Engine) *Session {
 }
 
 // transcoding has startEngine transcode, which other tests of descriptions do without.
-func transcoding(c *Config) { c.Transcode.Off = false }
+func transcoding(c *Config) { c.Transcode.Off, c.Transcode.Always = false, true }
 
 const opusLines = "a=rtpmap:107 opus/48000/2\r\na=fmtp:107 useinbandfec=1\r\na=rtpmap:98 telephone-event/48000"
 
@@ -410,7 +410,7 @@ func TestARefreshedCallKeepsItsStream(t *testing.T) {
 }
 
 func TestTooManyTranscodedCallsAreRefused(t *testing.T) {
-	e := startEngine(t, func(c *Config) { c.Transcode = TranscodeConfig{MaxCalls: 1} })
+	e := startEngine(t, func(c *Config) { c.Transcode = TranscodeConfig{MaxCalls: 1, Always: true} })
 	phones := func() (a, b *phone, s *Session) {
 		s = quietSession(t, e)
 		t.Cleanup(s.Close)
@@ -698,4 +698,55 @@ func TestReportsGoOnWhereAStreamIsTranscoded(t *testing.T) {
 		t.Errorf("the way to b takes %v, %d packets are lost on it", st.RTT, st.reported)
 	}
 	a.hasNothing(a.rtcp)
+}
+
+// What is added to an offer, and when.
+func TestOfferThatAnyPhoneCanAnswerIsNotMadeLonger(t *testing.T) {
+	opus := "a=rtpmap:111 opus/48000/2"
+	for _, c := range []struct{ offered, rtpmap, want string }{
+		{"0 8 101", "a=rtpmap:101 telephone-event/8000", "0 8 101"},
+		{"111 0 8", opus, "111 0 8"},
+		{"8", "a=ptime:20", "8 0"}, // the other law costs five octets and 3 us
+		{"9 0", "a=ptime:20", "9 0 8"},
+		{"9", "a=ptime:20", "9 111 8 0"},
+		{"111", opus, "111 9 8 0"},
+	} {
+		s := quietSession(t, startEngine(t, func(c *Config) { c.Transcode.Off = false }))
+		out, err := s.Offer(A, newPhone(t, loop4).formats(c.offered, c.rtpmap), loop4, loop4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mline(string(out)); got != "m=audio PORT RTP/AVP "+c.want {
+			t.Errorf("%s: got %q", c.offered, got)
+		}
+		s.Close()
+	}
+}
+
+// A call between a phone that knows Opus alone and one of G.711 is renewed from either side, and goes on.
+func TestTranscodedCallOutlivesEitherSidesReinvite(t *testing.T) {
+	e := startEngine(t, func(c *Config) { c.Transcode.Off = false })
+	a, b := newSpeaker(t, audio.Opus, 111), newSpeaker(t, audio.PCMA, 8)
+	s := quietSession(t, e)
+	defer s.Close()
+	opus, g711 := a.formats("111", "a=rtpmap:111 opus/48000/2"), b.formats("8 0")
+	settleOn(t, s, a.phone, b.phone, opus, b.formats("8"))
+	hums(t, a, b, 500)
+	offer, err := s.Offer(B, g711, loop4, loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := mline(string(offer)); got != "m=audio PORT RTP/AVP 8 0 9 111" {
+		t.Errorf("a is offered %q", got)
+	}
+	if _, err := s.Answer(A, opus, loop4, loop4); err != nil {
+		t.Fatal(err)
+	}
+	hums(t, b, a, 700)
+	if offer, err = s.Offer(A, opus, loop4, loop4); err != nil {
+		t.Fatal(err)
+	}
+	if got := mline(string(offer)); !strings.HasPrefix(got, "m=audio PORT RTP/AVP 111 ") || !strings.Contains(got, " 8") {
+		t.Errorf("b is offered %q", got)
+	}
 }

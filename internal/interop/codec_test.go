@@ -6,18 +6,18 @@ import "testing"
 
 // Phones that share no codec: baresip's own Opus and G.722 (libopus, spandsp) against ours, and what each hears.
 func TestPhonesWithoutACommonCodecHearEachOther(t *testing.T) {
-	for _, c := range []struct{ alice, bob string }{
-		{"opus", "g711"},
-		{"g711", "opus"},
-		{"g722", "g711"},
-		{"g711", "g722"},
-		{"opus", "g722"},
+	for _, c := range []struct{ alice, bob, transcode string }{
+		{"opus", "g711", "auto"},
+		{"g711", "opus", "always"},
+		{"g722", "g711", "auto"},
+		{"g711", "g722", "always"},
+		{"opus", "g722", "auto"},
 	} {
 		t.Run(c.alice+" calls "+c.bob, func(t *testing.T) {
-			n := startNode(t)
-			alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440, codecs: c.alice}).registered(t)
-			bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000, codecs: c.bob}).registered(t)
-			alice.dial(t, "1001")
+			n := serveNode(t, serveConfig{media: `transcode = "` + c.transcode + `"`})
+			alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440, codecs: c.alice}).registered(t)
+			bob := startPhone(t, n, phoneConfig{user: "bob", tone: 1000, codecs: c.bob}).registered(t)
+			alice.dial(t, "bob")
 			alice.talks(t, 1)
 			bob.talks(t, 1)
 			alice.hears(t, 1000)
@@ -29,4 +29,18 @@ func TestPhonesWithoutACommonCodecHearEachOther(t *testing.T) {
 			n.carries(t, 0)
 		})
 	}
+}
+
+// Phones of G.711 are offered what the other one offers.
+func TestOffersOfPhonesAreNotMadeLonger(t *testing.T) {
+	n := startNode(t)
+	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
+	alice.dial(t, "1001")
+	alice.talks(t, 1)
+	hearEachOther(t, alice, bob)
+	if offers := bob.got(`^INVITE `); has(offers, "opus") || has(offers, "G722") {
+		t.Errorf("bob was offered %v", offers)
+	}
+	alice.hangUp(t)
+	bob.ends(t, 1)
 }

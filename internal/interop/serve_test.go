@@ -39,9 +39,10 @@ test "sales rings bob" {
 
 // serveConfig says how one served node differs from the others.
 type serveConfig struct {
-	ipv6 bool   // it listens on ::1 too; see over6
-	srtp string // media.srtp, "" for its default
-	more string // more blocks of its configuration
+	ipv6  bool   // it listens on ::1 too; see over6
+	srtp  string // media.srtp, "" for its default
+	media string // more of its media block
+	more  string // more blocks of its configuration
 }
 
 // serveNode starts a node as an operator does: a configuration file, a
@@ -64,6 +65,7 @@ func serveNode(t testing.TB, c serveConfig) *node {
 	if c.srtp != "" {
 		policy = fmt.Sprintf("srtp = %q", c.srtp)
 	}
+	policy += "\n  " + c.media
 	if c.ipv6 {
 		media = fmt.Sprintf("[%q, %q]", ip, "::1")
 	}
