@@ -3,11 +3,12 @@
 GO       ?= go
 TOOL     := $(GO) tool -modfile=internal/tools/go.mod
 FUZZTIME ?= 30s
+RUNS     ?= 200
 ARGS     ?=
 TAGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop fuzz bench check fmt cover vuln ui
+.PHONY: help build demo test race interop faults fuzz bench check fmt cover vuln ui
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +28,9 @@ race: ## run the tests that need no other program, with the race detector
 
 interop: ## run the tests with real phones: sipp, baresip, linphone, a browser
 	$(GO) test -count=1 -tags interop -timeout 10m ./internal/interop/...
+
+faults: ## play RUNS (200) random histories of faults against three nodes in fake time
+	TANDEM_FAULTS=$(RUNS) $(GO) test -count=1 -timeout 30m -run TestRandomFaultsLoseNothing ./cluster
 
 fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one package
 	FUZZTIME=$(FUZZTIME) internal/tools/fuzz.sh $(PKG)

@@ -180,10 +180,30 @@ func (c *Cluster) publish(members []Member, leader string) {
 	news := leader != c.leader || !slices.EqualFunc(members, c.members, func(a, b Member) bool {
 		return a.Name == b.Name && a.Address == b.Address && a.Epoch == b.Epoch && a.Voter == b.Voter && a.Health == b.Health
 	})
+	c.tell(members, leader)
 	c.members, c.leader = members, leader
 	if news {
 		close(c.membersChanged)
 		c.membersChanged = make(chan struct{})
+	}
+}
+
+// tell writes a line when a member dies or comes back, and when another node leads. It is called before these are known as such.
+func (c *Cluster) tell(members []Member, leader string) {
+	if leader != c.leader && leader != "" {
+		c.log.Info("node leads the cluster", "leader", leader)
+	}
+	for _, m := range members {
+		i := slices.IndexFunc(c.members, func(was Member) bool { return was.Name == m.Name })
+		if i < 0 || m.Self {
+			continue
+		}
+		switch was := c.members[i].Health; {
+		case m.Health == Dead && was != Dead:
+			c.log.Warn("node does not answer any more", "node", m.Name, "address", m.Address)
+		case m.Health == Alive && (was == Dead || was == Unknown):
+			c.log.Info("node answers", "node", m.Name, "address", m.Address)
+		}
 	}
 }
 

@@ -120,22 +120,25 @@ func (c *Cluster) dispatch(ctx context.Context, r *raft.Raft) {
 	done := ctx.Done()
 	var to string
 	var term uint64
-	retry := false
+	retry, stopping := false, false
 	for {
 		leader, now := c.leaderOf(r)
 		if leader != to || now != term {
 			to, term = leader, now
 			c.outbox.rewind()
 		}
-		stopping := ctx.Err() != nil
 		wait := c.outbox.expire(time.Now(), c.patience(leader, stopping))
 		if n, _, _ := c.outbox.state(); n == 0 && stopping {
 			return
 		}
-		if leader != "" && !retry && c.handOver(leader, term) {
-			continue
+		if leader != "" && !retry {
+			some, err := c.handOver(leader, term)
+			if some && err == nil {
+				continue
+			}
+			retry = err != nil
 		}
-		if retry = retry || leader != "" && c.outbox.waiting(); retry {
+		if retry {
 			wait = min(wait, retryEvery)
 		}
 		timer.Reset(wait)
@@ -149,7 +152,8 @@ func (c *Cluster) dispatch(ctx context.Context, r *raft.Raft) {
 		case <-timer.C:
 			retry = false
 		case <-done:
-			done = nil
+			done, stopping = nil, true
+			c.outbox.close() // before it is found empty, or an item could slip in behind
 		}
 	}
 }
@@ -172,25 +176,25 @@ func (c *Cluster) patience(leader string, stopping bool) limits {
 	return l
 }
 
-// handOver gives the next items to the leader. It returns false when there are none, or when the leader cannot be had.
-func (c *Cluster) handOver(leader string, term uint64) bool {
+// handOver gives the next items to the leader, if there are some. An error means that it cannot be had now.
+func (c *Cluster) handOver(leader string, term uint64) (some bool, err error) {
 	items, incarnation := c.outbox.take(entryBytes)
 	if len(items) == 0 {
-		return false
+		return false, nil
 	}
 	if leader == c.cfg.Node {
 		own := make([]logItem, len(items))
 		for i, it := range items {
 			own[i] = logItem{c.cfg.Node, incarnation, it.seq, it.machine, it.cmd}
 		}
-		return c.merger.put(own, 0, 0) == nil
+		return true, c.merger.put(own, 0, 0)
 	}
 	if err := c.Send(leader, kindForward, encodeForward(term, incarnation, items)); err != nil {
 		c.outbox.unsent(items)
-		return false
+		return true, err
 	}
 	c.counts.forwarded.Add(uint64(len(items)))
-	return true
+	return true, nil
 }
 
 // What a node forwards: the term in which it believes the other to lead, its incarnation, and items in the order of their numbers:

@@ -26,7 +26,7 @@ type item struct {
 	cmd     []byte
 	done    func(result any, err error)
 	began   time.Time
-	sent    bool  // a leader has had it: it may be in the log
+	sent    int   // how often a leader has had it: it may be in the log
 	over    bool  // the outcome is known
 	cause   error // of the last attempt that failed
 }
@@ -101,7 +101,7 @@ func (o *outbox) take(limit int) (items []*item, incarnation uint64) {
 		}
 		o.next++
 		if !it.over {
-			it.sent = true
+			it.sent++
 			items = append(items, it)
 		}
 	}
@@ -115,13 +115,13 @@ func (o *outbox) rewind() {
 	o.next = 0
 }
 
-// unsent takes back that items were sent: the leader never had them.
+// unsent takes back that items were sent: this leader never had them.
 func (o *outbox) unsent(items []*item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.next = 0
 	for _, it := range items {
-		it.sent = false
+		it.sent--
 	}
 }
 
@@ -187,7 +187,11 @@ func (o *outbox) refuse(incarnation, first, last uint64, err error) {
 		return
 	}
 	for _, it := range append([]*item(nil), o.items...) {
-		if it.seq >= first && it.seq <= last {
+		switch {
+		case it.seq < first || it.seq > last:
+		case it.sent > 1: // an earlier leader had it too
+			o.finish(it, nil, fmt.Errorf("%w: %w", ErrUnknown, err))
+		default:
 			o.finish(it, nil, err)
 		}
 	}
@@ -206,7 +210,7 @@ func (o *outbox) expire(now time.Time, l limits) time.Duration {
 	for len(o.items) > 0 {
 		it := o.items[0]
 		limit, err := l.unsent, l.err
-		if it.sent {
+		if it.sent > 0 {
 			limit, err = l.sent, ErrUnknown
 			if it.cause != nil {
 				err = fmt.Errorf("%w: %w", ErrUnknown, it.cause)
@@ -237,19 +241,12 @@ func (o *outbox) settle() []outcome {
 	return list
 }
 
-// waiting says that there are items which no leader has.
-func (o *outbox) waiting() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.next < len(o.items)
-}
-
 // failed notes why an entry with items of this node did not get through.
 func (o *outbox) failed(cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, it := range o.items {
-		if it.sent {
+		if it.sent > 0 {
 			it.cause = cause
 		}
 	}

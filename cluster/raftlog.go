@@ -6,12 +6,13 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
 
 // raftLog lets Raft speak through slog. Raft's "info" is for its developers, so it becomes debug here; its warnings
-// mean something only where there are other nodes.
+// mean something only where there are other nodes, and only to who looks closely: what an operator should do something about, the cluster says itself.
 type raftLog struct {
 	log  *slog.Logger
 	warn slog.Level
@@ -20,7 +21,7 @@ type raftLog struct {
 }
 
 func newRaftLog(log *slog.Logger, alone bool) hclog.Logger {
-	l := &raftLog{log: log, warn: slog.LevelWarn, name: "raft"}
+	l := &raftLog{log: log, warn: slog.LevelInfo, name: "raft"}
 	if alone {
 		l.warn = slog.LevelDebug
 	}
@@ -38,8 +39,14 @@ func (l *raftLog) level(level hclog.Level) slog.Level {
 	}
 }
 
+// chatter are errors of which Raft writes several a second for as long as another node is away; that it is, the cluster says once.
+var chatter = []string{"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to make requestPreVote RPC", "failed to pipeline appendEntries to", "failed to accept connection", "failed to decode incoming command", "failed to send snapshot to"}
+
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	to := l.level(level)
+	if slices.Contains(chatter, msg) {
+		to = slog.LevelDebug
+	}
 	if !l.log.Enabled(context.Background(), to) {
 		return
 	}

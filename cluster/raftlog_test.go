@@ -18,7 +18,7 @@ func TestRaftSpeaksThroughSlogAtOurLevels(t *testing.T) {
 	alone.Info("entering leader state")
 	alone.Error("failed to commit logs")
 	got := out.String()
-	for _, want := range []string{"level=WARN msg=\"raft.net: no contact\" peer=n2 servers=\"1 of 3\"", "level=ERROR msg=\"raft: failed to commit logs\""} {
+	for _, want := range []string{"level=INFO msg=\"raft.net: no contact\" peer=n2 servers=\"1 of 3\"", "level=ERROR msg=\"raft: failed to commit logs\""} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
 		}

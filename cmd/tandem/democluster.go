@@ -324,14 +324,18 @@ func (f *demoFlags) populateBy(ctx context.Context, client *admin.Client) ([]dem
 	var accounts []demoAccount
 	for _, user := range demoUsers {
 		a := demoAccount{User: user, Extension: user, Password: f.password}
-		if _, err := client.Account(ctx, demoTenant, user); err == nil && f.password == "" {
-			a.Password = "(as before)"
-			accounts = append(accounts, a)
-			continue
+		set := client.AddAccount
+		if _, err := client.Account(ctx, demoTenant, user); err == nil {
+			if f.password == "" {
+				a.Password = "(as before)"
+				accounts = append(accounts, a)
+				continue
+			}
+			set = client.SetAccount
 		}
 		a.Password = cmp.Or(a.Password, strings.ToLower(rand.Text()[:12]))
 		display := "Demo " + user
-		if _, err := client.SetAccount(ctx, demoTenant, user, admin.AccountChange{Password: a.Password, Extension: &user, Display: &display}); err != nil {
+		if _, err := set(ctx, demoTenant, user, admin.AccountChange{Password: a.Password, Extension: &user, Display: &display}); err != nil {
 			return nil, fmt.Errorf("account %s: %w", user, err)
 		}
 		accounts = append(accounts, a)

@@ -97,6 +97,13 @@ func (h *Host) Kill() {
 	}
 }
 
+// Revive lets the machine be used again after Kill.
+func (h *Host) Revive() {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	h.dead = false
+}
+
 // ListenPacket opens a UDP socket. A port belongs to one socket of the host, whatever the address.
 func (h *Host) ListenPacket(network, addr string) (net.PacketConn, error) {
 	ap, err := h.resolve("listen", network, addr)

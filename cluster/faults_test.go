@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tandem/internal/simnet"
+)
+
+// faultsVariable says how many histories TestRandomFaultsLoseNothingAndApplyNothingTwice plays, and with which first seed: "200" or "200 from 17".
+const faultsVariable = "TANDEM_FAULTS"
+
+// history is one random run: what clients asked, what they heard, and what happened to the nodes meanwhile.
+type history struct {
+	*three
+	rnd   *rand.Rand
+	trail []string
+
+	mu  sync.Mutex
+	ops []operation
+}
+
+// operation is one change. The machine answers each with its place among all changes, so the machine is a counter that can be checked
+// for linearisability: what ended before another began has the smaller place, and no place is given twice.
+type operation struct {
+	key        string
+	node       int
+	begin, end time.Time
+	place      uint64
+	err        error
+}
+
+func TestRandomFaultsLoseNothingAndApplyNothingTwice(t *testing.T) {
+	count, first := 3, uint64(1)
+	if text := os.Getenv(faultsVariable); text != "" {
+		number, from, _ := strings.Cut(text, " from ")
+		var err error
+		if count, err = strconv.Atoi(number); err != nil {
+			t.Fatalf("%s=%q: write a number, or \"200 from 17\"", faultsVariable, text)
+		}
+		first = rand.Uint64()
+		if from != "" {
+			if first, err = strconv.ParseUint(from, 10, 64); err != nil {
+				t.Fatalf("%s=%q: %v", faultsVariable, text, err)
+			}
+		}
+	}
+	for i := range count {
+		seed := first + uint64(i)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { playHistory(t, seed) })
+	}
+}
+
+func playHistory(t *testing.T, seed uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &history{three: newThree(t, seed), rnd: rand.New(rand.NewPCG(seed, 1))}
+		for i := range 3 {
+			h.cfgs[i].Store, h.disks[i] = slowStore(time.Millisecond)
+			h.cfgs[i].SnapshotBytes = 5000
+			h.nodes[i] = launch(t, h.cfgs[i])
+		}
+		h.leader(t, -1)
+		stop := make(chan struct{})
+		var clients sync.WaitGroup
+		for i := range 3 {
+			for k := range 2 {
+				rnd := rand.New(rand.NewPCG(seed, uint64(10*i+k+2)))
+				clients.Go(func() { h.ask(t, i, k, rnd, stop) })
+			}
+		}
+		for range 12 {
+			time.Sleep(time.Duration(50+h.rnd.IntN(600)) * time.Millisecond)
+			h.fault(t)
+		}
+		h.mend(t)
+		time.Sleep(2 * time.Second)
+		close(stop)
+		clients.Wait()
+		h.leader(t, -1)
+		h.agree(t)
+		h.check(t)
+		if t.Failed() {
+			t.Logf("seed %d:\n%s", seed, strings.Join(h.trail, "\n"))
+		}
+	})
+}
+
+// ask proposes changes through one node until stop, each key once.
+func (h *history) ask(t *testing.T, node, client int, rnd *rand.Rand, stop <-chan struct{}) {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rnd.IntN(20)) * time.Millisecond):
+		}
+		op := operation{key: fmt.Sprintf("%d-%d-%d", node, client, n), node: node, begin: time.Now()}
+		h.mu.Lock()
+		through := h.nodes[node]
+		h.mu.Unlock()
+		var result any
+		result, op.err = through.Propose(t.Context(), "a", setCmd(op.key, "v"))
+		op.place, _ = result.(uint64)
+		op.end = time.Now()
+		if rows, _ := through.a.state(); op.err == nil && rows[op.key] == "" {
+			t.Errorf("node %d said that %s was done and had not applied it", node, op.key)
+		}
+		h.mu.Lock()
+		h.ops = append(h.ops, op)
+		h.mu.Unlock()
+	}
+}
+
+// fault does one thing to the cluster.
+func (h *history) fault(t *testing.T) {
+	i := h.rnd.IntN(3)
+	say := func(format string, args ...any) {
+		h.trail = append(h.trail, time.Now().Format("05.000 ")+fmt.Sprintf(format, args...))
+	}
+	switch h.rnd.IntN(8) {
+	case 0:
+		say("node %d is cut off", i)
+		h.cut(i)
+	case 1:
+		j := (i + 1) % 3
+		say("nodes %d and %d are cut from each other", i, j)
+		h.net.Cut([]string{address(i)}, []string{address(j)})
+	case 2, 3:
+		say("all cuts heal")
+		h.heal()
+	case 4:
+		say("node %d is killed and started again", i)
+		h.restart(t, i)
+	case 5:
+		delay := time.Duration(h.rnd.IntN(400)) * time.Millisecond
+		say("the disk of node %d takes %v", i, delay)
+		h.disks[i].delay.Store(int64(delay))
+	case 6:
+		say("the disk of node %d is full", i)
+		h.disks[i].fail(errors.New("no space left on device"))
+	case 7:
+		delay := time.Duration(h.rnd.IntN(40)) * time.Millisecond
+		say("all links take %v", delay)
+		h.net.SetLink(simnet.Link{Delay: delay / 2, Jitter: delay})
+	}
+	if h.rnd.IntN(2) == 0 {
+		h.disks[i].fail(nil)
+	}
+}
+
+// restart kills a node and starts it again with the disk it had.
+func (h *history) restart(t *testing.T, i int) {
+	h.hosts[i].Kill()
+	_ = h.nodes[i].stop()
+	h.hosts[i].Revive()
+	next := launch(t, h.cfgs[i])
+	h.mu.Lock()
+	h.nodes[i] = next
+	h.mu.Unlock()
+}
+
+// mend undoes all faults.
+func (h *history) mend(t *testing.T) {
+	h.heal()
+	h.net.SetLink(simnet.Link{Delay: 200 * time.Microsecond})
+	for i := range 3 {
+		h.disks[i].delay.Store(int64(time.Millisecond))
+		h.disks[i].fail(nil)
+		if h.nodes[i].Status().State == "stopped" {
+			h.restart(t, i)
+		}
+	}
+}
+
+// check compares what clients heard with what the machines hold.
+func (h *history) check(t *testing.T) {
+	rows, changes := h.nodes[0].a.state()
+	for i, n := range h.nodes[1:] {
+		if other, count := n.a.state(); count != changes || !reflect.DeepEqual(rows, other) {
+			t.Errorf("node %d holds another state: %d changes, not %d", i+1, count, changes)
+		}
+	}
+	if changes != uint64(len(rows)) {
+		t.Errorf("%d changes made %d rows: something was applied twice", changes, len(rows))
+	}
+	acked, places := 0, map[uint64]string{}
+	for _, op := range h.ops {
+		if op.err != nil {
+			if errors.Is(op.err, ErrBusy) || errors.Is(op.err, ErrNotLeader) || errors.Is(op.err, ErrClosed) {
+				if _, there := rows[op.key]; there && !errors.Is(op.err, ErrUnknown) {
+					t.Errorf("%s was refused (%v) and is there", op.key, op.err)
+				}
+			}
+			continue
+		}
+		acked++
+		if rows[op.key] == "" {
+			t.Errorf("%s was acknowledged by node %d and is lost", op.key, op.node)
+		}
+		if other, twice := places[op.place]; twice {
+			t.Errorf("%s and %s have both place %d", op.key, other, op.place)
+		}
+		places[op.place] = op.key
+	}
+	for i := range h.ops {
+		for j := range h.ops {
+			a, b := &h.ops[i], &h.ops[j]
+			if a.err == nil && b.err == nil && a.end.Before(b.begin) && a.place > b.place {
+				t.Errorf("%s ended before %s began and stands behind it: %d and %d", a.key, b.key, a.place, b.place)
+			}
+		}
+	}
+	t.Logf("%d of %d changes acknowledged, %d made", acked, len(h.ops), changes)
+	if acked < 50 {
+		t.Errorf("only %d changes were acknowledged: the faults leave nothing to check", acked)
+	}
+}
