@@ -46,7 +46,7 @@ func BenchmarkRelayOnePacket(b *testing.B) {
 
 func BenchmarkRelayDecisionsOnly(b *testing.B) {
 	r, from, k, raw, pkt, _ := pipe(b)
-	from.out.to[rtp].valid = false
+	from.out.to[rtp].clear()
 	b.ReportAllocs()
 	for b.Loop() {
 		pkt[3]++
@@ -55,7 +55,7 @@ func BenchmarkRelayDecisionsOnly(b *testing.B) {
 }
 
 func TestLegStaysSmall(t *testing.T) {
-	if n := unsafe.Sizeof(leg{}); n > 1280 {
+	if n := unsafe.Sizeof(leg{}); n > 760 { // with the allocator's header 768, a size class; the next is 896
 		t.Errorf("a leg has %d bytes; a call has four with video", n)
 	}
 }

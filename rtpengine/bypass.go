@@ -122,10 +122,10 @@ func (l *leg) detour() detour {
 		return detourSealed
 	case !l.latch[rtp].locked || !l.quality.started:
 		return detourUnheard
-	case !l.out.latch[rtp].locked || !l.out.to[rtp].valid:
+	case !l.out.latch[rtp].locked || !l.out.to[rtp].valid():
 		return detourFar
 	}
-	peer, to := l.latch[rtp].source.Addr(), l.out.to[rtp].addr.Addr()
+	peer, to := l.latch[rtp].source.host(), l.out.to[rtp].addr().Addr()
 	switch {
 	case peer.Is4() != to.Is4():
 		return detourFamily
@@ -147,6 +147,6 @@ type counts struct {
 func (l *leg) shardCounts() counts {
 	return counts{
 		packets: l.tally.packets.Load(), bytes: l.tally.bytes.Load(), forwarded: l.tally.forwarded.Load(), seen: l.tally.lastSeen.Load(),
-		lost: l.quality.lost.Load(), jitter: l.quality.jitter.Load(), codec: l.quality.codec.Load(),
+		lost: l.quality.lost.Load(), jitter: l.quality.jitter16.Load() >> 4, codec: l.quality.codec.Load(),
 	}
 }

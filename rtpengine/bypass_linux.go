@@ -169,7 +169,7 @@ func (s *shard) look(l *leg, starts *int) {
 
 // bypass hands a leg to the kernel, if the kernel will.
 func (s *shard) bypass(l *leg) detour {
-	peer, to := l.latch[rtp].source, l.out.to[rtp].addr
+	peer, to := l.latch[rtp].source.addrPort(), l.out.to[rtp].addr()
 	family := familyOf(peer.Addr())
 	in, out := l.sockets[family][rtp], l.out.sockets[family][rtp]
 	if in == nil || out == nil {
@@ -181,8 +181,8 @@ func (s *shard) bypass(l *leg) detour {
 		From: netip.AddrPortFrom(s.bypasser.addrs[family], out.port), To: to,
 		Clock: q.rate.Load(), SSRC: q.ssrc,
 		State: kernel.State{
-			Highest: q.highest, Received: q.received, Transit: q.transit, Jitter16: q.jitter16,
-			WindowAt: l.windowAt, Window: uint32(min(l.window, math.MaxInt32)), Codec: q.codec.Load(),
+			Highest: q.highest, Received: q.received, Transit: q.transit, Jitter16: q.jitter16.Load(),
+			WindowAt: l.windowAt, Window: min(l.window, math.MaxInt32), Codec: q.codec.Load(),
 		},
 	}
 	for payload, rate := range l.rates {
@@ -235,12 +235,12 @@ func (l *leg) withdraw(r *relay) {
 	l.tally.forwarded.Add(packets)
 	l.tally.lastSeen.Store(max(l.tally.lastSeen.Load(), f.Seen()))
 	q := &l.quality
-	q.highest, q.received, q.transit, q.jitter16 = state.Highest, state.Received, state.Transit, state.Jitter16
+	q.highest, q.received, q.transit = state.Highest, state.Received, state.Transit
+	q.jitter16.Store(state.Jitter16)
 	q.resume()
 	q.lost.Store(q.earlier + q.lostNow())
-	q.jitter.Store(q.jitter16 >> 4)
 	q.codec.Store(state.Codec)
-	l.windowAt, l.window = state.WindowAt, int(state.Window)
+	l.windowAt, l.window = state.WindowAt, state.Window
 	b.why.Store(uint32(detourNew))
 	b.running.Store(nil)
 	b.turn.Add(1)

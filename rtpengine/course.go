@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// course is how one direction of a call has sounded, second by second for the last minute and coarser for all of the call: 1 KB whatever its
+// course is how one direction of a call has sounded, second by second for the last minute and coarser for all of the call: 0.8 KB whatever its
 // length. Housekeeping takes the figures from the counters that shards (or a kernel) keep, so packets pay nothing for it. It begins with the
 // first second in which something came.
 type course struct {
@@ -16,14 +16,18 @@ type course struct {
 	}
 
 	seconds int // taken
-	recent  [64]moment
-	whole   [32]stretch
-	used    int // of whole
-	every   int // seconds in each of them but the last; doubles when they are used up
+	recent  [64]packedMoment
+	whole   [32]packedStretch
+	used    int     // of whole
+	every   uint32  // seconds in each of them; doubles when they are used up
+	last    stretch // what will be the next of them
 
 	low     uint16 // seconds in a row that sounded worse than they should, or better while an alarm is on
 	alarmed bool
 }
+
+// latest is the second that was taken last.
+func (c *course) latest() moment { return c.recent[(c.seconds-1)%len(c.recent)].open() }
 
 // moment is one second.
 type moment struct {
@@ -110,7 +114,7 @@ func (c *course) take(st, listener *StreamStats, by impairment, now int64) bool 
 	c.before.packets, c.before.lost = st.Packets, st.Lost
 	c.at = now
 	hears := StreamStats{RTT: listener.RTT}
-	if now-listener.reportedAt < int64(12*time.Second) && listener.reportedAt != 0 {
+	if listener.reportedAt != 0 && listener.reportedAt.since(now) < 12<<16 {
 		hears.reported = int64(math.Round(float64(piece.Packets) * listener.fraction))
 		hears.discarded = listener.discarded
 	}
@@ -118,7 +122,7 @@ func (c *course) take(st, listener *StreamStats, by impairment, now int64) bool 
 		packets: saturate16(piece.Packets), lost: saturate16(piece.Lost), jitter: saturate16(piece.Jitter / (100 * time.Microsecond)),
 		mos: uint8(math.Round(50 * piece.score(&hears, by).MOS)),
 	}
-	c.recent[c.seconds%len(c.recent)] = m
+	c.recent[c.seconds%len(c.recent)] = m.packed()
 	c.seconds++
 	s := stretch{packets: uint32(m.packets), lost: uint32(m.lost), seconds: 1, jitter: m.jitter, rtt: saturate16(st.RTT.Milliseconds())}
 	if m.mos > 0 {
@@ -130,24 +134,25 @@ func (c *course) take(st, listener *StreamStats, by impairment, now int64) bool 
 
 // extend adds a second to the course of the whole call. When there is no room for another stretch, each two become one.
 func (c *course) extend(s *stretch) {
-	if c.used > 0 && int(c.whole[c.used-1].seconds) < c.every {
-		c.whole[c.used-1].add(s)
+	if c.last.add(s); c.last.seconds < c.every {
 		return
 	}
-	if c.used == len(c.whole) {
-		for i := range len(c.whole) / 2 {
-			c.whole[i] = c.whole[2*i]
-			c.whole[i].add(&c.whole[2*i+1])
-		}
-		c.used, c.every = len(c.whole)/2, 2*c.every
+	c.whole[c.used] = c.last.packed()
+	c.last = stretch{}
+	if c.used++; c.used < len(c.whole) {
+		return
 	}
-	c.whole[c.used] = *s
-	c.used++
+	for i := range len(c.whole) / 2 {
+		two, other := c.whole[2*i].open(c.every), c.whole[2*i+1].open(c.every)
+		two.add(&other)
+		c.whole[i] = two.packed()
+	}
+	c.used, c.every = len(c.whole)/2, 2*c.every
 }
 
 // judge follows whether a direction sounds bad for long; true when that is news.
 func (c *course) judge(limit float64, after time.Duration) bool {
-	mos := float64(c.recent[(c.seconds-1)%len(c.recent)].mos) / 50
+	mos := float64(c.latest().mos) / 50
 	if limit == 0 || (mos < limit) == c.alarmed {
 		c.low = 0
 		return false
@@ -166,10 +171,10 @@ func (c *course) shown() *Course {
 	out := &Course{}
 	opinion := func(v float64) float64 { return math.Round(v*2) / 100 }
 	for i := max(0, c.seconds-len(c.recent)); i < c.seconds; i++ {
-		m := c.recent[i%len(c.recent)]
+		m := c.recent[i%len(c.recent)].open()
 		out.Seconds = append(out.Seconds, Second{int(m.packets), int(m.lost), time.Duration(m.jitter) * 100 * time.Microsecond, opinion(float64(m.mos))})
 	}
-	for _, t := range c.whole[:c.used] {
+	for _, t := range c.shownWhole() {
 		s := Stretch{
 			Length: time.Duration(t.seconds) * time.Second, Packets: uint64(t.packets), Lost: uint64(t.lost), Worst: opinion(float64(t.worst)),
 			Jitter: time.Duration(t.jitter) * 100 * time.Microsecond, RTT: time.Duration(t.rtt) * time.Millisecond,
@@ -180,6 +185,18 @@ func (c *course) shown() *Course {
 		out.Whole = append(out.Whole, s)
 	}
 	return out
+}
+
+// shownWhole are the stretches of all of the call, with the one that has not ended.
+func (c *course) shownWhole() []stretch {
+	list := make([]stretch, 0, len(c.whole))
+	for _, t := range c.whole[:c.used] {
+		list = append(list, t.open(c.every))
+	}
+	if c.last.seconds > 0 {
+		list = append(list, c.last)
+	}
+	return list
 }
 
 // sampleEvery is a second, less what housekeeping may be early.
@@ -208,7 +225,7 @@ func (e *Engine) heard(list *courses, i int, side Side, g, listener *leg, by imp
 	if !c.take(&st, &hears, by, now) || !c.judge(e.cfg.AlarmMOS, e.cfg.AlarmAfter) {
 		return a, false
 	}
-	mos := float64(c.recent[(c.seconds-1)%len(c.recent)].mos) / 50
+	mos := float64(c.latest().mos) / 50
 	return QualityAlarm{Side: side, MOS: mos, For: e.cfg.AlarmAfter, Over: !c.alarmed}, true
 }
 

@@ -119,7 +119,7 @@ func TestCourseKeepsTheLastMinuteAndAllOfTheCallCoarser(t *testing.T) {
 	if last := got.Whole[len(got.Whole)-1]; last.RTT != 107*time.Millisecond {
 		t.Errorf("%+v", last)
 	}
-	if size := unsafe.Sizeof(course{}); size > 1500 {
+	if size := unsafe.Sizeof(course{}); size > 896 {
 		t.Errorf("a course has %d bytes", size)
 	}
 }
@@ -147,7 +147,7 @@ func TestAlarmNeedsSecondsInARowAndIsTakenBackTheSameWay(t *testing.T) {
 func TestReportedLossIsSpreadOverItsInterval(t *testing.T) {
 	c := &course{every: 1, at: 0}
 	st := StreamStats{Codec: "PCMU", Packets: 50}
-	hears := StreamStats{fraction: 0.1, reportedAt: int64(10 * time.Second)}
+	hears := StreamStats{fraction: 0.1, reportedAt: ticksAt(int64(10 * time.Second))}
 	c.take(&st, &hears, g711Concealed(), int64(11*time.Second))
 	want := g711Concealed().rate(10, 60*time.Millisecond).MOS
 	if got := c.shown().Seconds[0].MOS; math.Abs(got-want) > 0.02 {
@@ -215,13 +215,13 @@ func TestExtendedReportsAreRead(t *testing.T) {
 	}
 	reference := []byte{xrReferenceTime, 0, 0, 2, 0, 0, 0x12, 0x34, 0x56, 0x78, 0, 0}
 	l.follow(int64(time.Second), xrPacket(5, []byte{99, 1, 0, 1, 1, 2, 3, 4}, voipBlock(l.app.ssrc), voipBlock(77), summary, reference))
-	m := l.extended.metrics()
+	m := l.trip.extended.Load().metrics()
 	if m == nil || math.Abs(m.Lost-5.08) > 0.01 || math.Abs(m.Discarded-10.16) > 0.01 || m.BurstDensity != 50 || m.BurstDuration != 200*time.Millisecond ||
 		m.GapDuration != 5*time.Second || m.RoundTrip != 70*time.Millisecond || m.EndSystem != 90*time.Millisecond || m.SignalLevel != -18 ||
 		m.NoiseLevel != -80 || m.EchoReturnLoss != 30 || m.R != 82 || m.MOSListening != 4.1 || m.MOSConversational != 3.9 || m.JitterBuffer != 40*time.Millisecond {
 		t.Errorf("%+v", m)
 	}
-	s := l.extended.summary(8000)
+	s := l.trip.extended.Load().summary(8000)
 	if s == nil || s.Lost != 7 || s.Duplicates != 2 || s.JitterMin != time.Millisecond || s.JitterMax != 100*time.Millisecond || s.JitterMean != 10*time.Millisecond ||
 		s.FirstSequence != 100 || s.NextSequence != 350 || s.HopsMax != 64 {
 		t.Errorf("%+v", s)
@@ -253,8 +253,8 @@ func FuzzFollow(f *testing.F) {
 		l.app.ssrc = 9
 		before := string(b)
 		l.follow(1, b)
-		l.extended.metrics()
-		l.extended.summary(8000)
+		l.trip.extended.Load().metrics()
+		l.trip.extended.Load().summary(8000)
 		if string(b) != before {
 			t.Error("the packet was changed")
 		}

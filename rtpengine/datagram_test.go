@@ -81,7 +81,7 @@ func TestFaxChangesFromAudioToT38AndBack(t *testing.T) {
 	}
 	stranger := newPhone(t, loop4)
 	stranger.raw(stranger.rtp, a.to, []byte("junk"))
-	window := func(n int) {
+	window := func(n uint32) {
 		s.shard.order(func(sh *shard) { s.lines[0].legs[A].windowAt, s.lines[0].legs[A].window = sh.now, n })
 		settle(s.shard)
 	}

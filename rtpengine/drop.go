@@ -1,6 +1,9 @@
 package rtpengine
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // Drop says why a datagram went no further.
 type Drop uint8
@@ -63,13 +66,24 @@ func (d Drops) ByReason() map[string]uint64 {
 // tally is what one side of one m-line sent us. The shard writes, anyone reads.
 type tally struct {
 	packets, bytes atomic.Uint64 // accepted RTP, bytes with header
-	rtcp           atomic.Uint64
 	forwarded      atomic.Uint64
-	drops          [drops]atomic.Uint64
-	lastSeen       atomic.Int64 // engine ns of the last accepted packet
+	rtcp           atomic.Uint32
+	drops          [drops]atomic.Uint32 // no more than fit
+	lastSeen       atomic.Int64         // engine ns of the last accepted packet
 }
 
-func (t *tally) dropped() Drops { return loadDrops(&t.drops) }
+func (t *tally) drop(why Drop) {
+	if n := t.drops[why].Load(); n != math.MaxUint32 {
+		t.drops[why].Store(n + 1)
+	}
+}
+
+func (t *tally) dropped() (d Drops) {
+	for i := range d {
+		d[i] = uint64(t.drops[i].Load())
+	}
+	return d
+}
 
 func loadDrops(from *[drops]atomic.Uint64) (d Drops) {
 	for i := range d {

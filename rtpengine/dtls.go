@@ -95,7 +95,7 @@ func (a *association) take(r *relay, to *destination, b []byte) {
 			return
 		}
 	}
-	if a.to.addr != to.addr {
+	if a.to.addr() != to.addr() {
 		a.to = *to
 	}
 	select {

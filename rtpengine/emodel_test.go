@@ -74,7 +74,7 @@ func TestRoundTripIsThatOfTheRFCsFigure(t *testing.T) {
 	for range 3 {
 		trip.note(1, second(101)) // later ones do not hide it
 	}
-	if d, ok := trip.measure(0xb705_2000, 0x0005_4000, second(111.375)); !ok || d != 6125*time.Millisecond {
+	if d, ok := trip.measure(0xb705_2000, 0x0005_4000, second(111.375)); !ok || d != 6125<<16/1000 {
 		t.Errorf("got %v, %v", d, ok)
 	}
 	if _, ok := trip.measure(0, 0, second(112)); ok {

@@ -102,8 +102,8 @@ func (p *Endpoint) Answer(offer []byte, src netip.Addr) ([]byte, error) {
 
 func firstAddr(st *statement, src netip.Addr) netip.Addr {
 	for _, l := range st.lines {
-		if l.addr[rtp].IsValid() {
-			return l.addr[rtp].Addr()
+		if l.addr[rtp].valid() {
+			return l.addr[rtp].host()
 		}
 	}
 	return src
@@ -385,7 +385,7 @@ func (p *Endpoint) enforce(st *statement) {
 		p.codecs[i] = l.codecs
 		setups = append(setups, &setup{
 			listener: p.listener(i), events: eventsOf(l.codecs),
-			leg: g, keys: l.keys, wired: p.wires.settled(i, &l), rates: merge(p.kinds[i], l.codecs), addr: l.addr, from: st.from,
+			leg: g, keys: l.keys, wired: p.wires.settled(i, &l), rates: p.engine.clocks.share(merge(p.kinds[i], l.codecs)), addr: l.addr, from: st.from,
 			mux: l.mux, open: open, hears: open, active: l.active, rearm: l.active,
 			feed: p.feedTerms(i, &l),
 		})

@@ -162,6 +162,7 @@ type Engine struct {
 	rooms  *rooms
 	codecs *audio.Library
 	coders *coders
+	clocks clockTables
 
 	recorder *recorder
 	tier     atomic.Pointer[TierStats]

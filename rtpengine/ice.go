@@ -149,7 +149,8 @@ func (r *relay) check(t *transport, k *socket, src netip.AddrPort, raw *rawAddr,
 // answer sends an answer back to where the request came from.
 func (r *relay) answer(k *socket, raw *rawAddr, src netip.AddrPort, b []byte) {
 	if b != nil {
-		to := destination{valid: true, family: uint8(k.family), addr: src, raw: *raw}
+		var to destination
+		to.take(raw)
 		k.send(b, &to)
 	}
 }
@@ -168,7 +169,7 @@ func (t *transport) note(r *relay, k *socket, src netip.AddrPort, raw *rawAddr, 
 	i := t.find(src)
 	if i < 0 {
 		i = t.admit(&r.ice, src)
-		t.pairs[i].to.take(src, raw)
+		t.pairs[i].to.take(raw)
 		t.pairs[i].to.socket = k
 	}
 	p := &t.pairs[i]
@@ -193,7 +194,7 @@ func (t *transport) note(r *relay, k *socket, src netip.AddrPort, raw *rawAddr, 
 
 func (t *transport) find(src netip.AddrPort) int {
 	for i := range t.pairs {
-		if t.pairs[i].to.addr == src {
+		if t.pairs[i].to.addr() == src {
 			return i
 		}
 	}
@@ -215,7 +216,7 @@ func (t *transport) admit(p *icePort, src netip.AddrPort) int {
 				i = n
 			}
 		}
-		delete(p.byAddr, t.pairs[i].to.addr)
+		delete(p.byAddr, t.pairs[i].to.addr())
 		t.pairs[i] = icePair{}
 	}
 	p.byAddr[src] = t
@@ -256,7 +257,7 @@ func (t *transport) choose(i int) {
 // follows sends a leg's media to a pair.
 func (l *leg) follows(to *destination) {
 	l.to[rtp] = *to
-	addr := to.addr
+	addr := to.addr()
 	l.peer.Store(&addr)
 }
 
@@ -274,9 +275,9 @@ func (t *transport) settle(r *relay, k *socket, src netip.AddrPort, raw *rawAddr
 		return
 	}
 	latch := &l.latch[k.component]
-	if !latch.locked || latch.source != src {
-		latch.locked, latch.source = true, src
-		l.lock(k.component, src, raw)
+	if !latch.locked || latch.source != pack(src) {
+		latch.locked, latch.source = true, pack(src)
+		l.lock(int(k.component), src, raw)
 	}
 	if a := t.association[k.component]; a != nil {
 		to := l.to[k.component]

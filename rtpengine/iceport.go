@@ -85,7 +85,7 @@ func (p *icePort) know(t *transport, list []generation) {
 		if t.expects(t.pairs[i].theirs) {
 			i++
 		} else {
-			t.forget(p, t.pairs[i].to.addr)
+			t.forget(p, t.pairs[i].to.addr())
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (p *icePort) remove(t *transport) {
 		}
 	}
 	for i := range t.pairs {
-		delete(p.byAddr, t.pairs[i].to.addr)
+		delete(p.byAddr, t.pairs[i].to.addr())
 	}
 	t.known, t.pairs, t.chosen, t.legs = nil, nil, -1, nil
 	for _, a := range t.association {
@@ -170,7 +170,7 @@ func (r *relay) beside(l *leg, k *socket, src netip.AddrPort, raw *rawAddr, b []
 			return
 		}
 		var to destination
-		to.take(src, raw)
+		to.take(raw)
 		to.socket = k
 		a.take(r, &to, b)
 	default:
@@ -188,7 +188,7 @@ func (r *relay) stray(why Drop) {
 func (s *shard) consents() {
 	connected := int64(0)
 	for addr, t := range s.ice.byAddr {
-		if t.chosen < 0 || t.lost || t.pairs[t.chosen].to.addr != addr {
+		if t.chosen < 0 || t.lost || t.pairs[t.chosen].to.addr() != addr {
 			continue
 		}
 		if s.now-t.pairs[t.chosen].seen > int64(consent) {

@@ -163,7 +163,7 @@ func (x *inbox) learn(k *socket, from *rawAddr, i int) {
 	if k.family != v4 || k.leg == nil || k.reached && at == k.local {
 		return
 	}
-	if to := &k.leg.to[k.component]; to.valid && to.family == v4 && [6]byte(to.raw.bytes[2:]) == [6]byte(from.bytes[2:]) {
+	if to := &k.leg.to[k.component]; to.valid() && to.family() == v4 && [6]byte(to.raw.bytes[2:]) == [6]byte(from.bytes[2:]) {
 		k.local, k.reached = at, true
 	}
 }
@@ -220,7 +220,7 @@ func (s *shard) crowd(k *socket) {
 	if s.now-k.crowdAt >= int64(time.Second) {
 		k.crowdAt, k.crowd = s.now, 0
 	}
-	if k.crowd++; k.crowd > s.rate && k.steered && s.inbox.leave(k) {
+	if k.crowd++; int(k.crowd) > s.rate && k.steered && s.inbox.leave(k) {
 		s.exiled.Add(1)
 	}
 }

@@ -13,17 +13,16 @@ import "net/netip"
 // A better-ranked source is never disturbed by a worse one, so whoever merely shares the phone's IP
 // cannot keep the phone itself from being locked.
 type latch struct {
-	locked bool
-	source netip.AddrPort // the peer when locked, else whose streak it is
-
-	exact     netip.AddrPort // as the SDP says
-	kept      netip.AddrPort // the peer locked before this offer/answer, when its SDP did not move
-	signalled netip.Addr     // where its signalling came from
+	source    address // the peer when locked, else whose streak it is
+	exact     address // as the SDP says
+	kept      address // the peer locked before this offer/answer, when its SDP did not move
+	signalled address // where its signalling came from, without a port
 
 	ssrc   uint32
 	streak uint8
 	missed uint8 // worse-ranked packets since the streak's own last one
 	rank   rank
+	locked bool
 }
 
 // rank is how well a source fits; foreign ones get nothing and give nothing.
@@ -44,9 +43,9 @@ const patience = 100
 
 // arm starts over for new signalling. A peer that is locked is kept as a first-class candidate when
 // the side's description still names the same place: a refresh then costs no packet.
-func (l *latch) arm(exact netip.AddrPort, from netip.Addr) {
-	next := latch{exact: exact, signalled: from}
-	if same := exact == l.exact && from == l.signalled; same {
+func (l *latch) arm(exact address, from netip.Addr) {
+	next := latch{exact: exact, signalled: packHost(from)}
+	if same := next.exact == l.exact && next.signalled == l.signalled; same {
 		next.kept = l.kept
 		if l.locked {
 			next.kept = l.source
@@ -56,19 +55,20 @@ func (l *latch) arm(exact netip.AddrPort, from netip.Addr) {
 }
 
 // judge ranks a source. A locked latch knows one source only.
-func (l *latch) judge(src netip.AddrPort) rank {
+func (l *latch) judge(from netip.AddrPort) rank {
 	if l.locked {
-		if src == l.source {
+		if l.source.is(from) {
 			return signalled
 		}
 		return foreign
 	}
-	switch ip := src.Addr(); {
+	src := pack(from)
+	switch {
 	case src == l.exact || src == l.kept:
 		return signalled
-	case l.exact.IsValid() && ip == l.exact.Addr():
+	case src.sameHost(l.exact):
 		return sameHost
-	case ip == l.signalled:
+	case src.sameHost(l.signalled):
 		return nearby
 	}
 	return foreign
@@ -76,7 +76,8 @@ func (l *latch) judge(src netip.AddrPort) rank {
 
 // advance counts a valid packet of a source that judge did not call foreign, on a latch not yet
 // locked; true when this one locks it.
-func (l *latch) advance(src netip.AddrPort, r rank, ssrc uint32) bool {
+func (l *latch) advance(from netip.AddrPort, r rank, ssrc uint32) bool {
+	src := pack(from)
 	if l.streak > 0 && (src != l.source || ssrc != l.ssrc) {
 		if l.missed++; r < l.rank && l.missed < patience {
 			return false

@@ -19,13 +19,13 @@ func TestLatchLearnsOnlyFromPlausibleSources(t *testing.T) {
 		{"[::1]:4000", foreign},
 	} {
 		var l latch
-		l.arm(sdp, from)
+		l.arm(pack(sdp), from)
 		if got := l.judge(netip.MustParseAddrPort(c.src)); got != c.want {
 			t.Errorf("%s: got %d, want %d", c.src, got, c.want)
 		}
 	}
 	var nowhere latch
-	nowhere.arm(netip.AddrPort{}, netip.Addr{})
+	nowhere.arm(address{}, netip.Addr{})
 	if nowhere.judge(netip.AddrPort{}) == sameHost || nowhere.judge(sdp) != foreign {
 		t.Error("a latch that knows nobody accepts somebody")
 	}
@@ -40,12 +40,12 @@ func offerPacket(l *latch, src string, ssrc uint32) bool {
 	if !l.locked {
 		l.advance(ap, r, ssrc)
 	}
-	return l.locked && l.source == ap
+	return l.locked && l.source == pack(ap)
 }
 
 func TestLatchNeedsThreeInARow(t *testing.T) {
 	var l latch
-	l.arm(netip.MustParseAddrPort("198.51.100.7:4000"), netip.MustParseAddr("203.0.113.9"))
+	l.arm(pack(netip.MustParseAddrPort("198.51.100.7:4000")), netip.MustParseAddr("203.0.113.9"))
 	const nat, other = "203.0.113.9:60000", "203.0.113.9:61000"
 	for i, c := range []struct {
 		src  string
@@ -71,7 +71,7 @@ func TestLatchNeedsThreeInARow(t *testing.T) {
 
 func TestWorseSourceDoesNotDisturbABetterOne(t *testing.T) {
 	var l latch
-	l.arm(netip.MustParseAddrPort("198.51.100.7:4000"), netip.MustParseAddr("203.0.113.9"))
+	l.arm(pack(netip.MustParseAddrPort("198.51.100.7:4000")), netip.MustParseAddr("203.0.113.9"))
 	const right, wrong = "198.51.100.7:4000", "198.51.100.7:5000"
 	for range 2 {
 		offerPacket(&l, right, 1)
@@ -88,7 +88,7 @@ func TestWorseSourceDoesNotDisturbABetterOne(t *testing.T) {
 
 func TestBetterSourceThatFellSilentGivesWay(t *testing.T) {
 	var l latch
-	l.arm(netip.MustParseAddrPort("198.51.100.7:4000"), netip.MustParseAddr("203.0.113.9"))
+	l.arm(pack(netip.MustParseAddrPort("198.51.100.7:4000")), netip.MustParseAddr("203.0.113.9"))
 	offerPacket(&l, "198.51.100.7:4000", 1)
 	for i := range 2 * patience {
 		if offerPacket(&l, "203.0.113.9:60000", 1) {
@@ -104,16 +104,16 @@ func TestBetterSourceThatFellSilentGivesWay(t *testing.T) {
 func TestLockSurvivesARefreshButNotAMove(t *testing.T) {
 	var l latch
 	sdp, from := netip.MustParseAddrPort("192.168.1.2:4000"), netip.MustParseAddr("203.0.113.9")
-	l.arm(sdp, from)
+	l.arm(pack(sdp), from)
 	for range 3 {
 		offerPacket(&l, "203.0.113.9:60000", 1)
 	}
-	l.arm(sdp, from)
-	l.arm(sdp, from)
+	l.arm(pack(sdp), from)
+	l.arm(pack(sdp), from)
 	if got := l.judge(netip.MustParseAddrPort("203.0.113.9:60000")); l.locked || got != signalled {
 		t.Errorf("after a refresh: locked %v, rank %d", l.locked, got)
 	}
-	l.arm(netip.MustParseAddrPort("192.168.1.2:4002"), from)
+	l.arm(pack(netip.MustParseAddrPort("192.168.1.2:4002")), from)
 	if got := l.judge(netip.MustParseAddrPort("203.0.113.9:60000")); got != nearby {
 		t.Errorf("after a move: rank %d", got)
 	}

@@ -37,11 +37,10 @@ type leg struct {
 	peer    atomic.Pointer[netip.AddrPort] // the locked source, for Stats
 
 	// What the peer's RTCP tells; the shard writes, anyone reads.
-	rtt        atomic.Int64  // ns, from us to the peer and back; 0 = unknown
-	reported   atomic.Int64  // packets that the peer misses of what it hears
-	fraction   atomic.Uint32 // 1/256 of them, since its report before
-	reportedAt atomic.Int64  // engine ns of its last report
-	extended   extended
+	rtt      atomic.Uint32 // 1/65536 s, from us to the peer and back; 0 = unknown
+	reported atomic.Int32  // packets that the peer misses of what it hears
+	fraction atomic.Uint32 // 1/256 of them, since its report before
+	window   uint32        // datagrams since windowAt; the shard's
 
 	// owned by the shard:
 	out     *leg  // where this side's media goes; nil for an endpoint
@@ -63,7 +62,6 @@ type leg struct {
 	latch    [2]latch      // by component
 	to       [2]destination
 	windowAt int64 // flood window
-	window   int
 	trip     roundTrip
 	heard    *tap      // where copies of what this side says go; nil when nobody records
 	told     *tap      // and of what an app tells it
@@ -87,8 +85,8 @@ type setup struct {
 	events payloads
 	block  Block
 	treat  Treatment
-	addr   [2]netip.AddrPort // signalled, by component; invalid = nowhere to send to
-	from   netip.Addr        // signalling source
+	addr   [2]address // signalled, by component; none = nowhere to send to
+	from   netip.Addr // signalling source
 	mux    bool
 	open   bool
 	hears  bool
@@ -147,15 +145,15 @@ func (l *leg) apply(s *setup, now int64) {
 	}
 	for c := range l.latch {
 		l.latch[c].arm(s.addr[c], s.from)
-		if c == rtp && !l.latch[c].kept.IsValid() {
+		if c == rtp && !l.latch[c].kept.valid() {
 			l.peer.Store(nil)
 		}
 		kept := l.latch[c].kept
 		switch {
-		case kept.IsValid() && s.addr[c].IsValid():
+		case kept.valid() && s.addr[c].valid():
 			// l.to still leads to the peer; keep it.
-		case s.addr[c].IsValid() && !s.treat.Wait && mayPrecede(s.addr[c].Addr(), s.from):
-			l.to[c].set(s.addr[c])
+		case s.addr[c].valid() && !s.treat.Wait && mayPrecede(s.addr[c].host(), s.from):
+			l.to[c].set(s.addr[c].addrPort())
 		default:
 			l.to[c].clear()
 		}
@@ -221,9 +219,9 @@ func (l *leg) voice() *app {
 func (l *leg) lock(component int, src netip.AddrPort, raw *rawAddr) {
 	switch exact := l.latch[component].exact; {
 	case !l.fixed:
-		l.to[component].take(src, raw)
-	case !l.to[component].valid && exact.Addr() == src.Addr():
-		l.to[component].set(exact) // it was not plausible before it spoke
+		l.to[component].take(raw)
+	case !l.to[component].valid() && exact.sameHost(pack(src)):
+		l.to[component].set(exact.addrPort()) // it was not plausible before it spoke
 	}
 	if component == rtp {
 		l.peer.Store(&src)

@@ -175,7 +175,7 @@ func (r *relay) receiveOpaque(l *leg, k *socket, src netip.AddrPort, raw *rawAdd
 	}
 	if latch := &l.latch[k.component]; !latch.locked {
 		if latch.advance(src, fit, h.ssrc) {
-			l.lock(k.component, src, raw)
+			l.lock(int(k.component), src, raw)
 		} else if fit < signalled {
 			r.drop(l, DropProbing)
 			return
@@ -184,7 +184,7 @@ func (r *relay) receiveOpaque(l *leg, k *socket, src netip.AddrPort, raw *rawAdd
 	switch {
 	case handshake: // also while a side holds: there will be no other
 		l.tally.lastSeen.Store(r.now)
-		r.forward(l, k.component, b)
+		r.forward(l, int(k.component), b)
 	case control:
 		l.tally.rtcp.Add(1)
 		r.count.rtcp++

@@ -202,6 +202,13 @@ func (p *packing) place(v *netip.AddrPort) {
 	}
 }
 
+// address passes what place would.
+func (p *packing) address(v *address) {
+	at := v.addrPort()
+	p.place(&at)
+	*v = pack(at)
+}
+
 // list passes a list of at most as many; each takes an octet at least. An empty one is read as nil.
 func list[T any](p *packing, v *[]T, most int, each func(*T)) {
 	n := len(*v)

@@ -5,23 +5,22 @@ import "sync/atomic"
 // quality follows one direction's sequence numbers and arrival times (RFC 3550 §6.4.1, A.1, A.3,
 // A.8). Only the shard that owns the stream writes; lost and jitter may be read by anyone.
 type quality struct {
-	started  bool
+	earlier int64 // packets lost under earlier sources of this direction
+	lost    atomic.Int64
+	window  uint64 // which of the last 64 numbers have come, the highest in bit 0
+
 	ssrc     uint32
 	base     uint32
 	highest  uint32 // extended: wraps in the upper half
 	bad      uint32 // the sequence number that would confirm a restart, or none
 	received uint32
-	earlier  int64 // packets lost under earlier sources of this direction
 	transit  uint32
-	jitter16 uint32 // RTP units times 16
+	jitter16 atomic.Uint32 // RTP units times 16
 
 	rate   atomic.Uint32 // clock of the last packet, Hz
-	lost   atomic.Int64
-	jitter atomic.Uint32 // RTP units
-	source atomic.Uint32
 	codec  atomic.Uint32 // payload type of the last audio format with a number of its own, and one; 0 = none
+	source atomic.Uint32
 
-	window     uint64 // which of the last 64 numbers have come, the highest in bit 0
 	losses     lossPattern
 	duplicates atomic.Uint32
 	stamp      uint32        // of the packet with the highest number
@@ -29,6 +28,8 @@ type quality struct {
 
 	// Of the last report block, for the fraction lost (A.3).
 	expectedPrior, receivedPrior uint32
+
+	started bool
 }
 
 const (
@@ -43,7 +44,8 @@ func (q *quality) restart(ssrc uint32, seq uint16) {
 	}
 	q.started = true
 	q.ssrc, q.base, q.highest = ssrc, uint32(seq), uint32(seq)
-	q.bad, q.received, q.transit, q.jitter16 = noBadSeq, 0, 0, 0
+	q.bad, q.received, q.transit = noBadSeq, 0, 0
+	q.jitter16.Store(0)
 	q.window, q.losses.since = 0, 0
 	q.expectedPrior, q.receivedPrior = 0, 0
 	q.source.Store(ssrc)
@@ -70,8 +72,8 @@ func (q *quality) packet(h *rtpHeader, arrival int64, rate uint32) {
 		if d < 0 {
 			d = -d
 		}
-		q.jitter16 += uint32(d) - (q.jitter16+8)>>4
-		q.jitter.Store(q.jitter16 >> 4)
+		j := q.jitter16.Load()
+		q.jitter16.Store(j + uint32(d) - (j+8)>>4)
 	}
 	q.transit = transit
 	if q.rate.Load() != rate {
@@ -104,5 +106,5 @@ func (q *quality) block() (fraction uint8, lost int64, highest, jitter uint32) {
 	if expected > received {
 		fraction = uint8(min(255, uint64(expected-received)<<8/uint64(expected)))
 	}
-	return fraction, min(max(q.lostNow(), -1<<23), 1<<23-1), q.highest, q.jitter16 >> 4
+	return fraction, min(max(q.lostNow(), -1<<23), 1<<23-1), q.highest, q.jitter16.Load() >> 4
 }

@@ -51,12 +51,12 @@ func TestJitterFollowsArrivalTimes(t *testing.T) {
 		h := rtpHeader{seq: uint16(i), stamp: uint32(i) * 160, ssrc: 5}
 		q.packet(&h, int64(time.Duration(i)*20*time.Millisecond+wobble), 8000)
 	}
-	if got := q.jitter.Load(); got < 78 || got > 80 {
+	if got := (q.jitter16.Load() >> 4); got < 78 || got > 80 {
 		t.Errorf("jitter %d, want about 80", got)
 	}
 	var steady quality
 	feed(&steady, 1, 2, 3, 4, 5, 6, 7)
-	if got := steady.jitter.Load(); got != 0 {
+	if got := (steady.jitter16.Load() >> 4); got != 0 {
 		t.Errorf("jitter of a steady stream %d", got)
 	}
 }

@@ -235,7 +235,7 @@ func TestRTCPPortsAreReadAndWrittenAsTheyAre(t *testing.T) {
 		}
 	}
 	settle(s.shard)
-	if got := s.latest.said[A].lines[0].addr[rtcp]; got != netip.MustParseAddrPort("127.0.0.3:4777") {
+	if got := s.latest.said[A].lines[0].addr[rtcp]; got != pack(netip.MustParseAddrPort("127.0.0.3:4777")) {
 		t.Errorf("%v", got)
 	}
 }

@@ -71,7 +71,7 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 	}
 	control := k.component == rtcp || l.mux && looksRTCP(b)
 	if l.shield != nil {
-		if b = r.plain(l, k.component, b, control); b == nil {
+		if b = r.plain(l, int(k.component), b, control); b == nil {
 			return
 		}
 	}
@@ -271,12 +271,12 @@ func (l *leg) prepare(component int, b []byte) (*socket, *destination, []byte, o
 		component = rtp
 	}
 	to := &l.to[component]
-	if !to.valid {
+	if !to.valid() {
 		return nil, nil, nil, nowhere
 	}
 	k := to.socket
 	if k == nil {
-		if k = l.sockets[to.family][component]; k == nil {
+		if k = l.sockets[to.family()][component]; k == nil {
 			return nil, nil, nil, nowhere
 		}
 	}
@@ -312,7 +312,7 @@ func protect(c *srtp.Context, b []byte, control bool) (_ []byte, out outcome) {
 
 // drop counts a datagram that goes no further.
 func (r *relay) drop(l *leg, why Drop) {
-	l.tally.drops[why].Add(1)
+	l.tally.drop(why)
 	r.count.drops[why]++
 	r.count.dropped = true
 }
@@ -329,5 +329,5 @@ func (r *relay) flooded(l *leg) bool {
 		l.windowAt, l.window = r.now, 0
 	}
 	l.window++
-	return l.window > r.rate
+	return int(l.window) > r.rate
 }

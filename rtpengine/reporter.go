@@ -103,7 +103,7 @@ func appendBlock(b []byte, heard *quality, trip *roundTrip, now int64) []byte {
 	b = binary.BigEndian.AppendUint32(b, jitter)
 	var since uint32
 	if trip.had.at != 0 {
-		since = uint32((now - trip.had.at) << 16 / int64(time.Second))
+		since = trip.had.at.since(now)
 	}
 	b = binary.BigEndian.AppendUint32(b, trip.had.mid)
 	return binary.BigEndian.AppendUint32(b, since)
@@ -120,16 +120,17 @@ func (p *reporter) describe(b []byte) []byte {
 
 // answerTime appends the answer to a reference time that the peer has sent in an extended report (RFC 3611 §4.5), once.
 func (p *reporter) answerTime(b []byte, trip *roundTrip, now int64) []byte {
-	if trip.asked.at == 0 {
+	times := trip.extended.Load()
+	if times == nil || times.asked.at == 0 {
 		return b
 	}
 	b = append(b, 2<<6, rtcpXR, 0, 5)
 	b = binary.BigEndian.AppendUint32(b, p.ssrc)
 	b = append(b, xrDLRR, 0, 0, 3)
-	b = binary.BigEndian.AppendUint32(b, trip.asker)
-	b = binary.BigEndian.AppendUint32(b, trip.asked.mid)
-	b = binary.BigEndian.AppendUint32(b, uint32((now-trip.asked.at)<<16/int64(time.Second)))
-	trip.asked = senderReport{}
+	b = binary.BigEndian.AppendUint32(b, times.asker)
+	b = binary.BigEndian.AppendUint32(b, times.asked.mid)
+	b = binary.BigEndian.AppendUint32(b, times.asked.at.since(now))
+	times.asked = senderReport{}
 	return b
 }
 

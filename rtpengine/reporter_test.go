@@ -13,7 +13,7 @@ func TestReportsAreWhatAnotherImplementationReads(t *testing.T) {
 	var heard quality
 	var trip roundTrip
 	feed(&heard, 1, 2, 4)
-	trip.had = senderReport{0xabcd1234, int64(time.Second)}
+	trip.had = senderReport{0xabcd1234, ticksAt(int64(time.Second))}
 	p.count(16000, 160, int64(2*time.Second))
 	wall, now := int64(1_700_000_000_250_000_000), int64(3*time.Second)
 	read := func(b []byte) (sr *pion.SenderReport, rr *pion.ReceiverReport, bye *pion.Goodbye) {

@@ -2,32 +2,48 @@ package rtpengine
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 )
 
 // senderReport is when a sender report went by, by the middle 32 bits of its NTP time: so the receiver names it.
 type senderReport struct {
 	mid uint32
-	at  int64 // engine ns
+	at  ticks
 }
+
+// ticks are an instant of the engine's clock in 1/65536 s, the unit of DLSR; 0 is none. They come again after 18 hours, which a report
+// would have to be late for.
+type ticks uint32
+
+func ticksAt(now int64) ticks {
+	n := uint64(now)
+	return max(1, ticks(n/uint64(time.Second)<<16+n%uint64(time.Second)<<16/uint64(time.Second)))
+}
+
+// since is how long ago it was, in the same unit.
+func (t ticks) since(now int64) uint32 { return uint32(ticksAt(now) - t) }
 
 // departures are the last reports that went to a peer, so that the peer's answer can name one.
 type departures struct {
 	sent [4]senderReport // the newest at next-1
-	next int
+	next uint8
 }
 
 func (d *departures) note(mid uint32, now int64) {
-	d.sent[d.next%len(d.sent)] = senderReport{mid, now}
+	d.sent[d.next%uint8(len(d.sent))] = senderReport{mid, ticksAt(now)}
 	d.next++
 }
 
-// measure gives the round trip that a report block tells, from LSR and DLSR (in 1/65536 s).
-func (d *departures) measure(lsr, dlsr uint32, now int64) (time.Duration, bool) {
+// measure gives the round trip that a report block tells, from LSR and DLSR; all are in 1/65536 s.
+func (d *departures) measure(lsr, dlsr uint32, now int64) (uint32, bool) {
 	for _, sr := range d.sent {
 		if lsr != 0 && sr.at != 0 && sr.mid == lsr {
-			d := time.Duration(now-sr.at) - time.Duration(dlsr)*time.Second/65536
-			return d, d >= 0 && d < time.Minute
+			d := int64(sr.at.since(now)) - int64(dlsr)
+			if d == -1 { // each of the three was rounded
+				d = 0
+			}
+			return uint32(d), d >= 0 && d < 60<<16
 		}
 	}
 	return 0, false
@@ -37,11 +53,27 @@ func (d *departures) measure(lsr, dlsr uint32, now int64) (time.Duration, bool) 
 // which sender report it heard last (LSR) and how long it had it (DLSR), and we know when that one left us. Who sends no SR may send
 // a reference time instead, and is told the same of it (RFC 3611 §4.4, §4.5). Shard only.
 type roundTrip struct {
-	departures              // sender reports that went to the peer
-	reference  departures   // and reference times
-	had        senderReport // the last SR of the peer itself
-	asked      senderReport // its last reference time, until it is answered
+	departures                          // sender reports that went to the peer
+	had        senderReport             // the last SR of the peer itself
+	reported   atomic.Uint32            // ticks of its last report; anyone reads
+	extended   atomic.Pointer[extended] // nil until an extended report has come by, in either direction: few phones send them
+}
+
+// references are the reference times of both directions. Shard only.
+type references struct {
+	departures              // that went to the peer
+	asked      senderReport // the peer's own last, until it is answered
 	asker      uint32       // who sent that
+}
+
+// extend gives what is kept of extended reports, for the first of which there is memory to be had: once a leg.
+func (t *roundTrip) extend() *extended {
+	x := t.extended.Load()
+	if x == nil {
+		x = &extended{}
+		t.extended.Store(x)
+	}
+	return x
 }
 
 // follow reads the reports of a valid compound packet of the leg's peer.
@@ -53,7 +85,7 @@ func (l *leg) follow(now int64, b []byte) {
 		}
 		blocks := b[8:max(8, n)]
 		if b[1] == rtcpSR && n >= 28 {
-			l.trip.had = senderReport{binary.BigEndian.Uint32(b[10:]), now}
+			l.trip.had = senderReport{binary.BigEndian.Uint32(b[10:]), ticksAt(now)}
 			if l.out != nil && !l.ends() {
 				l.out.trip.note(l.trip.had.mid, now)
 			}
@@ -93,9 +125,9 @@ func (l *leg) report(now int64, b []byte) {
 		return
 	}
 	l.fraction.Store(uint32(b[4]))
-	l.reportedAt.Store(now)
-	l.reported.Store(int64(int32(binary.BigEndian.Uint32(b[4:])<<8) >> 8)) // 24 bits with a sign
+	l.trip.reported.Store(uint32(ticksAt(now)))
+	l.reported.Store(int32(binary.BigEndian.Uint32(b[4:])<<8) >> 8) // 24 bits with a sign
 	if d, ok := l.trip.measure(binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]), now); ok {
-		l.rtt.Store(int64(d))
+		l.rtt.Store(d)
 	}
 }

@@ -130,15 +130,20 @@ func (s *section) dtlsRefusal() string {
 
 // theirs is what outlives a description of a section's wiring; zero where it speaks neither ICE nor DTLS.
 type theirs struct {
-	manner      manner
+	manner  manner
+	bundled bool
+	midExt  uint8
+	active  bool // ours is the DTLS client
+	*terms       // nil where manner is asRTP; nobody changes them
+}
+
+// terms are what a side's line said of ICE and DTLS.
+type terms struct {
 	mid         string
 	ufrag       string // "" without ICE
 	prints      []fingerprint
 	setup       string
 	association string
-	bundled     bool
-	midExt      uint8
-	active      bool // ours is the DTLS client
 }
 
 // manner is how a side speaks on an m-line.
@@ -165,6 +170,7 @@ func (s *section) theirs(bundle []string) (t theirs) {
 	default:
 		return t
 	}
+	t.terms = &terms{}
 	w := &s.wiring
 	if s.ice() {
 		t.ufrag = strings.Clone(w.ufrag)

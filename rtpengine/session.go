@@ -86,8 +86,8 @@ type line struct {
 
 // placing is where a side last said that it is; a change of it means latching anew.
 type placing struct {
-	addr [2]netip.AddrPort
-	from netip.Addr
+	addr [2]address
+	from address // without a port
 }
 
 // exchange is one offer and its (last) answer.
@@ -119,7 +119,7 @@ type said struct {
 	mline  string // kind, port 0, proto and formats, for an answer that leaves the line out
 	kind   string
 	proto  string
-	addr   [2]netip.AddrPort
+	addr   [2]address
 	dir    direction
 	mux    bool
 	active bool // port not 0, and nothing we refuse
@@ -471,8 +471,8 @@ func (s *Session) lastAddr(side Side) netip.Addr {
 			continue
 		}
 		for _, l := range x.said[side].lines {
-			if l.addr[rtp].IsValid() {
-				return l.addr[rtp].Addr()
+			if l.addr[rtp].valid() {
+				return l.addr[rtp].host()
 			}
 		}
 	}
@@ -522,7 +522,7 @@ func (s *Session) enforce(x *exchange) {
 			setups = append(setups, &setup{
 				listener: s.listener(l), side: side,
 				keys: mine.keys, wired: s.wires[side].settled(i, mine),
-				leg: l.legs[side], out: l.legs[side.Other()], rates: way[side].rates, renumber: way[side].renumber, via: vias[side], cargo: mine.cargo(sealed),
+				leg: l.legs[side], out: l.legs[side.Other()], rates: s.engine.clocks.share(way[side].rates), renumber: way[side].renumber, via: vias[side], cargo: mine.cargo(sealed),
 				addr: mine.addr, from: x.said[side].from, mux: mine.mux, open: open, active: active,
 				hears: active && mine.dir&recvonly != 0, events: way[side].events, block: s.blocks[side], treat: s.treat[side],
 				rearm: active && l.place(side, mine.addr, x.said[side].from, fresh),
@@ -612,8 +612,8 @@ func (l *line) ring(side Side) *keyring {
 
 // place notes where a side is and says whether its latches start over: always in a new exchange, and
 // when another fork's answer names another place.
-func (l *line) place(side Side, addr [2]netip.AddrPort, from netip.Addr, fresh bool) bool {
-	next := placing{addr, from}
+func (l *line) place(side Side, addr [2]address, from netip.Addr, fresh bool) bool {
+	next := placing{addr, packHost(from)}
 	moved := l.placed[side] != next
 	l.placed[side] = next
 	return fresh || moved

@@ -260,7 +260,7 @@ func (s *shard) waited() uint64 {
 
 // attach starts watching a socket for a leg.
 func (s *shard) attach(k *socket, l *leg, component int) {
-	k.leg, k.component = l, component
+	k.leg, k.component = l, uint8(component)
 	if n := len(s.vacant); n > 0 {
 		k.slot, s.vacant = s.vacant[n-1], s.vacant[:n-1]
 	} else {

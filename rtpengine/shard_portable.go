@@ -115,7 +115,7 @@ func (s *shard) take(k *socket, raw rawAddr, b []byte) {
 func (s *shard) waited() uint64 { return 0 }
 
 func (s *shard) attach(k *socket, l *leg, component int) {
-	k.leg, k.component = l, component
+	k.leg, k.component = l, uint8(component)
 	if l != nil { // the ICE port is nobody's
 		l.sockets[k.family][component] = k
 	}

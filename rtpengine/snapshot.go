@@ -227,9 +227,11 @@ func (n *snapshot) passLine(p *packing, l *lineState) {
 		optional(p, &l.rings[side], func(g *keyring) { n.passRing(p, g) })
 		l.numbers[side].pass(p)
 		at := &l.placed[side]
-		p.place(&at.addr[rtp])
-		p.place(&at.addr[rtcp])
-		p.host(&at.from)
+		p.address(&at.addr[rtp])
+		p.address(&at.addr[rtcp])
+		from := at.from.host()
+		p.host(&from)
+		at.from = packHost(from)
 	}
 }
 
@@ -496,8 +498,8 @@ func (l *said) pass(p *packing) {
 	number(p, &l.ptime, 60)
 	number(p, &l.feedback, 1<<8-1)
 	number(p, &l.most, 1<<60)
-	p.place(&l.addr[rtp])
-	p.place(&l.addr[rtcp])
+	p.address(&l.addr[rtp])
+	p.address(&l.addr[rtcp])
 	passCodecs(p, &l.codecs)
 	list(p, &l.extmap, maxSDPLines, func(v *string) { p.text(v, maxSDPBytes) })
 	usual := l.usualLine()
@@ -522,6 +524,9 @@ func (l *said) usualLine() string {
 func (t *theirs) pass(p *packing) {
 	if number(p, &t.manner, browser); t.manner == asRTP {
 		return
+	}
+	if p.reading {
+		t.terms = &terms{}
 	}
 	p.flags(&t.bundled, &t.active)
 	p.text(&t.mid, maxSDPBytes)

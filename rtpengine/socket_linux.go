@@ -16,20 +16,18 @@ import (
 // socket is one bound, non-blocking UDP socket. After attach, the shard owns it.
 type socket struct {
 	fd        int
-	family    int
-	component int
 	leg       *leg
+	crowdAt   int64   // second of crowd
+	crowd     uint32  // steered datagrams of whatever source
+	slot      int32   // place in the shard's table
+	local     [4]byte // the address of ours to which the peer sends, when reached
 	port      uint16
-	slot      int32 // place in the shard's table
-	share     int   // datagrams that it may give in one turn; more than one at the ICE port
-	steered   bool  // its packets come by the shard's inbox
+	share     uint16 // datagrams that it may give in one turn; more than one at the ICE port
+	family    uint8
+	component uint8
+	reached   bool
+	steered   bool // its packets come by the shard's inbox
 	closed    bool
-
-	local   [4]byte // the address of ours to which the peer sends, when reached
-	reached bool
-
-	crowdAt int64 // second of crowd
-	crowd   int   // steered datagrams of whatever source
 }
 
 // openSocket binds addr:port and marks what it sends, unless dscp is negative.
@@ -54,7 +52,7 @@ func openSocket(addr netip.Addr, port uint16, dscp int) (*socket, error) {
 	if dscp >= 0 { // a kernel that refuses the mark still carries the packets
 		_ = unix.SetsockoptInt(fd, level, mark, dscp<<2)
 	}
-	return &socket{fd: fd, family: familyOf(addr), port: port, slot: -1, share: 1}, nil
+	return &socket{fd: fd, family: uint8(familyOf(addr)), port: port, slot: -1, share: 1}, nil
 }
 
 func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
@@ -87,6 +85,15 @@ func (r *rawAddr) set(ap netip.AddrPort) {
 	clear(r.bytes[4:])
 	copy(r.bytes[8:], a[:])
 	r.len = unix.SizeofSockaddrInet6
+}
+
+func (r *rawAddr) valid() bool { return r.len != 0 }
+
+func (r *rawAddr) family() int {
+	if r.len == unix.SizeofSockaddrInet4 {
+		return v4
+	}
+	return v6
 }
 
 // source reads the address; a link-local zone stays in the raw form only.

@@ -12,10 +12,10 @@ import (
 // socket is one bound UDP socket; see socket_linux.go for the fast twin.
 type socket struct {
 	conn      *net.UDPConn
-	family    int
-	component int
+	family    uint8
+	component uint8
 	leg       *leg
-	share     int // more than 1 at the ICE port, where all browsers are heard
+	share     uint16 // more than 1 at the ICE port, where all browsers are heard
 	closed    bool
 }
 
@@ -29,7 +29,7 @@ func openSocket(addr netip.Addr, port uint16, _ int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &socket{conn: conn, family: familyOf(addr), share: 1}, nil
+	return &socket{conn: conn, family: uint8(familyOf(addr)), share: 1}, nil
 }
 
 func portTaken(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
@@ -50,6 +50,10 @@ func (k *socket) send(b []byte, to *destination) bool {
 type rawAddr struct{ addr netip.AddrPort }
 
 func (r *rawAddr) set(ap netip.AddrPort) { r.addr = ap }
+
+func (r *rawAddr) valid() bool { return r.addr.IsValid() }
+
+func (r *rawAddr) family() int { return familyOf(r.addr.Addr()) }
 
 func (r *rawAddr) source() netip.AddrPort {
 	return netip.AddrPortFrom(r.addr.Addr().WithZone("").Unmap(), r.addr.Port())

@@ -62,7 +62,7 @@ func (e *Engine) hear(d *description, src netip.Addr, p SRTPPolicy) (*statement,
 		s := &d.sections[i]
 		l := &st.lines[i]
 		*l = said{
-			mline: s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " "), kind: intern(s.kind), proto: intern(s.proto), dir: s.dir, mux: s.mux,
+			mline: intern(s.kind + " 0 " + s.proto + " " + strings.Join(s.formats, " ")), kind: intern(s.kind), proto: intern(s.proto), dir: s.dir, mux: s.mux,
 			extmap: s.extmap, rsize: s.rsize,
 		}
 		if code, _ := s.refused(p); code != 0 || s.port == 0 || active == maxActive {
@@ -110,12 +110,12 @@ func (e *Engine) reach(s *section) {
 
 // places are the signalled addresses of RTP and RTCP. A writer that gave a host name or 0.0.0.0 has
 // none: it is sent to only after it spoke.
-func (s *section) places() (addr [2]netip.AddrPort) {
+func (s *section) places() (addr [2]address) {
 	if s.addr.IsValid() {
-		addr[rtp] = netip.AddrPortFrom(s.addr, s.port)
+		addr[rtp] = pack(netip.AddrPortFrom(s.addr, s.port))
 	}
 	if s.rtcpAddr.IsValid() && s.rtcpPort != 0 {
-		addr[rtcp] = netip.AddrPortFrom(s.rtcpAddr, s.rtcpPort)
+		addr[rtcp] = pack(netip.AddrPortFrom(s.rtcpAddr, s.rtcpPort))
 	}
 	return addr
 }

@@ -144,7 +144,7 @@ type StreamStats struct {
 	reported   int64   // packets that this side says it misses of the other's
 	discarded  float64 // percent of them that it says it throws away
 	fraction   float64 // share of them that it missed between its last two reports
-	reportedAt int64   // engine ns of the last
+	reportedAt ticks   // of the last; 0 = none came
 }
 
 // Stats may be called at any time, also after Close.
@@ -170,10 +170,13 @@ func (s *Session) Stats() SessionStats {
 	return st
 }
 
+// roundTrip is from us to the leg's peer and back; 0 = unknown.
+func (l *leg) roundTrip() time.Duration { return time.Duration(l.rtt.Load()) * time.Second / 65536 }
+
 func (l *leg) stats(now int64) StreamStats {
 	n := l.counts()
 	st := StreamStats{
-		Packets: n.packets, Bytes: n.bytes, RTCP: l.tally.rtcp.Load(),
+		Packets: n.packets, Bytes: n.bytes, RTCP: uint64(l.tally.rtcp.Load()),
 		Forwarded: n.forwarded, Lost: n.lost, SSRC: l.quality.source.Load(),
 		Drops: l.tally.dropped(),
 	}
@@ -186,13 +189,14 @@ func (l *leg) stats(now int64) StreamStats {
 	if n.codec > 0 {
 		st.Codec = staticCodec(n.codec - 1)
 	}
-	st.fraction, st.reportedAt = float64(l.fraction.Load())/256, l.reportedAt.Load()
+	st.fraction, st.reportedAt = float64(l.fraction.Load())/256, ticks(l.trip.reported.Load())
 	st.Duplicates, st.Bursts = l.quality.duplicates.Load(), l.quality.losses.bursts(l.quality.packetTime())
-	if st.Extended = l.extended.metrics(); st.Extended != nil {
+	extended := l.trip.extended.Load()
+	if st.Extended = extended.metrics(); st.Extended != nil {
 		st.discarded = st.Extended.Discarded
 	}
-	st.Summary = l.extended.summary(l.quality.rate.Load())
-	st.RTT, st.reported = time.Duration(l.rtt.Load()), l.reported.Load()
+	st.Summary = extended.summary(l.quality.rate.Load())
+	st.RTT, st.reported = l.roundTrip(), int64(l.reported.Load())
 	if peer := l.peer.Load(); peer != nil {
 		st.Peer = *peer
 	}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"time"
 
 	"tandem/rtpengine/srtp"
 )
@@ -269,7 +271,7 @@ func (n *snapshot) capture(t *transport, into *transportState, lines []*line) {
 		}
 	}
 	for _, i := range t.pairs {
-		into.pairs = append(into.pairs, pairState{i.to.addr, i.theirs, i.priority, i.nominated != 0})
+		into.pairs = append(into.pairs, pairState{i.to.addr(), i.theirs, i.priority, i.nominated != 0})
 	}
 	into.chosen, into.lost = t.chosen+1, t.lost
 	for _, s := range t.sources[:min(t.learned, maxSources)] {
@@ -283,18 +285,18 @@ func (n *snapshot) capture(t *transport, into *transportState, lines []*line) {
 func (l *leg) capture(into *legState) {
 	for c := range l.latch {
 		if k := &l.latch[c]; k.locked {
-			into.latch[c] = latchState{true, k.source}
+			into.latch[c] = latchState{true, k.source.addrPort()}
 		} else {
-			into.latch[c].peer = k.kept
+			into.latch[c].peer = k.kept.addrPort()
 		}
-		if to := &l.to[c]; to.valid && to.socket == nil {
-			into.to[c] = to.addr
+		if to := &l.to[c]; to.valid() && to.socket == nil {
+			into.to[c] = to.addr()
 		}
 	}
 	n, q := l.counts(), &l.quality
 	into.count = totalState{
-		packets: n.packets, bytes: n.bytes, rtcp: l.tally.rtcp.Load(), forwarded: n.forwarded,
-		lost: n.lost, reported: l.reported.Load(), rtt: l.rtt.Load(),
+		packets: n.packets, bytes: n.bytes, rtcp: uint64(l.tally.rtcp.Load()), forwarded: n.forwarded,
+		lost: n.lost, reported: int64(l.reported.Load()), rtt: int64(l.roundTrip()),
 		rate: q.rate.Load(), codec: n.codec, source: q.source.Load(), duplicates: q.duplicates.Load(),
 	}
 	for why, count := range l.tally.dropped() {
@@ -315,12 +317,12 @@ func (l *leg) resume(from *legState, at *placing, now int64) {
 		latch.exact, latch.signalled = at.addr[c], at.from
 		local := k.peer.Addr().IsLinkLocalUnicast() // its zone is unknown until it speaks
 		if k.locked && !local {
-			latch.locked, latch.source = true, k.peer
+			latch.locked, latch.source = true, pack(k.peer)
 			if c == rtp {
 				l.peer.Store(&k.peer)
 			}
 		} else {
-			latch.kept = k.peer
+			latch.kept = pack(k.peer)
 		}
 		if from.to[c].IsValid() && !local {
 			l.to[c].set(from.to[c])
@@ -330,12 +332,12 @@ func (l *leg) resume(from *legState, at *placing, now int64) {
 	n, q, t := &from.count, &l.quality, &l.tally
 	t.packets.Store(n.packets)
 	t.bytes.Store(n.bytes)
-	t.rtcp.Store(n.rtcp)
+	t.rtcp.Store(uint32(n.rtcp))
 	t.forwarded.Store(n.forwarded)
 	t.lastSeen.Store(now)
 	for _, d := range n.drops {
 		if d.why < drops { // else of a later version
-			t.drops[d.why].Store(d.count)
+			t.drops[d.why].Store(uint32(min(d.count, math.MaxUint32)))
 		}
 	}
 	q.earlier = n.lost
@@ -347,8 +349,8 @@ func (l *leg) resume(from *legState, at *placing, now int64) {
 	for i, v := range q.losses.all() {
 		v.Store(n.losses[i])
 	}
-	l.reported.Store(n.reported)
-	l.rtt.Store(n.rtt)
+	l.reported.Store(int32(n.reported))
+	l.rtt.Store(uint32(math.Round(time.Duration(max(n.rtt, 0)).Seconds() * 65536)))
 }
 
 // mayTake says why an engine cannot go on with a session.
@@ -513,7 +515,7 @@ func (w *wires) resume(from *wiresState, lines []*line, side Side) {
 			if a == nil {
 				continue
 			}
-			t.agreed[c] = w.associate(t, &theirs{active: a.active, prints: a.prints, association: a.name}, c)
+			t.agreed[c] = w.associate(t, &theirs{active: a.active, terms: &terms{prints: a.prints, association: a.name}}, c)
 			if a.keys[0] != nil {
 				t.agreed[c].keys, t.agreed[c].state = a.keys, shaken
 				t.agreed[c].done.Store(true)
@@ -568,7 +570,7 @@ func (p *icePort) resume(t *transport, from *pairState, now int64) {
 		pair.nominated = now
 	}
 	pair.to.set(from.addr)
-	pair.to.socket = p.sockets[pair.to.family]
+	pair.to.socket = p.sockets[pair.to.family()]
 	t.pairs = append(t.pairs, pair)
 	p.byAddr[from.addr] = t
 }

@@ -458,9 +458,9 @@ func hearAll(sh *shard, s *Session) {
 			for c := range 2 {
 				for family := range 2 {
 					if g != nil {
-						hear(g.sockets[family][c], g.latch[c].source)
-						hear(g.sockets[family][c], g.latch[c].kept)
-						hear(g.sockets[family][c], g.latch[c].exact)
+						hear(g.sockets[family][c], g.latch[c].source.addrPort())
+						hear(g.sockets[family][c], g.latch[c].kept.addrPort())
+						hear(g.sockets[family][c], g.latch[c].exact.addrPort())
 					}
 				}
 			}
@@ -469,7 +469,7 @@ func hearAll(sh *shard, s *Session) {
 	for side := range s.wires {
 		for _, t := range s.wires[side].all {
 			for _, i := range slices.Clone(t.pairs) {
-				hear(i.to.socket, i.to.addr)
+				hear(i.to.socket, i.to.addr())
 			}
 		}
 	}

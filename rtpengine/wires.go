@@ -44,11 +44,11 @@ func (w *wires) offered(st *statement) {
 			continue
 		}
 		line := w.line(i)
-		line.mid = l.theirs.mid
 		if l.theirs.manner == asRTP {
-			line.transport = nil
+			line.mid, line.transport = "", nil
 			continue
 		}
+		line.mid = l.theirs.mid
 		t := line.transport
 		switch own := l.theirs.manner != browser; {
 		case own:
@@ -326,11 +326,11 @@ func (l *leg) begin() {
 		return
 	}
 	for c, a := range t.association {
-		if a == nil || !a.active || !l.to[c].valid {
+		if a == nil || !a.active || !l.to[c].valid() {
 			continue
 		}
 		to := l.to[c]
-		if to.socket = l.sockets[to.family][c]; to.socket != nil {
+		if to.socket = l.sockets[to.family()][c]; to.socket != nil {
 			a.reach(&to)
 		}
 	}

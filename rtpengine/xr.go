@@ -43,6 +43,8 @@ type extended struct {
 	at         atomic.Int64 // engine ns of the last VoIP metrics; 0 = none came
 	voip       [4]atomic.Uint64
 	statistics [5]atomic.Uint64
+
+	references
 }
 
 // followXR reads the blocks of an XR packet of the leg's peer (RFC 3611 §2). What is not known, or too short for what it says to be, is skipped.
@@ -58,17 +60,20 @@ func (l *leg) followXR(now int64, b []byte) {
 		}
 		switch kind, block := b[0], b[4:n]; {
 		case kind == xrReferenceTime && len(block) == 8:
-			l.trip.asker, l.trip.asked = sender, senderReport{binary.BigEndian.Uint32(block[2:]), now}
+			times := l.trip.extend()
+			times.asker, times.asked = sender, senderReport{binary.BigEndian.Uint32(block[2:]), ticksAt(now)}
 			if l.out != nil {
-				l.out.trip.reference.note(binary.BigEndian.Uint32(block[2:]), now)
+				l.out.trip.extend().note(binary.BigEndian.Uint32(block[2:]), now)
 			}
 		case kind == xrDLRR:
 			l.delays(now, block)
 		case kind == xrVoIP && len(block) == 32 && l.hearsSource(binary.BigEndian.Uint32(block)):
-			l.extended.keep(l.extended.voip[:], block, 0)
-			l.extended.at.Store(max(1, now))
+			x := l.trip.extend()
+			x.keep(x.voip[:], block, 0)
+			x.at.Store(max(1, now))
 		case kind == xrStatistics && len(block) == 36 && l.hearsSource(binary.BigEndian.Uint32(block)):
-			l.extended.keep(l.extended.statistics[:], block, b[1])
+			x := l.trip.extend()
+			x.keep(x.statistics[:], block, b[1])
 		}
 		b = b[n:]
 	}
@@ -76,9 +81,13 @@ func (l *leg) followXR(now int64, b []byte) {
 
 // delays reads the DLRR sub-blocks: how long the peer had a reference time of the other side (RFC 3611 §4.5).
 func (l *leg) delays(now int64, block []byte) {
+	times := l.trip.extended.Load()
+	if times == nil {
+		return
+	}
 	for ; len(block) >= 12; block = block[12:] {
-		if d, ok := l.trip.reference.measure(binary.BigEndian.Uint32(block[4:]), binary.BigEndian.Uint32(block[8:]), now); ok {
-			l.rtt.Store(int64(d))
+		if d, ok := times.measure(binary.BigEndian.Uint32(block[4:]), binary.BigEndian.Uint32(block[8:]), now); ok {
+			l.rtt.Store(d)
 		}
 	}
 }
@@ -104,7 +113,7 @@ func loadBlock(from []atomic.Uint64, into []byte) {
 //	SSRC 4 | loss 1 | discard 1 | burst density 1 | gap density 1 | burst duration 2 | gap duration 2 | round trip 2 | end system delay 2
 //	signal 1 | noise 1 | RERL 1 | Gmin 1 | R 1 | ext. R 1 | MOS-LQ 1 | MOS-CQ 1 | RX config 1 | reserved 1 | JB nominal 2 | max 2 | abs max 2
 func (x *extended) metrics() *VoIPMetrics {
-	if x.at.Load() == 0 {
+	if x == nil || x.at.Load() == 0 {
 		return nil
 	}
 	var b [32]byte
@@ -139,6 +148,9 @@ func (x *extended) metrics() *VoIPMetrics {
 //
 //	flags 1 (of the block's head), 3 unused | begin 2 | end 2 | lost 4 | duplicates 4 | jitter min 4 | max 4 | mean 4 | dev 4 | TTL min, max, mean, dev
 func (x *extended) summary(rate uint32) *StatisticsSummary {
+	if x == nil {
+		return nil
+	}
 	var b [40]byte
 	loadBlock(x.statistics[:], b[:])
 	flags := b[0]

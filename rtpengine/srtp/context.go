@@ -45,6 +45,7 @@ type Context struct {
 
 	rtp, rtcp keys
 	sources   []source
+	room      room
 	current   int    // the source of the last packet
 	uses      uint64 // a clock for "oldest"
 	sentRTCP  uint32 // highest SRTCP index of a sender, over all sources
@@ -71,6 +72,7 @@ func New(s Suite, master []byte, r Role) (*Context, error) {
 	}
 	c := &Context{suite: s, role: r, master: append([]byte(nil), master...)}
 	key, salt := c.master[:p.key], c.master[p.key:]
+	c.rtp.room, c.rtcp.room = &c.room, &c.room
 	if err := c.rtp.init(p, key, salt, 0); err != nil {
 		return nil, err
 	}

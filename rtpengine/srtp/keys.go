@@ -3,10 +3,7 @@ package srtp
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha1"
 	"encoding/binary"
-	"hash"
 )
 
 // Labels of RFC 3711 §4.3.2; those of SRTCP follow at +3.
@@ -39,13 +36,16 @@ type keys struct {
 	salt  [14]byte
 	aead  cipher.AEAD  // GCM
 	block cipher.Block // counter mode, with mac
-	mac   hash.Hash
+	mac   mac
+	*room
+}
 
-	// Working room; here, because what is given to an interface would otherwise be allocated for each packet.
+// room is working room, for all packets of a context: what is given to an interface would otherwise be allocated for each of them.
+type room struct {
 	counter, stream [aes.BlockSize]byte
 	aad             [12]byte
 	word            [4]byte
-	sum             [sha1.Size]byte
+	hasher          // counter mode
 }
 
 // init derives the session keys from the master key and salt.
@@ -60,14 +60,15 @@ func (k *keys) init(p *parameters, key, salt []byte, labels byte) error {
 
 // use takes session keys.
 func (k *keys) use(p *parameters, cipherKey, authKey []byte) (err error) {
-	if k.block, err = aes.NewCipher(cipherKey); err != nil {
+	block, err := aes.NewCipher(cipherKey)
+	if err != nil {
 		return err
 	}
 	if p.gcm {
-		k.aead, err = cipher.NewGCM(k.block)
+		k.aead, err = cipher.NewGCM(block) // which has a copy
 		return err
 	}
-	k.mac = hmac.New(sha1.New, authKey)
+	k.block, k.mac = block, k.hasher.key(authKey)
 	return nil
 }
 
@@ -109,10 +110,7 @@ func (k *keys) crypt(b []byte, ssrc uint32, index uint64) {
 // tag is the HMAC over b and a word behind it that is not in b (RFC 3711 §4.2): the ROC.
 func (k *keys) tag(b []byte, word uint32) []byte {
 	binary.BigEndian.PutUint32(k.word[:], word)
-	k.mac.Reset()
-	k.mac.Write(b)
-	k.mac.Write(k.word[:])
-	return k.mac.Sum(k.sum[:0])
+	return k.hasher.sum(&k.mac, b, k.word[:])
 }
 
 func xor32(b []byte, v uint32) {

@@ -37,7 +37,7 @@ func TestSessionKeysAreThoseOfRFC3711(t *testing.T) {
 
 // RFC 3711 appendix B.2: SSRC and index are 0, so the counter begins at the salt.
 func TestKeyStreamIsThatOfRFC3711(t *testing.T) {
-	var k keys
+	k := keys{room: &room{}}
 	p := table[AES128CM80]
 	if err := k.use(&p, unhex(t, "2b7e151628aed2a6abf7158809cf4f3c"), make([]byte, authKeyBytes)); err != nil {
 		t.Fatal(err)
