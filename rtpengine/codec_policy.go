@@ -16,7 +16,8 @@ type CodecPolicy struct {
 	Block []string // never these
 }
 
-func (p *CodecPolicy) check() error {
+// Check says what is wrong with the names.
+func (p *CodecPolicy) Check() error {
 	for _, name := range slices.Concat(p.Only, p.Block) {
 		if !codecPattern(name) {
 			return fmt.Errorf("rtpengine: %q is no name of a codec, like \"PCMA\" or \"L16/16000\"", name)

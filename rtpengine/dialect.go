@@ -15,6 +15,10 @@ const (
 	Phone
 	// WebRTC is DTLS-SRTP with ICE, BUNDLE and muxed RTCP (RFC 8834, RFC 8827): a browser.
 	WebRTC
+	// DTLS is DTLS-SRTP on ports of its own, without ICE (RFC 5764). With OfferOptions.SRTP of SRTPRequired no plain answer is taken.
+	DTLS
+	// PlainICE is as Phone, on ports that it finds by ICE.
+	PlainICE
 )
 
 // manner is how a side is spoken to on an m-line of an offer.
@@ -25,6 +29,10 @@ func (s *Session) manner(to Side, how Dialect, i int) manner {
 		return asRTP
 	case how == WebRTC:
 		return browser
+	case how == DTLS:
+		return asDTLS
+	case how == PlainICE:
+		return withICE
 	}
 	for _, x := range [...]*exchange{s.latest, s.before} {
 		if x == nil || x.said[to] == nil {

@@ -141,7 +141,7 @@ func (c *Config) check() error {
 	if err := c.Recording.Format.check(); err != nil {
 		return err
 	}
-	if err := c.Codecs.check(); err != nil {
+	if err := c.Codecs.Check(); err != nil {
 		return err
 	}
 	if err := c.Transcode.check(); err != nil {

@@ -187,7 +187,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.limit(d, st)
+	chosen, err := s.limit(d, st, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,9 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		}
 		x.shown[i] = l.tellOffer(from, &st.lines[i], &d.sections[i], chosen[i], &view.sections[i])
 		s.offered(&view.sections[i], i, to, m, &st.lines[i], d.sections[i].wiring.mid, ports, dst)
-		x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend)
+		if x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend); len(chosen[i]) == 0 && len(x.lent[i]) == 0 {
+			return nil, reject(488, 305, d.sections[i].where()+"None of its codecs is allowed here, and there is nothing to make of them")
+		}
 		s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
 	}
 	s.wires[to].facing(&view)

@@ -134,7 +134,7 @@ func (d *description) pad(to int, lines []said) {
 
 // limit takes from the lines of an offer what the other side may not be offered, and gives the places of the codecs that it may, by line. An
 // offer of which nothing is left is refused.
-func (s *Session) limit(d *description, st *statement) ([][]int, error) {
+func (s *Session) limit(d *description, st *statement, o *OfferOptions) ([][]int, error) {
 	chosen := make([][]int, len(st.lines))
 	left, why := 0, error(nil)
 	for i := range st.lines {
@@ -147,7 +147,7 @@ func (s *Session) limit(d *description, st *statement) ([][]int, error) {
 			if s.insists(i) {
 				code, text = 302, "Media was encrypted here, and "+l.proto+" cannot be"
 			}
-		} else if chosen[i] = s.engine.cfg.Codecs.choose(l.kind, l.codecs); len(chosen[i]) == 0 {
+		} else if chosen[i] = s.engine.told(l, o); chosen[i] == nil {
 			code, text = 305, "None of its codecs is allowed here"
 		}
 		if code == 0 {
@@ -164,6 +164,27 @@ func (s *Session) limit(d *description, st *statement) ([][]int, error) {
 		return nil, why
 	}
 	return chosen, nil
+}
+
+// told gives the places of the codecs of an m-line that the other side may be told, after those that are not to count are taken out. Nil: there
+// is nothing left of the line. None: what is left may be transcoded only.
+func (e *Engine) told(l *said, o *OfferOptions) []int {
+	if o.Strip != nil {
+		var left []codec
+		for _, i := range o.Strip.choose(l.kind, l.codecs) {
+			left = append(left, l.codecs[i])
+		}
+		l.codecs = left
+	}
+	chosen := e.cfg.Codecs.choose(l.kind, l.codecs)
+	switch {
+	case len(chosen) == 0:
+		return nil
+	case o.Codecs == nil:
+		return chosen
+	}
+	allowed := o.Codecs.choose(l.kind, l.codecs)
+	return slices.DeleteFunc(chosen, func(i int) bool { return !slices.Contains(allowed, i) })
 }
 
 // insists reports whether a side has agreed to an m-line on the condition that it is encrypted.

@@ -9,6 +9,8 @@ type OfferOptions struct {
 	Own    *SRTPPolicy  // what is asked of the side that offers, instead of Config.SRTP
 	Suites []srtp.Suite // the only ones that the other side is offered; nil: all
 	Mux    Mux          // whether the other side is offered RTCP on the port of RTP
+	Strip  *CodecPolicy // which of the offered codecs count at all, before all else; nil: each
+	Codecs *CodecPolicy // which of them the other side is told, beside Config.Codecs; the others may be transcoded
 	Lend   *[]string    // the only codecs that may be added to be transcoded, by name; nil: as Config.Transcode says
 }
 

@@ -359,6 +359,8 @@ type Remote struct {
 	engine   *engine // nil before the first offer
 	answered bool
 	over     bool
+	spoke    [2]bool                // by side: it has given a description
+	web      [2]bool                // and that is a browser's
 	stats    rtpengine.SessionStats // of the last look
 }
 
@@ -371,15 +373,37 @@ func (all *Engines) NewSession(c rtpengine.SessionConfig, lost func(reason strin
 // The sides are known by these tags: one for all branches of a fork, so that they share a session.
 var tagOf = [2]string{"a", "b"}
 
-// OfferWith is rtpengine.Session's. Policies travel as NG's words. NG's words for DTLS and ICE are not known to ours, and so who is called
-// over a WebSocket is offered what the caller offers.
+// OfferWith is rtpengine.Session's. Policies, and how who is called speaks, travel as NG's words.
 func (r *Remote) OfferWith(from rtpengine.Side, sdp []byte, src, dst netip.Addr, o rtpengine.OfferOptions) ([]byte, error) {
 	wish, err := wordsFor(sdp, &o)
 	if err != nil {
 		return nil, err
 	}
-	return r.offer(from, sdp, src, dst, wish)
+	return r.offer(from, sdp, src, dst, r.dialect(wish, from.Other(), sdp, o.Speaks))
 }
+
+// dialect adds how a side is spoken to. Once it has spoken that is known here, since not every engine remembers.
+func (r *Remote) dialect(wish dict, to rtpengine.Side, sdp []byte, speaks rtpengine.Dialect) dict {
+	r.mu.Lock()
+	web, spoke := r.web[to], r.spoke[to]
+	r.mu.Unlock()
+	switch {
+	case speaks == rtpengine.WebRTC, speaks == rtpengine.Usual && web:
+		return dict{"transport-protocol": "UDP/TLS/RTP/SAVPF", "ICE": "force", "rtcp-mux": []any{"offer"}}
+	case speaks == rtpengine.Usual && !spoke:
+		return wish
+	}
+	if wish == nil {
+		wish = dict{}
+	}
+	if wish["ICE"] = "remove"; wish["transport-protocol"] == nil && isWeb(sdp) { // encrypted if it can, as ours does
+		wish["transport-protocol"], wish["OSRTP"] = "RTP/AVP", []any{"offer"}
+	}
+	return wish
+}
+
+// isWeb reports whether who has written a description speaks DTLS-SRTP.
+func isWeb(sdp []byte) bool { return bytes.Contains(sdp, []byte(" UDP/TLS/RTP/SAVP")) }
 
 // wordsFor says a policy in NG's words. What NG has none for is refused, never given up in silence.
 func wordsFor(sdp []byte, o *rtpengine.OfferOptions) (dict, error) {
@@ -417,6 +441,7 @@ func (r *Remote) offer(from rtpengine.Side, sdp []byte, src, dst netip.Addr, wis
 		return nil, rtpengine.ErrClosed
 	}
 	d := r.speech("offer", from, sdp, src)
+	r.spoke[from], r.web[from] = true, isWeb(sdp)
 	maps.Copy(d, wish)
 	if dst.IsValid() {
 		d["address-family"] = familyWord(dst.Unmap())
@@ -459,6 +484,10 @@ func (r *Remote) Answer(from rtpengine.Side, sdp []byte, src, _ netip.Addr) ([]b
 	}
 	d := r.speech("answer", from.Other(), sdp, src)
 	d["to-tag"] = tagOf[from]
+	r.spoke[from], r.web[from] = true, isWeb(sdp)
+	if r.web[from.Other()] {
+		d["ICE"] = "force"
+	}
 	out, err := r.engine.describe(d)
 	r.answered = r.answered || err == nil
 	return out, err

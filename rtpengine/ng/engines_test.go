@@ -331,3 +331,43 @@ func TestEnginesAreChecked(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A browser's call goes over an engine elsewhere as it would over ours: each side is spoken to in its own way, in re-INVITEs too.
+func TestBrowsersAreServedByEnginesElsewhere(t *testing.T) {
+	inPark(t, []string{engineHost}, func(p *park) {
+		head := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+		phone := []byte(head + "m=audio 4000 RTP/AVP 8\r\n")
+		browser := func(setup string) []byte {
+			return []byte(head + "m=audio 9 UDP/TLS/RTP/SAVPF 8\r\na=mid:0\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:" + setup +
+				"\r\na=fingerprint:sha-256 " + strings.Repeat("AB:", 31) + "AB\r\n")
+		}
+		isFor := func(what string, web bool, sdp []byte, err error) {
+			t.Helper()
+			if got := strings.Contains(string(sdp), " UDP/TLS/RTP/SAVPF 8") && strings.Contains(string(sdp), "a=candidate:") && strings.Contains(string(sdp), "a=fingerprint:"); err != nil || got != web ||
+				!web && (!strings.Contains(string(sdp), " RTP/AVP 8") || strings.Contains(string(sdp), "a=ice-")) {
+				t.Errorf("%s: %v\n%s", what, err, sdp)
+			}
+		}
+		r := p.session()
+		out, err := r.OfferWith(rtpengine.A, phone, loop, loop, rtpengine.OfferOptions{Speaks: rtpengine.WebRTC})
+		isFor("a phone calls a browser", true, out, err)
+		out, err = r.Answer(rtpengine.B, browser("active"), loop, loop)
+		isFor("it answers", false, out, err)
+		out, err = r.OfferWith(rtpengine.A, phone, loop, loop, rtpengine.OfferOptions{})
+		isFor("the phone asks again", true, out, err)
+		out, err = r.Answer(rtpengine.B, browser("active"), loop, loop)
+		isFor("it answers", false, out, err)
+		out, err = r.OfferWith(rtpengine.B, browser("actpass"), loop, loop, rtpengine.OfferOptions{})
+		isFor("the browser asks", false, out, err)
+		out, err = r.Answer(rtpengine.A, phone, loop, loop)
+		isFor("the phone answers", true, out, err)
+		r.Close()
+
+		r = p.session()
+		out, err = r.OfferWith(rtpengine.A, browser("actpass"), loop, loop, rtpengine.OfferOptions{Speaks: rtpengine.Phone})
+		isFor("a browser calls a phone", false, out, err)
+		out, err = r.Answer(rtpengine.B, phone, loop, loop)
+		isFor("it answers", true, out, err)
+		r.Close()
+	})
+}

@@ -119,9 +119,9 @@ func TestAttributesAreChangedByDictionaryToo(t *testing.T) {
 
 func TestWhatIsNotDoneIsSaidAndCounted(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		got := w.ask(offer("a", "", phoneSDP(4000), "flags", list("media-handover", "codec-strip-opus", "T38-decode", "trust-address", "symmetric"),
-			"ICE", "force", "DTLS", "passive", "direction", list("pub", "priv"), "TOS", int64(0), "media-echo", "forward", "replace", list("origin", "username")))
-		const want = "not available here: DTLS=passive, ICE=force, T.38, TOS, codec-strip-opus, interface priv, interface pub, media-echo=forward, media-handover, replace-username"
+		got := w.ask(offer("a", "", phoneSDP(4000), "flags", list("media-handover", "codec-set-opus", "T38-decode", "trust-address", "symmetric"),
+			"ICE", "force-relay", "DTLS", "passive", "direction", list("pub", "priv"), "TOS", int64(0), "media-echo", "forward", "replace", list("origin", "username")))
+		const want = "not available here: DTLS=passive, ICE=force-relay, T.38, TOS, codec-set-opus, interface priv, interface pub, media-echo=forward, media-handover, replace-username"
 		if got["result"] != "ok" || got["warning"] != want {
 			t.Errorf("%v\n%v, want\n%v", got["result"], got["warning"], want)
 		}

@@ -24,6 +24,12 @@ type options struct {
 	mid          bool                // generate-mid
 	attributes   []attribute         // sdp-attr
 	lent         []string            // codecs to transcode to
+	stripped     []string            // codecs that do not count; "all"
+	masked       []string            // codecs that are not told, but may be transcoded
+	excepted     []string            // of all that are stripped
+	offered      []string            // as if all others were stripped
+	off          bool                // DTLS is not wanted
+	ice          string              // force or remove, "" = as the offer has it
 	loopProtect  bool
 	loadLimit    bool // supports: the proxy knows the result "load limit"
 	wantsRecords bool
@@ -65,6 +71,10 @@ func (s *Server) options(ask dict) (o *options, wrong string) {
 	if wrong = o.encryption(ask); wrong != "" {
 		return nil, wrong
 	}
+	if wrong = o.speaks(ask.text("sdp")); wrong != "" {
+		return nil, wrong
+	}
+	o.choice()
 	s.count.ignored.Add(uint64(len(o.unmet)))
 	if len(o.unmet) > 0 {
 		slices.Sort(o.unmet)
@@ -127,7 +137,15 @@ func (o *options) key(key string, ask dict) (wrong string) {
 		for _, word := range words {
 			o.mux(word)
 		}
-	case "ICE", "DTLS", "bundle", "endpoint-learning", "media-echo", "generate-RTCP", "audio-player":
+	case "ICE":
+		for _, word := range words {
+			o.candidates(word)
+		}
+	case "DTLS":
+		for _, word := range words {
+			o.handshake(word)
+		}
+	case "bundle", "endpoint-learning", "media-echo", "generate-RTCP", "audio-player":
 		for _, word := range words {
 			if !harmless[key+"="+word] {
 				o.lacks(key + "=" + word)
@@ -167,7 +185,7 @@ func (o *options) key(key string, ask dict) (wrong string) {
 
 // harmless are the values of keys that ask for nothing beyond what is done. Of candidates and bundles nothing passes; the latch is the engine's own.
 var harmless = map[string]bool{
-	"ICE=remove": true, "ICE=default": true, "DTLS=off": true, "DTLS=no": true, "DTLS=disable": true, "bundle=accept": true, "bundle=reject": true,
+	"bundle=accept": true, "bundle=reject": true,
 	"endpoint-learning=delayed": true, "endpoint-learning=heuristic": true, "endpoint-learning=immediate": true, "generate-RTCP=off": true,
 	"audio-player=off": true, "audio-player=default": true,
 }
@@ -193,11 +211,11 @@ func (o *options) place(key, word string) (wrong string) {
 
 func (o *options) transport(word string) (wrong string) {
 	switch word {
-	case "RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF":
+	case "RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF":
 		o.proto = word
 	case "ACCEPT", "TRANSPARENT", "":
 	default:
-		return "transport-protocol " + short(word) + " is not available: this engine relays RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF"
+		return "transport-protocol " + short(word) + " is not available: this engine relays RTP/AVP, RTP/AVPF, RTP/SAVP, RTP/SAVPF, UDP/TLS/RTP/SAVP and UDP/TLS/RTP/SAVPF"
 	}
 	return ""
 }
@@ -227,35 +245,127 @@ func (o *options) interfaces(names []string) {
 	}
 }
 
-// codec takes the manipulations of codecs, of which one is done: what may be transcoded to, by name and clock. How it is encoded is our own affair.
+// candidates takes a word of ICE.
+func (o *options) candidates(word string) {
+	switch word {
+	case "force", "remove":
+		o.ice = word
+	case "default", "optional":
+		o.ice = ""
+	default: // force-relay: candidates of others never pass
+		o.lacks("ICE=" + word)
+	}
+}
+
+// handshake takes a word of DTLS. Who begins is the engine's own affair.
+func (o *options) handshake(word string) {
+	switch word {
+	case "off", "no", "disable":
+		o.off = true
+	default:
+		o.lacks("DTLS=" + word)
+	}
+}
+
+// codec takes the manipulations of codecs, by name and clock: what does not count, what is not told, what may be transcoded to. How it is
+// encoded is our own affair.
 func (o *options) codec(value any) {
+	take := func(op, name string) {
+		switch op {
+		case "transcode":
+			o.lend(name)
+		case "strip":
+			o.stripped = append(o.stripped, clocked(name))
+		case "mask":
+			o.masked = append(o.masked, clocked(name))
+		case "except":
+			o.excepted = append(o.excepted, clocked(name))
+		case "offer":
+			o.offered = append(o.offered, clocked(name))
+		default:
+			o.lacks("codec-" + op + "-" + name)
+		}
+	}
 	if d, ok := value.(dict); ok {
 		for op := range d {
-			switch op {
-			case "":
-			case "transcode":
-				for _, name := range d.words(op) {
-					o.lend(name)
-				}
-			default:
-				o.lacks("codec-" + op)
+			if op == "" {
+				continue
+			}
+			for _, name := range d.words(op) {
+				take(op, name)
 			}
 		}
 		value = d[""]
 	}
 	for _, word := range (dict{"": value}).words("") {
-		if name, ok := strings.CutPrefix(word, "transcode-"); ok {
-			o.lend(name)
-		} else {
-			o.lacks("codec-" + word)
-		}
+		op, name, _ := strings.Cut(word, "-")
+		take(op, name)
 	}
 }
 
-// lend takes "opus/48000/2/32000": what stands behind the clock is about the encoder.
-func (o *options) lend(name string) {
+// choice makes policies of what was said of codecs. What names no codec is said in the warning; events and the like always go with the others.
+func (o *options) choice() {
+	good := func(list []string) (names []string) {
+		for _, name := range list {
+			if p := (rtpengine.CodecPolicy{Block: []string{name}}); p.Check() != nil {
+				o.lacks("codec " + name)
+			} else if name != "all" && name != "full" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	all := func(list []string) bool { return slices.Contains(list, "all") || slices.Contains(list, "full") }
+	strip, kept := good(o.stripped), good(slices.Concat(o.offered, o.excepted))
+	kept = slices.DeleteFunc(kept, func(name string) bool {
+		p := rtpengine.CodecPolicy{Only: []string{name}}
+		return p.Check() != nil
+	})
+	switch {
+	case all(o.stripped) && len(kept) == 0:
+		o.lacks("codec-strip-all without codec-except or codec-offer")
+	case all(o.stripped) || len(o.offered) > 0 && len(kept) > 0:
+		o.wishes.Strip = &rtpengine.CodecPolicy{Only: kept, Block: strip}
+	case len(strip) > 0:
+		o.wishes.Strip = &rtpengine.CodecPolicy{Block: strip}
+	}
+	if all(o.masked) {
+		o.lacks("codec-mask-all")
+	}
+	if masked := good(o.masked); len(masked) > 0 {
+		o.wishes.Codecs = &rtpengine.CodecPolicy{Block: masked}
+	}
+}
+
+// speaks decides what the other side of an offer is spoken to as: by the protocol that was asked for, else by that of the offer, and by what was
+// said of ICE and DTLS.
+func (o *options) speaks(sdp string) (wrong string) {
+	wish, ice := o.proto, o.ice == "force" || o.ice == "" && strings.Contains(sdp, "a=ice-ufrag:")
+	if wish == "" && !o.off && strings.Contains(sdp, " UDP/TLS/RTP/SAVP") {
+		wish = "UDP/TLS/RTP/SAVPF"
+	}
+	switch secret := strings.HasPrefix(wish, "UDP/TLS/"); {
+	case secret && o.off:
+		return "transport-protocol " + wish + " with DTLS=off leaves no way to agree on keys"
+	case secret && ice:
+		o.wishes.Speaks, o.wishes.SRTP = rtpengine.WebRTC, nil
+	case secret:
+		policy := rtpengine.SRTPRequired
+		o.wishes.Speaks, o.wishes.SRTP = rtpengine.DTLS, &policy
+	case o.ice == "force":
+		o.wishes.Speaks = rtpengine.PlainICE
+	case wish != "" || o.off || o.ice == "remove":
+		o.wishes.Speaks = rtpengine.Phone
+	}
+	return ""
+}
+
+func (o *options) lend(name string) { o.lent = append(o.lent, clocked(name)) }
+
+// clocked takes "opus/48000/2/32000": what stands behind the clock is about the encoder.
+func clocked(name string) string {
 	words := strings.SplitN(name, "/", 3)
-	o.lent = append(o.lent, strings.Join(words[:min(len(words), 2)], "/"))
+	return strings.Join(words[:min(len(words), 2)], "/")
 }
 
 // encryption decides how the other side is offered media, from the protocol, SDES and OSRTP together.
@@ -296,7 +406,7 @@ func (o *options) encryption(ask dict) (wrong string) {
 	switch {
 	case strings.HasPrefix(o.proto, "RTP/SAVP"):
 		if off {
-			return "transport-protocol " + o.proto + " with SDES=off leaves no way to agree on keys: DTLS is not available"
+			return "transport-protocol " + o.proto + " with SDES=off leaves no way to agree on keys: for DTLS it is UDP/TLS/RTP/SAVPF"
 		}
 		policy(rtpengine.SRTPRequired)
 	case offersOSRTP && !off:

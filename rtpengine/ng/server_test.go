@@ -108,7 +108,7 @@ func TestWrongRequestsAreToldWhatIsWrong(t *testing.T) {
 			answer("a", "b", phoneSDP(5000)),
 			offer("a", "", "this is no description"),
 			offer("a", "", strings.Replace(phoneSDP(4000), "RTP/AVP", "TCP/RTP/AVP", 1)),
-			offer("a", "", phoneSDP(4000), "transport-protocol", "UDP/TLS/RTP/SAVPF"),
+			offer("a", "", phoneSDP(4000), "transport-protocol", "UDP/TLS/RTP/SAVPF", "DTLS", "off"),
 			offer("a", "", phoneSDP(4000), "transport-protocol", "RTP/SAVP", "SDES", list("off")),
 			offer("a", "", phoneSDP(4000), "rtpp-flags", "codec=[strip=[PCMA]"),
 			offer("a", "", phoneSDP(4000), "address-family", "IPX"),
