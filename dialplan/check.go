@@ -109,7 +109,7 @@ func (c checker) findLoops() {
 		}
 		way = append(way, n)
 		depth[n] = len(way)
-		for _, l := range n.leads() {
+		for _, l := range n.leads(false) {
 			if i := depth[l.node]; i > 0 {
 				c.reportLoop(way[i-1:], l)
 				continue
@@ -124,9 +124,12 @@ func (c checker) findLoops() {
 	}
 }
 
-// leads are the nodes that calls go on to by themselves.
-func (n *node) leads() (all []*leaf) {
+// leads are the nodes that calls go on to by themselves; with keys also those that their callers choose.
+func (n *node) leads(keys bool) (all []*leaf) {
 	for _, w := range n.ways {
+		if w.on == onKey && !keys {
+			continue
+		}
 		for _, l := range w.leaves {
 			if !l.cut {
 				all = append(all, l)
@@ -158,7 +161,7 @@ func (c checker) findLongWays() {
 			return known
 		}
 		longest, by := 0, (*leaf)(nil)
-		for _, l := range n.leads() {
+		for _, l := range n.leads(false) {
 			if behind := length(l.node); behind > longest {
 				longest, by = behind, l
 			}
@@ -183,7 +186,7 @@ func (c checker) findUnreachable() {
 			return
 		}
 		reached[n] = true
-		for _, l := range n.leads() {
+		for _, l := range n.leads(true) {
 			walk(l.node)
 		}
 	}
@@ -207,6 +210,9 @@ func (c checker) findUnreachable() {
 // findDeadEnds warns of ring groups that say nothing about calls nobody answers.
 func (c checker) findDeadEnds() {
 	for _, n := range c.nodes {
+		if n.kind == "menu" && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
+			c.warn(n.rng, fmt.Sprintf("%s ends calls whose callers press nothing", n.ref), "say where they go: otherwise { go = ... }")
+		}
 		if n.kind == "ring" && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
 			c.warn(n.rng, fmt.Sprintf("%s ends calls that nobody answers", n.ref), "say where they go: otherwise { go = ... }")
 		}

@@ -54,6 +54,9 @@ func Compile(sources []Source) (*Plan, []Diagnostic) {
 func (d *diagnostics) soundsOf(tenants []*draft) (all []Sound) {
 	for _, t := range tenants {
 		for _, n := range append([]*node{&t.hold}, t.nodes...) {
+			if n.wrong != "" {
+				all = append(all, Sound{n.wrong, n.String(), position(n.wronging), hcltext.Excerpt(d.sources[n.wronging.Filename], n.wronging)})
+			}
 			if n.play != "" {
 				all = append(all, Sound{n.play, n.String(), position(n.playing), hcltext.Excerpt(d.sources[n.playing.Filename], n.playing)})
 			}
@@ -187,6 +190,9 @@ func compileTenant(d *draft) tenant {
 		case "did":
 			t.add(n.name, index[n], Trace{At: position(n.rng), Node: n.String(), Text: "this is " + n.String() + labelled(n.label)})
 		}
+		if e := n.extension; e.shape != 0 && (n.kind == "user" || n.kind == "ring") && strings.Trim(e.text, "0123456789") == "" {
+			t.dialable = append(t.dialable, e.text)
+		}
 		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
 			t.add(e.text, index[n], Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
 			if n.kind != "user" {
@@ -194,6 +200,7 @@ func compileTenant(d *draft) tenant {
 			}
 		}
 	}
+	sort.Strings(t.dialable)
 	sort.Slice(t.public.Services, func(i, j int) bool { return t.public.Services[i].Number < t.public.Services[j].Number })
 	return t
 }
@@ -238,6 +245,8 @@ func (s Step) words() string {
 		return fmt.Sprintf("%s answers and sends back what it hears, for at most %s", s.Node, hcltext.Duration(s.Timeout))
 	case StepMusic:
 		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, hcltext.Duration(s.Timeout))
+	case StepMenu:
+		return s.asks()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

@@ -78,7 +78,12 @@ func (t *tenant) eachDecision(to target, visit func(*decision)) {
 }
 
 // words names a way as the plan writes it.
-func (e *exit) words() string { return e.on.String() }
+func (e *exit) words() string {
+	if e.on == onKey {
+		return "key " + e.key
+	}
+	return e.on.String()
+}
 
 func openWord(open bool) string {
 	if open {

@@ -1,4 +1,4 @@
-# The plan of `tandem demo`: four phones, a group that rings them all, an echo test, music and a conference.
+# The plan of `tandem demo`: four phones, a group that rings them all, an echo test, music, a conference and a menu.
 
 dialplan "demo" {
   format  = 1
@@ -43,6 +43,38 @@ music "hold" {
 
 conference "everybody" {
   extension = "8000"
+}
+
+# Behind the dial tone: 1 rings everybody, 2 is the conference, 3 the echo test, 4 music; or an extension.
+menu "main" {
+  extension = "0"
+  play      = "tone:dial"
+  wait      = "15s"
+  wrong     = "tone:info"
+  dial      = true
+  key "1" { go = ring.everybody }
+  key "2" { go = conference.everybody }
+  key "3" { go = echo.test }
+  key "4" { go = music.hold }
+  otherwise { go = music.busy }
+}
+
+test "1 in the menu rings everybody" {
+  call   = { from = user.1000, to = "0" }
+  keys   = ["1"]
+  expect = [menu.main, ring.everybody]
+}
+
+test "an extension can be dialled in the menu" {
+  call   = { from = user.1000, to = "0" }
+  keys   = ["1003"]
+  expect = [menu.main, user.1003]
+}
+
+test "nothing is pressed in the menu" {
+  call   = { from = user.1000, to = "0" }
+  given  = { "menu.main" = 408 }
+  expect = [menu.main, music.busy]
 }
 
 test "a phone calls another one" {

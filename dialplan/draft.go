@@ -59,8 +59,12 @@ type node struct {
 	label     string          // did
 	delays    []time.Duration // ring: of members, in their order
 	skipBusy  bool            // ring
-	status    int             // reject
-	reason    string          // reject
+	retries   int             // menu, and the two below
+	wrong     string
+	wronging  hcl.Range // of wrong
+	dial      bool
+	status    int    // reject
+	reason    string // reject
 }
 
 // planTest is a test block.
@@ -72,6 +76,7 @@ type planTest struct {
 	to      string
 	at      time.Time
 	given   map[string]int
+	keys    []string
 	expect  value
 	dialled value // shape 0 = not asked
 }
@@ -269,6 +274,8 @@ func (d *drafter) addNode(t *draft, b block) {
 		n.add(onGo, b.attrs["go"])
 	case "reject":
 		d.reject(n, b)
+	case "menu":
+		d.menu(n, b)
 	}
 	d.addNumbers(t, n)
 }
@@ -470,7 +477,11 @@ func isRecording(s string) bool {
 }
 
 func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration {
-	v, set := b.attrs["timeout"]
+	return d.span(b, "timeout", usual, longest)
+}
+
+func (d *drafter) span(b block, name string, usual, longest time.Duration) time.Duration {
+	v, set := b.attrs[name]
 	if !set {
 		return usual
 	}
@@ -479,7 +490,7 @@ func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration 
 	case err != nil:
 		d.wrong(v.rng, fmt.Sprintf("%q is not a duration", v.text), `write a number and a unit, like "20s" or "2m"`)
 	case t < time.Second || t > longest:
-		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("timeout of a %s takes 1s to %s", b.kind, hcltext.Duration(longest)))
+		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s of a %s takes 1s to %s", name, b.kind, hcltext.Duration(longest)))
 	default:
 		return t
 	}

@@ -17,9 +17,10 @@ type vertex struct {
 
 // exit is a way out of a vertex.
 type exit struct {
-	on cause
-	to target
-	at Position
+	on  cause
+	key string // of onKey
+	to  target
+	at  Position
 }
 
 // target is where a way leads: a vertex from 0 on, below that a decision, nowhere is -1.
@@ -63,7 +64,7 @@ func (t *tenant) build(d *draft) map[*node]target {
 func (b *builder) vertex(n *node) vertex {
 	v := vertex{name: n.String(), at: position(n.rng), step: b.step(n), dnd: n.dnd}
 	for _, w := range n.ways {
-		v.exits = append(v.exits, exit{w.on, b.target(w.to), position(w.to.rng)})
+		v.exits = append(v.exits, exit{w.on, w.key, b.target(w.to), position(w.to.rng)})
 	}
 	return v
 }
@@ -126,6 +127,8 @@ func (b *builder) step(n *node) Step {
 		s.Kind, s.Play = StepMusic, n.play
 	case "conference":
 		s.Kind, s.Play, s.Record, s.MaxMembers, s.Announce = StepConference, n.play, n.record, n.room, n.announce
+	case "menu":
+		s.Kind, s.Play, s.Retries, s.Wrong, s.Dial = StepMenu, n.play, n.retries, n.wrong, n.dial
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

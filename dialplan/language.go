@@ -139,10 +139,23 @@ func language() map[string]*blockRule {
 			},
 			blocks: map[string]*blockRule{"otherwise": otherwise},
 		},
+		"menu": {
+			labels: 1, example: `menu "main" { ... }`,
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "play": {shape: shapeText}, "wait": {shape: shapeDuration}, "retries": {shape: shapeNumber},
+				"wrong": {shape: shapeText}, "dial": {shape: shapeFlag},
+			},
+			blocks: map[string]*blockRule{
+				"otherwise": otherwise,
+				"key": {
+					labels: 1, example: `key "1" { go = ring.sales }`, required: []string{"go"}, attrs: map[string]attrRule{"go": {shape: shapeTarget}},
+				},
+			},
+		},
 		"test": {
 			labels: 1, example: `test "what should happen" { ... }`, required: []string{"call", "expect"},
 			attrs: map[string]attrRule{
-				"at": {shape: shapeText}, "call": {shape: shapeCall}, "given": {shape: shapeStatuses},
+				"at": {shape: shapeText}, "call": {shape: shapeCall}, "given": {shape: shapeStatuses}, "keys": {shape: shapeTexts},
 				"expect": {shape: shapeReferences}, "dialled": {shape: shapeText},
 			},
 		},
@@ -155,13 +168,13 @@ func language() map[string]*blockRule {
 
 func laterBlocks() []string {
 	return []string{
-		"app", "emergency", "menu", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
+		"app", "emergency", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
 	}
 }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
-	return []string{"user", "ring", "echo", "music", "conference", "did", "feature", "reject"}
+	return []string{"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu"}
 }
 
 // laterFunctions are functions that a later version knows.

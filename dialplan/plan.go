@@ -89,7 +89,9 @@ type tenant struct {
 	found   []Trace          // of each entry: what the number is
 	users   map[string]int32 // user name or extension -> index in public.Users
 	reject  *Step            // for numbers that nobody has
-	country country
+
+	dialable []string // extensions of users and ring groups that a caller in a menu can dial, sorted
+	country  country
 
 	vertices  []vertex
 	decisions []decision

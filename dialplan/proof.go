@@ -22,6 +22,9 @@ func (d *drafter) addTest(t *draft, b block) {
 	ok := d.readCall(test, b.attrs["call"])
 	ok = d.readTime(test, t, b) && ok
 	ok = d.readGiven(test, t, b.attrs["given"]) && ok
+	for _, k := range b.attrs["keys"].items {
+		test.keys = append(test.keys, k.text)
+	}
 	t.mentions = append(t.mentions, test.expect.items...)
 	if ok {
 		if test.from.shape != 0 {
@@ -107,7 +110,7 @@ func (d *drafter) readGiven(test *planTest, t *draft, given value) bool {
 // runTests sends each test's call through the finished plan.
 func (d *diagnostics) runTests(p *Plan, t *draft) {
 	for _, test := range t.tests {
-		r := p.route(Call{Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", To: test.to, At: test.at, Given: test.given}, nil, p.covered)
+		r := p.route(Call{Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", To: test.to, At: test.at, Given: test.given, Keys: test.keys}, nil, p.covered)
 		if r.timed && test.at.IsZero() {
 			d.wrong(test.rng, fmt.Sprintf("what test %q expects depends on the time, and it says none", test.name), `add at = "2026-11-23 10:00"`)
 			continue

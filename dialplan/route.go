@@ -23,6 +23,9 @@ type Call struct {
 	// Given says how nodes answered or would answer, by SIP status: {"ring.sales": 408}. It is for Route: when it is not nil the route
 	// ends with the first step that does not fail by it; when it is nil every step is taken for one that nobody answers.
 	Given map[string]int
+
+	// Keys are what the caller presses, one text for each menu he comes to or each time that he tries. They are for Route as well.
+	Keys []string
 }
 
 // StepKind is what a step does.
@@ -34,6 +37,7 @@ const (
 	StepMusic                          // answer and play Play
 	StepConference                     // answer and join the room of Node
 	StepReject                         // refuse with Status
+	StepMenu                           // answer, play Play, and take keys: see Walk.Keyed
 )
 
 func (k StepKind) String() string {
@@ -48,6 +52,8 @@ func (k StepKind) String() string {
 		return "conference"
 	case StepReject:
 		return "reject"
+	case StepMenu:
+		return "menu"
 	}
 	return "nothing"
 }
@@ -87,6 +93,9 @@ type Step struct {
 	Record     bool            // StepRing: a call that is answered here is recorded; StepConference: the room is
 	MaxMembers int             // StepConference: 0 = as many as the node allows
 	Announce   bool            // StepConference: tones tell who comes and goes
+	Retries    int             // StepMenu: how often the caller may try again
+	Wrong      string          // StepMenu: played before the next try when the keys lead nowhere, "" = nothing
+	Dial       bool            // StepMenu: extensions can be dialled
 	Status     int             // StepReject: SIP status
 	Reason     string          // StepReject: for people
 	At         Position        // where the plan says so; zero for accounts that the plan does not name
@@ -137,8 +146,15 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 	log := &trail{cover: cover}
 	r := Route{Tenant: c.Tenant, Dialled: c.To}
 	w := p.begin(c, d, log)
+	keys := c.Keys
 	for s := w.Step(); s != nil; s = w.Step() {
 		r.Steps = append(r.Steps, *s)
+		if s.Kind == StepMenu {
+			var moved bool
+			if keys, moved = w.pressAll(keys, s.Retries); moved {
+				continue
+			}
+		}
 		status, given := c.Given[s.Node]
 		switch {
 		case s.Kind == StepReject:

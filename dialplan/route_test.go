@@ -248,7 +248,11 @@ func checkCut(t *testing.T, whole, cut Route, given map[string]int) {
 }
 
 // checkRoute holds for every route: steps, and a trace that says how the number was found and then, in their order, tells of the steps.
-func checkRoute(t testing.TB, r Route) {
+func checkRoute(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, r Route,
+) {
 	t.Helper()
 	if len(r.Steps) == 0 || len(r.Steps) > maxWay || len(r.Trace) < len(r.Steps)+1 {
 		t.Fatalf("%d steps, %d lines of trace: %+v", len(r.Steps), len(r.Trace), r)

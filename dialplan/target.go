@@ -18,6 +18,7 @@ const (
 	onBusy                     // 486, 600, 603
 	onNoAnswer                 // 408
 	onUnreachable              // 480: no phone is registered, or it does not want
+	onKey                      // a caller in a menu has pressed it
 	onOther                    // anything that has no way of its own
 )
 
@@ -33,6 +34,8 @@ func (c cause) String() string {
 		return "no_answer"
 	case onUnreachable:
 		return "unreachable"
+	case onKey:
+		return "key"
 	}
 	return "otherwise"
 }
@@ -53,6 +56,7 @@ func causeOf(status int) cause {
 // way leads from one node to others.
 type way struct {
 	on     cause
+	key    string // of onKey
 	to     value
 	leaves []*leaf // the nodes that to can come to
 }

@@ -216,6 +216,8 @@ func (c *call) note(e *Event) {
 			c.cdr.Answered = e.Time
 			c.cdr.Answerer = e.To
 			c.cdr.Status = e.Status
+		} else if place := e.Detail["in_place_of"]; place != "" && place == c.cdr.Answerer { // a menu has led to somebody
+			c.cdr.Answerer = e.To
 		}
 	case RecordingStarted:
 		if len(c.cdr.Recordings) < maxRoute {

@@ -3,12 +3,14 @@ package pbx
 import (
 	"cmp"
 	"errors"
+	"strings"
 	"time"
 
 	"tandem/dialplan"
 	"tandem/events"
 	"tandem/rtpengine"
 	"tandem/sip"
+	"tandem/sip/transport"
 )
 
 // A leg is a call that Tandem answers: one dialog of ours and one endpoint of the media engine (sip.LegEvents).
@@ -20,6 +22,13 @@ type leg struct {
 	conference *conference       // that it is in, or about to be; guarded by PBX.mu, as is member
 	member     *rtpengine.Member // there
 	met        bool              // the world was told that it has come; its shard's
+
+	// The shard's, once the call is answered:
+	flow   transport.Flow // of the caller's INVITE
+	menu   *menu          // that asks the caller, nil when none does
+	said   time.Duration  // length of the prompt that was begun last
+	clock  *time.Timer    // what comes next by itself
+	bridge *bridge        // to somebody else
 }
 
 // answer prepares an echo, music or conference step, away from the shard; what it returns takes the call there.
@@ -104,13 +113,16 @@ func (l *leg) take(step dialplan.Step, sdp string) {
 	if over { // ended meanwhile; a leg that knows it already stays over
 		answered.Hangup(why)
 	}
+	l.flow = c.in.Flow
 	c.isAnswered(step.Node)
-	if node, members := c.pbx.size(l); members > 0 {
+	l.performing(step)
+}
+
+// joinedConference tells the world, when the step was one.
+func (l *leg) joinedConference() {
+	if node, members := l.call.pbx.size(l); members > 0 {
 		l.met = true
 		l.tellConference(events.ConferenceJoined, node, members)
-	}
-	if step.Timeout > 0 {
-		time.AfterFunc(step.Timeout, func() { answered.Hangup("time of " + step.Node + " is over") })
 	}
 }
 
@@ -131,12 +143,29 @@ func (l *leg) describe() (string, error) {
 
 func (l *leg) perform(step dialplan.Step) error {
 	switch step.Kind {
-	case dialplan.StepEcho: // since before the answer
+	case dialplan.StepEcho: // mostly since before the answer
+		l.media.Echo()
 		return nil
+	case dialplan.StepMenu:
+		return l.prompting(step.Play)
 	case dialplan.StepConference:
 		return l.call.pbx.join(l, step)
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
+}
+
+// prompting plays what a menu asks with: a recording once, tones and music as long as nothing is pressed.
+func (l *leg) prompting(play string) (err error) {
+	l.said = 0
+	switch {
+	case play == "":
+		l.media.Hush()
+	case strings.Contains(play, "/"):
+		l.said, err = l.media.Say(play)
+	default:
+		err = l.media.Play(play)
+	}
+	return err
 }
 
 // refuseMedia refuses a call whose offer cannot be answered.
@@ -170,6 +199,11 @@ func (l *leg) Answered(sdp string) {
 
 // Ended closes the endpoint (sip.LegEvents).
 func (l *leg) Ended(reason string, _ bool) {
+	l.stopClock()
+	l.menu = nil
+	if l.bridge != nil {
+		l.bridge.end(reason)
+	}
 	l.call.measured(quality(l.media.Quality()))
 	node, members := l.call.pbx.size(l)
 	l.call.pbx.leave(l)

@@ -13,6 +13,7 @@ import (
 	"tandem/dialplan"
 	"tandem/events"
 	"tandem/sip"
+	"tandem/sip/transport"
 )
 
 // State is how far a call has come.
@@ -146,12 +147,18 @@ func (c *Call) perform(status int) {
 			continue
 		}
 		c.enter(step)
+		if l := c.answeredHere(); l != nil {
+			if status = l.do(step); status == 0 {
+				return
+			}
+			continue
+		}
 		switch step.Kind {
 		case dialplan.StepRing:
 			if status = c.ring(step); status == 0 {
 				return
 			}
-		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference:
+		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
 		default:
@@ -161,8 +168,19 @@ func (c *Call) perform(status int) {
 			return
 		}
 	}
+	if l := c.answeredHere(); l != nil {
+		l.sorry(status, "nobody has answered")
+		return
+	}
 	c.in.RefuseBest(status)
 	c.end(status, "")
+}
+
+// answeredHere is the leg of a caller whom Tandem has answered, nil for others.
+func (c *Call) answeredHere() *leg {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leg
 }
 
 // concerns tells whether a step is for this call. One to a GRUU is for a certain phone and nobody else: of the user's route it takes
@@ -277,9 +295,15 @@ func (c *Call) targets(step dialplan.Step) (groups [][]sip.Target, busy bool) {
 }
 
 func (c *Call) withoutCaller(g []sip.Target) []sip.Target {
+	var from transport.Flow
+	if l := c.answeredHere(); l != nil {
+		from = l.flow
+	} else {
+		from = c.in.Flow
+	}
 	kept := g[:0]
 	for _, t := range g {
-		if t.Known && t.Flow == c.in.Flow {
+		if t.Known && t.Flow == from {
 			continue
 		}
 		kept = append(kept, t)
@@ -320,7 +344,10 @@ func (c *Call) isAnswered(by string) {
 		c.mu.Unlock()
 		return
 	}
-	c.state, c.answerer, c.answered, c.in, c.walk = Answered, by, now, nil, dialplan.Walk{}
+	c.state, c.answerer, c.answered, c.in = Answered, by, now, nil
+	if c.leg == nil { // between phones the plan has nothing more to say
+		c.walk = dialplan.Walk{}
+	}
 	c.mu.Unlock()
 	c.pbx.answered.Add(1)
 	c.pbx.takes(c.tenant, by)

@@ -72,6 +72,15 @@ func (l *leg) digit(d rtpengine.Digit) {
 	l.call.publish(events.Event{
 		Kind: events.CallDigit, Duration: d.Duration, Detail: map[string]string{"digit": string(d.Key), "via": d.Via.String()},
 	})
+	l.call.mu.Lock()
+	answered := l.sip
+	l.call.mu.Unlock()
+	if answered != nil {
+		answered.Post(func() {
+			defer l.call.recovered()
+			l.pressed(d.Key)
+		})
+	}
 }
 
 // Info does in the media what an INFO asks for whose receiver does not know it (sip.InfoMedia): a digit is sent in its stead.

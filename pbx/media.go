@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem/events"
@@ -14,7 +15,9 @@ import (
 // relayMedia anchors the media of one relayed call: it gives session descriptions to the engine and takes them back
 // rewritten (sip.Media). The engine's session is made with the first offer, so that calls without one cost nothing.
 type relayMedia struct {
-	call *Call
+	call  *Call
+	own   bool        // the caller's side is an end of our own: see bridge
+	rings atomic.Bool // the phones of a call of our own ring: they have not spoken for themselves yet
 
 	mu      sync.Mutex
 	session Session
@@ -82,7 +85,7 @@ func (m *relayMedia) open() (Session, error) {
 
 // silence ends the call of a phone that vanished. It comes from the engine's housekeeping.
 func (m *relayMedia) silence(side rtpengine.Side, d time.Duration) {
-	if !m.call.talking() { // early media may pause as long as the phone rings
+	if !m.call.talking() || m.rings.Load() { // early media may pause as long as the phone rings
 		return
 	}
 	m.call.pbx.silent.Add(1)
@@ -123,7 +126,7 @@ func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow,
 // spoken for themselves.
 func (m *relayMedia) dialect(dst transport.Flow) rtpengine.Dialect {
 	switch {
-	case m.call.talking():
+	case m.call.talking() && !m.rings.Load():
 		return rtpengine.Usual
 	case dst.Net == transport.WS || dst.Net == transport.WSS:
 		return rtpengine.WebRTC

@@ -22,7 +22,10 @@ func (m *relayMedia) Terms(tenant, user string) uint8 {
 
 // srtp is the policy of one side, terms being the callee's.
 func (m *relayMedia) srtp(ofCaller bool, terms uint8) *rtpengine.SRTPPolicy {
-	if ofCaller {
+	switch {
+	case ofCaller && m.own:
+		terms = 0
+	case ofCaller:
 		terms = m.Terms(m.call.tenant, m.call.from)
 	}
 	if terms == 0 {

@@ -22,6 +22,7 @@ type Endpoint struct {
 	closed  bool
 	echo    bool
 	sound   *keptSound // what plays, nil when nothing does
+	saying  int64      // when that is over, engine ns; 0 = it never is
 	member  *Member    // of a room, nil outside
 	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
@@ -427,7 +428,7 @@ func (p *Endpoint) Play(name string) error {
 	p.engine.startPlaying() // before the old sound stops, so that the pacer need not wake up again
 	p.stopPlaying()
 	p.leaveRoom()
-	p.echo, p.sound = false, snd
+	p.echo, p.sound, p.saying = false, snd, 0
 	p.perform()
 	return nil
 }
@@ -461,6 +462,12 @@ func (p *Endpoint) report(now int64) {
 func (p *Endpoint) perform() {
 	legs, payloads := append([]*leg(nil), p.legs...), append([]int(nil), p.payload...)
 	echo, snd, levels := p.echo, p.sound, append([]uint8(nil), p.levels...)
+	left := 0
+	if p.saying != 0 && snd != nil {
+		if left = int((p.saying - p.engine.now() + int64(frameTime) - 1) / int64(frameTime)); left <= 0 {
+			snd = nil
+		}
+	}
 	var at *seat
 	place := -1
 	if p.member != nil {
@@ -481,8 +488,11 @@ func (p *Endpoint) perform() {
 				sh.seatLeg(g, at, uint8(payloads[i]), levels[i])
 			case snd != nil && payloads[i] >= 0:
 				payload := uint8(payloads[i])
-				if law := snd.law(payload); !g.app.plays(law) {
+				if law := snd.law(payload); !g.app.plays(law) || left > 0 {
 					sh.enlist(g, law, payload)
+					if left > 0 {
+						g.app.at, g.app.left, g.app.over = max(0, len(law)-left*frameSamples), left, nil
+					}
 				}
 			default:
 				sh.delist(g)

@@ -207,6 +207,10 @@ func (b *branch) build(dst []byte) []byte {
 		sips := tx.in != nil && tx.in.URI.Scheme == "sips"
 		switch m.Method {
 		case "INVITE":
+			if tx.own != nil {
+				e.Tail = b.contact(e.Tail)
+				break
+			}
 			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, false, sips)
 		case "SUBSCRIBE", "REFER", "NOTIFY", "PUBLISH":
 			e.Top = b.sh.srv.appendRecordRoute(e.Top, tx.flow, b.flow, true, sips)
@@ -452,7 +456,11 @@ func (b *branch) success(m *message.Message, p transport.Packet) {
 	}
 	b.state = branchAccepted
 	f.live--
-	if f.success(b, m, p) {
+	switch {
+	case !f.success(b, m, p):
+	case f.tx.own != nil: // it has left already
+		return
+	default:
 		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut), shift: f.shift, session: f.session})
 		return
 	}

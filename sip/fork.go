@@ -68,7 +68,9 @@ func (f *fork) start() {
 		return
 	}
 	tx.fork = f
-	f.session = sessionOf(tx.m, f.sh.srv.cfg.SessionInterval)
+	if tx.own == nil {
+		f.session = sessionOf(tx.m, f.sh.srv.cfg.SessionInterval)
+	}
 	if f.breadth == 0 { // RFC 5393 §5.3.3
 		tx.respond(&message.Response{Status: 440})
 		f.finish(Result{Status: 440})
@@ -335,7 +337,7 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 		return
 	}
 	d := f.dialog
-	if d == nil && f.tx.invite && m.ToTag() != "" {
+	if d == nil && f.tx.invite && f.tx.own == nil && m.ToTag() != "" {
 		d = f.sh.earlyDialog(f, b, m)
 	}
 	if d != nil && f.in != nil {
@@ -344,12 +346,17 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 	if f.relay.Events != nil {
 		f.relay.Events.Ringing(m.Status, b.target)
 	}
-	f.up(b, m, p)
+	if f.tx.own == nil {
+		f.up(b, m, p)
+	}
 }
 
 // success passes a 2xx up at once, each one (step 5), and ends the other branches (step 10). It tells whether that was done:
 // what comes too late is acknowledged and ended.
 func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
+	if f.tx.own != nil {
+		return f.ownAnswered(b, m, p)
+	}
 	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted {
 		if f.tx.invite {
 			b.ackAndBye(m, tooLate)

@@ -54,13 +54,16 @@ const (
 
 // Post runs fn on the request's shard. Any goroutine. It waits while the shard has too much to do: what it brings may be the
 // only thing that ends the request.
-func (in *Inbound) Post(fn func()) {
+func (in *Inbound) Post(fn func()) { in.sh.insist(fn) }
+
+// insist is post that waits while there is too much to do.
+func (sh *shard) insist(fn func()) {
 	for range busyTries {
-		if in.sh.post(fn) != transport.ErrBusy {
+		if sh.post(fn) != transport.ErrBusy {
 			return
 		}
 		select {
-		case <-in.sh.srv.stopped:
+		case <-sh.srv.stopped:
 			return
 		case <-time.After(busyPause):
 		}

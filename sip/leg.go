@@ -23,8 +23,8 @@ type LegEvents interface {
 	Ended(reason string, byCaller bool)
 }
 
-// A Leg is the server end of a dialog of our own (RFC 3261 §12): echo test, music, tones. It belongs to its shard; Hangup
-// may be called from anywhere.
+// A Leg is our end of a dialog (RFC 3261 §12): with a caller whom Tandem has answered (echo test, music, tones, menus), or with a phone that
+// it has called for one (see Call). It belongs to its shard; Hangup may be called from anywhere.
 type Leg struct {
 	sh     *shard
 	callID string
@@ -43,6 +43,10 @@ type Leg struct {
 	why    string
 	over   bool
 
+	domain  string // the party's
+	privacy string // what the party asks for (RFC 3323)
+	unheard bool   // no request of the party has come yet: its CSeq is not known
+
 	session time.Time
 	limit   time.Time
 }
@@ -52,6 +56,9 @@ type Answer struct {
 	SDP    string // answer to the INVITE's offer, or an offer of ours when it had none
 	Events LegEvents
 }
+
+// legMethods is what a leg takes.
+const legMethods = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
 
 // supportedByLegs are the option tags a leg understands (RFC 3261 §8.2.2.3).
 var supportedByLegs = []string{"timer", "100rel", "replaces", "outbound", "path", "gruu"}
@@ -75,6 +82,7 @@ func (in *Inbound) Answer(a Answer) (*Leg, error) {
 	l.remote = party{
 		tag: m.FromTag(), value: m.Get(message.From), contact: remoteTarget(m), routes: m.List(message.RecordRoute), cseq: n, tenant: in.Tenant, user: in.User,
 	}
+	l.domain, l.privacy = in.URI.Host, m.Get(message.Privacy)
 	l.remote.flow = sh.partyFlow(&l.remote, in.Flow)
 	if !sh.addDialog(l.callID, l) {
 		tx.respond(&message.Response{Status: 503, Extra: []byte("Retry-After: 5\r\n")})
@@ -103,7 +111,7 @@ func (l *Leg) accept(tx *transaction, sdp string) {
 	sh := l.sh
 	l.flow = tx.flow
 	extra := l.contact(nil, tx.flow, tx.m)
-	extra = append(extra, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\nSupported: timer\r\n"...)
+	extra = append(extra, "Allow: "+legMethods+"\r\nSupported: timer\r\n"...)
 	extra = l.sessionTimer(extra, tx.m)
 	r := &message.Response{Status: 200, ToTag: l.tag, RecordRoute: true, Extra: extra, ContentType: "application/sdp", Body: sdp}
 	sh.buf = sh.appendReply(sh.buf[:0], tx.m, tx.flow, r)
@@ -188,7 +196,7 @@ func (l *Leg) armSession() {
 // request answers requests inside the dialog.
 func (l *Leg) request(m *message.Message, p transport.Packet, key uint64, _ bool) {
 	n, _, _ := m.CSeq()
-	if n <= l.remote.cseq { // RFC 3261 §12.2.2
+	if n <= l.remote.cseq && !l.unheard { // RFC 3261 §12.2.2
 		l.sh.refuse(m, p, 500, "CSeq is not higher than the last one")
 		return
 	}
@@ -196,7 +204,7 @@ func (l *Leg) request(m *message.Message, p transport.Packet, key uint64, _ bool
 	if tx == nil {
 		return
 	}
-	l.remote.cseq = n
+	l.remote.cseq, l.unheard = n, false
 	l.remote.flow = l.sh.partyFlow(&l.remote, p.Flow)
 	tx.toTag = l.tag
 	switch m.Method {

@@ -33,7 +33,8 @@ type transaction struct {
 	fork   *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
 	in     *Inbound         // the handler's end, nil for requests inside a dialog
 	routed routed
-	open   bool // a phone was left out because the way to it is not encrypted
+	own    *outgoing // in place of a caller on the network, when the INVITE is ours
+	open   bool      // a phone was left out because the way to it is not encrypted
 }
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.
@@ -107,6 +108,10 @@ func (tx *transaction) cancel(m *message.Message) {
 // respond sends a response of our own.
 func (tx *transaction) respond(r *message.Response) {
 	if tx.state != txProceeding || tx.m == nil {
+		return
+	}
+	if tx.own != nil {
+		tx.own.over(tx, r.Status)
 		return
 	}
 	if r.Status > 100 && r.ToTag == "" {

@@ -1,5 +1,4 @@
 dialplan "acme" {}
-menu "main" {}
 queue "sales" {}
 voicemail "sales" {}
 trunk "carrier" {}
