@@ -52,7 +52,7 @@ func (l load) String() string {
 
 const (
 	atOnce    = 8    // workers of proxies that set up calls at the same time
-	setUpEach = 1500 // calls: their ports, four each, must be had although relays let ports rest
+	setUpEach = 900 // calls: their ports, four each, must be had although relays let the last round's rest
 )
 
 // setUps times calls that are offered, answered and deleted, one after the other by each of a few workers.
