@@ -39,6 +39,15 @@ func BenchmarkTiers(b *testing.B) {
 	})
 	link(b, nil, "10.99.1.1", left, "10.99.1.2")
 	link(b, nil, "10.99.2.1", right, "10.99.2.2")
+	b.Run("routed", func(b *testing.B) { // the kernel's own forwarding over the same two links, for comparison
+		left.in(func() { command(b, "ip route add 10.99.2.0/24 via 10.99.1.1") })
+		right.in(func() { command(b, "ip route add 10.99.1.0/24 via 10.99.2.1") })
+		forwarding(b, "1")
+		defer forwarding(b, "0")
+		drive(b, left, right, "10.99.1.2", "10.99.2.2", nil)
+		left.in(func() { command(b, "ip route del 10.99.2.0/24") })
+		right.in(func() { command(b, "ip route del 10.99.1.0/24") })
+	})
 	for _, tier := range []Tier{TierSockets, TierSteered, TierAuto} {
 		b.Run(string(tier), func(b *testing.B) {
 			e := startEngine(b, func(c *Config) {
@@ -95,6 +104,12 @@ func command(b *testing.B, text string) {
 	words := strings.Fields(text)
 	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
 		b.Errorf("%s: %v: %s", text, err, bytes.TrimSpace(out))
+	}
+}
+
+func forwarding(b *testing.B, to string) {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(to), 0o644); err != nil {
+		b.Error(err)
 	}
 }
 
