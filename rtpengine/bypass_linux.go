@@ -22,8 +22,6 @@ const (
 	startsPerVisit = 64
 	// maxPatience is how many visits a leg waits at most whose packets came back at once.
 	maxPatience = 64
-	// maxFlows bounds the kernel's table, 208 octets a flow, where there are more ports.
-	maxFlows = 1 << 16
 )
 
 // bypass is how a leg's packets go past its shard. The shard owns it but for what anyone may read: running and why, and turn, which is odd
@@ -71,7 +69,7 @@ func (e *Engine) openKernel() (*bypasser, error) {
 			b.addrs[family] = p.addr
 		}
 	}
-	c.Flows = min(c.Flows, maxFlows)
+	c.Flows = min(c.Flows, kernel.MaxFlows) // a record has 256 octets
 	b.flows = c.Flows
 	var err error
 	if b.Forwarder, err = kernel.Open(c); err != nil {

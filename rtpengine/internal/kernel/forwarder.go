@@ -14,8 +14,10 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"runtime"
@@ -36,13 +38,17 @@ var (
 	ErrRoute     = errors.New("no route that the kernel path serves")
 )
 
+// MaxFlows bounds the flows of a Forwarder. Two octets lead from a port to its flow: the table of ten thousand ports then stays in the
+// processor's cache, and waiting for it was most of what the program cost.
+const MaxFlows = 1<<16 - 1
+
 // rest is how long a record is left alone after its flow.
 const rest = int64(time.Second)
 
 // Config sets a Forwarder up.
 type Config struct {
 	Low, High uint16       // local ports
-	Flows     int          // at the same time
+	Flows     int          // at the same time, at most MaxFlows
 	Rate      int          // packets of a flow a second
 	TOS       byte         // of forwarded packets
 	Now       func() int64 // a clock that runs as CLOCK_MONOTONIC does; times here are its
@@ -75,7 +81,7 @@ type resting struct {
 type table struct {
 	maps    [2]*ebpf.Map
 	memory  [2][]byte
-	ports   []uint32 // family*count + port-low -> 1 + index in records; 0: no flow
+	ports   []uint32 // two in a word: family*count + port-low -> 1 + index in records; 0: no flow
 	records []record
 }
 
@@ -88,6 +94,9 @@ func Open(c Config) (_ *Forwarder, err error) {
 			err = plain(err)
 		}
 	}()
+	if c.Flows < 1 || c.Flows > MaxFlows {
+		return nil, fmt.Errorf("%d flows, want 1 to %d", c.Flows, MaxFlows)
+	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, err
 	}
@@ -135,7 +144,7 @@ func newTable(ports, flows int) (t *table, err error) {
 		}
 	}()
 	for i, spec := range []ebpf.MapSpec{
-		{Name: "tandem_flow_of", ValueSize: 4, MaxEntries: uint32(ports)},
+		{Name: "tandem_flow_of", ValueSize: uint32(ports+1) / 2 * 4, MaxEntries: 1},
 		{Name: "tandem_flows", ValueSize: uint32(recordBytes), MaxEntries: uint32(flows)},
 	} {
 		spec.Type, spec.KeySize, spec.Flags = ebpf.Array, 4, unix.BPF_F_MMAPABLE
@@ -148,7 +157,7 @@ func newTable(ports, flows int) (t *table, err error) {
 			return t, os.NewSyscallError("mmap", err)
 		}
 	}
-	t.ports = unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(t.memory[0]))), 2*ports)
+	t.ports = unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(t.memory[0]))), (ports+1)/2)
 	t.records = unsafe.Slice((*record)(unsafe.Pointer(unsafe.SliceData(t.memory[1]))), flows)
 	runtime.AddCleanup(t, unmap, t.memory)
 	return t, nil
@@ -162,8 +171,21 @@ func unmap(memory [2][]byte) {
 	}
 }
 
-// port is the word that leads from a port to its flow. The kernel rounds values up to eight octets.
-func (t *table) port(i int) *uint32 { return &t.ports[2*i] }
+// lead has a port lead to a flow; 0: to none. The forwarder's mutex is held, so nobody else writes the word.
+func (t *table) lead(port int, flow uint16) {
+	word := &t.ports[port/2]
+	var halves [4]byte
+	binary.NativeEndian.PutUint32(halves[:], atomic.LoadUint32(word))
+	binary.NativeEndian.PutUint16(halves[port%2*2:], flow)
+	atomic.StoreUint32(word, binary.NativeEndian.Uint32(halves[:]))
+}
+
+// leads is the flow that a port leads to.
+func (t *table) leads(port int) uint16 {
+	var halves [4]byte
+	binary.NativeEndian.PutUint32(halves[:], atomic.LoadUint32(&t.ports[port/2]))
+	return binary.NativeEndian.Uint16(halves[port%2*2:])
+}
 
 // close gives the maps back; the memory stays as long as somebody looks at it.
 func (t *table) close() {
@@ -186,9 +208,9 @@ type Flow struct {
 type State struct {
 	Highest, Received uint32 // RFC 3550 A.1, Received modulo 2^32
 	Transit, Jitter16 uint32 // A.8, in RTP units; the jitter times 16
-	WindowAt          int64  // the second that is counted began then
+	WindowAt          int64  // the second that is counted began then, to a millisecond
 	Window            uint32 // packets in it
-	Codec             uint32 // static payload type of the last packet that has one, and one; 0: none
+	Codec             uint32 // below 2^16; static payload type of the last packet that has one, and one; 0: none
 }
 
 // Running is a flow in the kernel's hands. Start's caller owns it; Packets, Bytes, Seen and State may be read by anyone, also after Stop.
@@ -224,7 +246,7 @@ func (f *Forwarder) Start(w *Flow) (*Running, error) {
 	}
 	r := &Running{forwarder: f, table: f.table, record: &f.table.records[number], number: number, place: f.place(w.Local)}
 	r.record.fill(w, &back, &on, f.lo)
-	atomic.StoreUint32(f.table.port(r.place), number+1)
+	f.table.lead(r.place, uint16(number)+1)
 	return r, nil
 }
 
@@ -233,7 +255,9 @@ func (r *Running) Stop() {
 	f := r.forwarder
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	atomic.CompareAndSwapUint32(r.table.port(r.place), r.number+1, 0)
+	if r.table.leads(r.place) == uint16(r.number)+1 {
+		r.table.lead(r.place, 0)
+	}
 	f.resting[(f.head+f.free)%len(f.resting)] = resting{r.number, f.cfg.Now()}
 	f.free++
 }
@@ -270,15 +294,22 @@ func (r *record) fill(w *Flow, back, on *route, lo int) {
 		remotePort: netPort(w.Remote.Port()), fromPort: netPort(w.From.Port()), toPort: netPort(w.To.Port()),
 		longest: uint16(min(on.mtu, 65535)), ingress: uint32(back.index), egress: uint32(on.index),
 		payloads: w.Payloads, clock: w.Clock,
-		windowAt: w.WindowAt, window: w.Window, highest: w.Highest, received: w.Received,
-		transit: w.Transit, jitter16: w.Jitter16, codec: w.Codec,
+		windowAt: uint32(w.WindowAt / int64(time.Millisecond)), window: uint16(min(w.Window, math.MaxUint16)), highest: w.Highest, received: w.Received,
+		transit: w.Transit, jitter16: w.Jitter16, codec: uint16(w.Codec),
 	}
-	put16(&r.local, local)
-	put16(&r.remote, w.Remote.Addr())
-	put16(&r.from, from)
-	put16(&r.to, w.To.Addr())
+	ends := [...]netip.Addr{local, w.Remote.Addr(), from, w.To.Addr()}
+	before, after := append(ends[1].AsSlice(), ends[0].AsSlice()...), append(ends[2].AsSlice(), ends[3].AsSlice()...)
+	r.addrChange = change(before, after)
+	if local.Is4() {
+		for i, to := range [...]*[4]byte{&r.ends4.local, &r.ends4.remote, &r.ends4.from, &r.ends4.to} {
+			*to = ends[i].As4()
+		}
+	} else {
+		for i, to := range [...]*[16]byte{&r.ends6.local, &r.ends6.remote, &r.ends6.from, &r.ends6.to} {
+			*to = ends[i].As16()
+		}
+	}
 	r.ssrc = [4]byte{byte(w.SSRC >> 24), byte(w.SSRC >> 16), byte(w.SSRC >> 8), byte(w.SSRC)}
-	r.addrChange = change(append(r.remote[:], r.local[:]...), append(r.from[:], r.to[:]...))
 	localPort := netPort(w.Local.Port())
 	r.portChange = change(append(r.remotePort[:], localPort[:]...), append(r.fromPort[:], r.toPort[:]...))
 	if on.index != lo {
@@ -286,7 +317,7 @@ func (r *record) fill(w *Flow, back, on *route, lo int) {
 		if on.hop.Is6() {
 			r.nextHopFamily = unix.AF_INET6
 		}
-		put16(&r.nextHop, on.hop)
+		copy(r.nextHop[:], on.hop.AsSlice())
 	}
 }
 
@@ -311,11 +342,13 @@ func (r *Running) Seen() int64 {
 // State is where the accounts stand. A packet that is being forwarded meanwhile may be in one of its numbers and not in another.
 func (r *Running) State() State {
 	defer runtime.KeepAlive(r)
+	window, codec := r.record.halves()
+	now := r.forwarder.cfg.Now() / int64(time.Millisecond)
+	ago := int32(uint32(now) - atomic.LoadUint32(&r.record.windowAt))
 	return State{
-		Highest: atomic.LoadUint32(&r.record.highest), Received: atomic.LoadUint32(&r.record.received),
+		Highest: atomic.LoadUint32(&r.record.highest), Received: r.record.received + uint32(atomic.LoadUint64(&r.record.packets)),
 		Transit: atomic.LoadUint32(&r.record.transit), Jitter16: atomic.LoadUint32(&r.record.jitter16),
-		WindowAt: atomic.LoadInt64(&r.record.windowAt), Window: atomic.LoadUint32(&r.record.window),
-		Codec: atomic.LoadUint32(&r.record.codec),
+		WindowAt: (now - int64(ago)) * int64(time.Millisecond), Window: uint32(window), Codec: uint32(codec),
 	}
 }
 

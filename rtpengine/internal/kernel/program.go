@@ -4,6 +4,8 @@ package kernel
 
 import (
 	"encoding/binary"
+	"math"
+	"time"
 
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
@@ -53,7 +55,7 @@ const (
 	ethernet   = 14 // octets of header; the loopback interface has them, too
 	udpBytes   = 8
 	rtpBytes   = 12
-	second     = 1_000_000_000
+	second     = 1000 // ms
 	maxDropout = 3000 // RFC 3550 A.1
 	maxReorder = 100
 )
@@ -66,11 +68,12 @@ type family struct {
 	protocol, life      int16  // offsets in the packet of the transport's number and the time to live
 	source, destination int16
 	addr                int16 // octets of an address
+	ends                int16 // offset in the record of four addresses: local, remote, from, to
 }
 
 var (
-	ipv4 = family{name: "4", index: 0, header: 20, protocol: ethernet + 9, life: ethernet + 8, source: ethernet + 12, destination: ethernet + 16, addr: 4}
-	ipv6 = family{name: "6", index: 1, header: 40, protocol: ethernet + 6, life: ethernet + 7, source: ethernet + 8, destination: ethernet + 24, addr: 16}
+	ipv4 = family{name: "4", index: 0, header: 20, protocol: ethernet + 9, life: ethernet + 8, source: ethernet + 12, destination: ethernet + 16, addr: 4, ends: atEnds4}
+	ipv6 = family{name: "6", index: 1, header: 40, protocol: ethernet + 6, life: ethernet + 7, source: ethernet + 8, destination: ethernet + 24, addr: 16, ends: atEnds6}
 )
 
 func (f *family) udp() int16            { return ethernet + f.header }
@@ -181,13 +184,10 @@ func (p *plan) find(f *family) asm.Instructions {
 		asm.Sub.Imm(asm.R2, int32(p.low)),
 		asm.JGE.Imm(asm.R2, int32(p.count), "next"), // unsigned: a lower port is a huge number
 		asm.Add.Imm(asm.R2, int32(f.index*p.count)),
-		asm.StoreMem(asm.RFP, stackKey, asm.R2, asm.Word),
-		asm.LoadMapPtr(asm.R1, p.ports),
-		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, stackKey),
-		asm.FnMapLookupElem.Call(),
-		asm.JEq.Imm(asm.R0, 0, "next"),
-		asm.LoadMem(asm.R2, asm.R0, 0, asm.Word),
+		asm.LSh.Imm(asm.R2, 1),
+		asm.LoadMapValue(asm.R1, p.ports, 0),
+		asm.Add.Reg(asm.R1, asm.R2),
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Half),
 		asm.JEq.Imm(asm.R2, 0, "next"),
 
 		asm.Sub.Imm(asm.R2, 1),
@@ -215,10 +215,10 @@ func (f *family) match() asm.Instructions {
 		code = append(
 			code,
 			asm.LoadMem(asm.R2, asm.R8, f.source+i, asm.Word),
-			asm.LoadMem(asm.R3, asm.R7, atRemote+i, asm.Word),
+			asm.LoadMem(asm.R3, asm.R7, f.ends+f.addr+i, asm.Word),
 			asm.JNE.Reg(asm.R2, asm.R3, "next"),
 			asm.LoadMem(asm.R2, asm.R8, f.destination+i, asm.Word),
-			asm.LoadMem(asm.R3, asm.R7, atLocal+i, asm.Word),
+			asm.LoadMem(asm.R3, asm.R7, f.ends+i, asm.Word),
 			asm.JNE.Reg(asm.R2, asm.R3, "next"),
 		)
 	}
@@ -360,16 +360,17 @@ func (p *plan) pace(f *family) asm.Instructions {
 		asm.LoadImm(asm.R2, p.epoch, asm.DWord),
 		asm.Sub.Reg(asm.R0, asm.R2),
 		asm.StoreMem(asm.RFP, stackNow, asm.R0, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R7, atWindowAt, asm.DWord),
+		asm.Div.Imm(asm.R0, int32(time.Millisecond)),
+		asm.LoadMem(asm.R2, asm.R7, atWindowAt, asm.Word),
 		asm.Mov.Reg(asm.R3, asm.R0),
-		asm.Sub.Reg(asm.R3, asm.R2),
-		asm.JSLT.Imm(asm.R3, second, f.label("same")),
-		asm.StoreMem(asm.R7, atWindowAt, asm.R0, asm.DWord),
-		asm.StoreImm(asm.R7, atWindow, 0, asm.Word),
-		asm.LoadMem(asm.R2, asm.R7, atWindow, asm.Word).WithSymbol(f.label("same")),
-		asm.JGE.Imm(asm.R2, int32(p.rate), "next"),
+		asm.Sub.Reg32(asm.R3, asm.R2),
+		asm.JSLT.Imm32(asm.R3, second, f.label("same")),
+		asm.StoreMem(asm.R7, atWindowAt, asm.R0, asm.Word),
+		asm.StoreImm(asm.R7, atWindow, 0, asm.Half),
+		asm.LoadMem(asm.R2, asm.R7, atWindow, asm.Half).WithSymbol(f.label("same")),
+		asm.JGE.Imm(asm.R2, int32(min(p.rate, math.MaxUint16)), "next"),
 		asm.Add.Imm(asm.R2, 1),
-		asm.StoreMem(asm.R7, atWindow, asm.R2, asm.Word),
+		asm.StoreMem(asm.R7, atWindow, asm.R2, asm.Half),
 	}
 }
 
@@ -446,9 +447,9 @@ func (p *plan) rewrite(f *family) asm.Instructions {
 	for i := int16(0); i < f.addr; i += 4 {
 		code = append(
 			code,
-			asm.LoadMem(asm.R2, asm.R7, atFrom+i, asm.Word),
+			asm.LoadMem(asm.R2, asm.R7, f.ends+2*f.addr+i, asm.Word),
 			asm.StoreMem(asm.R8, f.source+i, asm.R2, asm.Word),
-			asm.LoadMem(asm.R2, asm.R7, atTo+i, asm.Word),
+			asm.LoadMem(asm.R2, asm.R7, f.ends+3*f.addr+i, asm.Word),
 			asm.StoreMem(asm.R8, f.destination+i, asm.R2, asm.Word),
 		)
 	}
@@ -467,7 +468,6 @@ func (f *family) account() asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Imm(asm.R2, 1),
 		asm.AddAtomic.Mem(asm.R7, asm.R2, asm.DWord, atPackets),
-		asm.AddAtomic.Mem(asm.R7, asm.R2, asm.Word, atReceived),
 		asm.Mov.Reg(asm.R2, asm.R9),
 		asm.Sub.Imm(asm.R2, int32(f.header+udpBytes)),
 		asm.AddAtomic.Mem(asm.R7, asm.R2, asm.DWord, atBytes),
@@ -486,7 +486,7 @@ func (f *family) account() asm.Instructions {
 		asm.JGT.Imm(asm.R2, lastStatic, f.label("transit")),
 		asm.JEq.Imm(asm.R2, comfortNoise, f.label("transit")),
 		asm.Add.Imm(asm.R2, 1),
-		asm.StoreMem(asm.R7, atCodec, asm.R2, asm.Word),
+		asm.StoreMem(asm.R7, atCodec, asm.R2, asm.Half),
 
 		// A.8: transit = now in RTP units - timestamp; D is how far it moved; J += |D| - (J + 8)/16, J kept times 16.
 		asm.LoadMem(asm.R2, asm.RFP, stackNow, asm.DWord).WithSymbol(f.label("transit")),
