@@ -157,6 +157,13 @@ func (c *Client) CheckPlan(ctx context.Context, p PlanFiles) (PlanCheck, error) 
 	return out, err
 }
 
+// Explain says where a call would go by the dialplan in force.
+func (c *Client) Explain(ctx context.Context, q CallQuestion) (CallExplained, error) {
+	var out CallExplained
+	err := c.do(ctx, http.MethodPost, "/dialplan/explain", nil, q, &out)
+	return out, err
+}
+
 // ApplyPlan puts a dialplan in force.
 func (c *Client) ApplyPlan(ctx context.Context, p PlanChange) (PlanApplied, error) {
 	var out PlanApplied

@@ -149,6 +149,13 @@ func TestAnOperatorsDay(t *testing.T) {
 	expect(t, 0, "version 1 is in force", "", "dialplan", "apply", file, "--note", "the first")
 	expect(t, 0, "nothing to do", "", "dialplan", "apply", file)
 	expect(t, 0, "the first", "", "dialplan", "history")
+	expect(t, 0, "1. 201 is the extension of user.alice ("+file+":5:28)\n2. ring user.alice for 1m ("+file+":5:6)\n", "", "dialplan", "explain", "--from", "alice", "--to", "201")
+	expect(t, 0, "answer 404", "", "dialplan", "explain", "--from", "+442079460000", "--to", "201", "--at", "2026-11-23 10:00", "--given", "user.alice=408")
+	expect(t, 1, "!has no user \"zoe\"", "", "dialplan", "explain", "--from", "zoe", "--to", "201")
+	expect(t, 1, "!not a time", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--at", "noon")
+	expect(t, 1, "!there is no tenant", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--tenant", "b")
+	expect(t, 2, "!say which call", "", "dialplan", "explain")
+	expect(t, 2, "!write it like", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--given", "user.alice")
 	if r := expect(t, 0, "", "", "dialplan", "show"); r.out != plan {
 		t.Errorf("dialplan show: %q", r.out)
 	}

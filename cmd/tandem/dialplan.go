@@ -22,8 +22,8 @@ import (
 )
 
 func newDialplan(f *apiFlags) *cobra.Command {
-	return group("dialplan", "Check, format, apply and show dialplans", nil,
-		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanHistory(f), newPlanRollback(f))
+	return group("dialplan", "Check, format, apply, explain and show dialplans", nil,
+		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
 }
 
 // readPlanFiles reads files and, of directories, their *.dialplan.hcl.

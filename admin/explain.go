@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"tandem/dialplan"
+)
+
+// CallQuestion is a call that nobody makes.
+type CallQuestion struct {
+	Tenant string         `json:"tenant,omitempty" doc:"May be left out when there is one."`
+	From   string         `json:"from" minLength:"1" maxLength:"256" doc:"A user by name or extension, or a number outside like +442079460000."`
+	To     string         `json:"to" minLength:"1" maxLength:"256" doc:"What is dialled."`
+	At     string         `json:"at,omitempty" maxLength:"64" doc:"When: 2026-11-23 10:00 in the tenant's time zone; now when it is missing."`
+	Given  map[string]int `json:"given,omitempty" doc:"What nodes come to, by SIP status. Without it, every step is taken for one that nobody answers."`
+	Keys   []string       `json:"keys,omitempty" maxItems:"100" doc:"What the caller presses in menus."`
+}
+
+// CallExplained is where a call would go, and why.
+type CallExplained struct {
+	Version uint64    `json:"version" doc:"Of the dialplan that was asked."`
+	At      time.Time `json:"at"`
+	Nodes   []string  `json:"nodes" nullable:"false" doc:"The nodes it goes through."`
+	Lines   []Reason  `json:"lines" nullable:"false" doc:"Why, in the order in which it was decided."`
+}
+
+// Reason is one line of an explanation.
+type Reason struct {
+	Text string `json:"text"`
+	Node string `json:"node,omitempty"`
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	Col  int    `json:"col,omitempty"`
+}
+
+// explainCall goes a call's way through the plan in force, with the code that calls go by.
+func (s *Server) explainCall(_ context.Context, in *struct{ Body CallQuestion }) (*answer[CallExplained], error) {
+	plan, version := s.cfg.Dialplan.Current()
+	q := in.Body
+	tenant, err := tenantAsked(plan, q.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	at, err := timeAsked(tenant, q.At)
+	if err != nil {
+		return nil, err
+	}
+	call := dialplan.Call{Tenant: tenant.Name, To: q.To, At: at, Given: q.Given, Keys: q.Keys}
+	if user, ok := s.cfg.Auth.User(tenant.Name, q.From); ok {
+		call.FromUser = user
+	} else if user, ok := plan.UserName(tenant.Name, q.From); ok {
+		call.FromUser = user
+	} else if strings.HasPrefix(q.From, "+") {
+		call.Outside = true
+	} else {
+		return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("tenant %s has no user %q; a caller outside is a number with +", tenant.Name, q.From))
+	}
+	r := plan.Route(call, s.cfg.Auth)
+	out := CallExplained{Version: version.Number, At: at, Nodes: append([]string{}, r.Nodes()...), Lines: []Reason{}}
+	for _, t := range r.Trace {
+		out.Lines = append(out.Lines, Reason{Text: t.Text, Node: t.Node, File: t.At.File, Line: t.At.Line, Col: t.At.Col})
+	}
+	return &answer[CallExplained]{out}, nil
+}
+
+func tenantAsked(plan *dialplan.Plan, name string) (dialplan.Tenant, error) {
+	all := plan.Tenants()
+	var names []string
+	for _, t := range all {
+		if t.Name == name || name == "" && len(all) == 1 {
+			return t, nil
+		}
+		names = append(names, t.Name)
+	}
+	switch {
+	case len(all) == 0:
+		return dialplan.Tenant{}, newProblem(http.StatusNotFound, "no dialplan has been applied yet; `tandem dialplan apply FILE` does it")
+	case name == "":
+		return dialplan.Tenant{}, newProblem(http.StatusUnprocessableEntity, "say which tenant is meant: "+strings.Join(names, ", "))
+	}
+	return dialplan.Tenant{}, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("there is no tenant %q; there are %s", name, strings.Join(names, ", ")))
+}
+
+func timeAsked(t dialplan.Tenant, text string) (time.Time, error) {
+	zone, err := time.LoadLocation(t.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	if text == "" {
+		return time.Now().In(zone), nil
+	}
+	at, err := time.ParseInLocation("2006-01-02 15:04", text, zone)
+	if err != nil {
+		return at, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("%q is not a time: write it like \"2026-11-23 10:00\"", text))
+	}
+	return at, nil
+}
