@@ -432,12 +432,17 @@ func (c *Cluster) place() string {
 	return c.cfg.Dir
 }
 
+// commitNews is how soon a leader with nothing to send tells the others what has been agreed: at least as long after an entry, at most twice.
+// A change that was proposed on another node waits for that news (DESIGN.md).
+const commitNews = 10 * time.Millisecond
+
 func (c *Cluster) raftConfig() *raft.Config {
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(c.cfg.Node)
 	conf.HeartbeatTimeout = c.cfg.Timing.Heartbeat
 	conf.ElectionTimeout = c.cfg.Timing.Election
 	conf.LeaderLeaseTimeout = c.cfg.Timing.Lease
+	conf.CommitTimeout = commitNews
 	conf.ShutdownOnRemove = false
 	// Snapshots are taken by our own rule (snapshots); Raft's counts entries only, so it is put out of reach.
 	conf.SnapshotInterval = 365 * 24 * time.Hour
