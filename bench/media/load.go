@@ -51,7 +51,7 @@ func (l load) String() string {
 }
 
 const (
-	atOnce    = 8    // workers of proxies that set up calls at the same time
+	atOnce    = 8   // workers of proxies that set up calls at the same time
 	setUpEach = 900 // calls: their ports, four each, must be had although relays let the last round's rest
 )
 
