@@ -177,10 +177,10 @@ media_part() {
 	fi
 	if [ $size = quick ]; then
 		flags=(-rounds "${ROUNDS:-1}" -window "${MEDIA_WINDOW:-5}s" -warm 1s)
-		loads=(plain@500 plain@1000 cm@500 gcm@500 setup setup-cm)
+		loads=(plain@500 plain@1000 cm@500 gcm@500 opus@20 setup setup-cm)
 	else
 		flags=(-rounds "${ROUNDS:-3}" -window "${MEDIA_WINDOW:-20}s" -warm 3s)
-		loads=(plain@500 plain@1000 cm@500 gcm@500 setup setup-cm capacity)
+		loads=(plain@500 plain@1000 cm@500 gcm@500 opus@20 setup setup-cm capacity)
 	fi
 	[ -z "${MEDIA_LOADS:-}" ] || read -ra loads <<<"$MEDIA_LOADS"
 	[ ${#targets[@]} -gt 0 ] || return 0

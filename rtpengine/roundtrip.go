@@ -125,6 +125,9 @@ func (l *leg) report(now int64, b []byte) {
 		return
 	}
 	l.fraction.Store(uint32(b[4]))
+	if l.out != nil && l.out.via != nil {
+		l.out.via.lost.Store(uint32(b[4]))
+	}
 	l.trip.reported.Store(uint32(ticksAt(now)))
 	l.reported.Store(int32(binary.BigEndian.Uint32(b[4:])<<8) >> 8) // 24 bits with a sign
 	if d, ok := l.trip.measure(binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]), now); ok {

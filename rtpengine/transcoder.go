@@ -3,6 +3,7 @@ package rtpengine
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync/atomic"
 
 	audio "tandem/rtpengine/codec"
 )
@@ -20,11 +21,14 @@ type transcoder struct {
 
 	voice *app // the shard's: source, numbers and reports of the stream
 
+	lost atomic.Uint32 // by the listener's last report, 1/256; the shard writes it
+
 	// The coder's:
 	order    sequencer
 	decoders [audio.Opus + 1]audio.Decoder
 	rates    [audio.Opus + 1]*audio.Resampler
 	encoder  audio.Encoder
+	repeats  audio.Redundant // the encoder, when it can repeat things and the listener understands that
 	noise    audio.NoiseSource
 	began    bool
 	marker   bool   // the next packet begins a talk spurt
@@ -49,6 +53,7 @@ type hearing struct {
 	// What else it understands; untold: not.
 	event, noise uint8
 	eventClock   uint32
+	fec          bool // packets that repeat the one before (RFC 7587 §6.1)
 }
 
 // noPayload is no payload type.
@@ -77,6 +82,9 @@ func (e *Engine) newTranscoder(sh *shard, from *leg, says *speaking, to hearing)
 	var err error
 	if t.encoder, err = e.codecs.NewEncoder(to.kind, t.to.rate); err != nil {
 		return nil, err
+	}
+	if to.fec {
+		t.repeats, _ = t.encoder.(audio.Redundant)
 	}
 	for _, k := range says.kinds {
 		if !k.Speech() || t.decoders[k] != nil {
@@ -272,6 +280,9 @@ func (t *transcoder) feed(pcm []int16, to *audio.Resampler) {
 }
 
 func (t *transcoder) flush() {
+	if t.repeats != nil {
+		t.repeats.Expect(int(t.lost.Load()*100+255) / 256) // any loss is one worth an effort
+	}
 	used := 0
 	for ; len(t.pending)-used >= t.to.frame; used += t.to.frame {
 		n, err := t.encoder.Encode(t.body[:], t.pending[used:used+t.to.frame])

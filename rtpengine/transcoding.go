@@ -242,7 +242,7 @@ func eventOf(list []codec, clock uint32) (codec, bool) {
 
 // hears is what a side listens to that has been told a codec of ours, by all that it named.
 func (c codec) hears(list []codec) hearing {
-	h := hearing{kind: c.kind(), payload: c.payload, clock: c.clock, event: noPayload, noise: noPayload}
+	h := hearing{kind: c.kind(), payload: c.payload, clock: c.clock, event: noPayload, noise: noPayload, fec: c.parameter("useinbandfec") == "1"}
 	if ev, ok := eventOf(list, c.clock); ok {
 		h.event, h.eventClock = ev.payload, ev.clock
 	}

@@ -490,6 +490,43 @@ func TestAnotherCodecsReportsDoNotPass(t *testing.T) {
 	}
 }
 
+func TestAListenerWhoLosesPacketsIsToldThingsTwice(t *testing.T) {
+	e := startEngine(t, transcoding)
+	a, b := newSpeaker(t, audio.PCMA, 8), newSpeaker(t, audio.Opus, 111)
+	s := quietSession(t, e)
+	defer s.Close()
+	settleOn(t, s, a.phone, b.phone, a.formats("8"), b.formats("111", "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1"))
+	b.hum(500)
+	repeated := func() (n int, ssrc uint32) {
+		for i := range 20 {
+			a.hum(float64(200 + 50*(i%4))) // a steady tone is no speech, and noise is not worth repeating
+			p := b.next(b.rtp)
+			if h, _ := parseRTP(p); h.payload != 111 {
+				t.Fatalf("payload type %d", h.payload)
+			}
+			if p[13]&0x40 != 0 { // the LBRR flag, RFC 6716 §4.2.3
+				n++
+			}
+			ssrc = binary.BigEndian.Uint32(p[8:])
+		}
+		return n, ssrc
+	}
+	n, ssrc := repeated()
+	if n > 0 {
+		t.Errorf("%d of 20 packets repeat something before anything was lost", n)
+	}
+	rr := binary.BigEndian.AppendUint32(nil, 2<<30|1<<24|rtcpRR<<16|7)
+	rr = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(rr, b.ssrc), ssrc)
+	rr = append(binary.BigEndian.AppendUint32(rr, 64<<24|5), make([]byte, 16)...) // a quarter, five in all
+	b.raw(b.rtcp, b.toRTCP, rr)
+	for range 3 { // the report may be read behind the next packets
+		n, _ = repeated()
+	}
+	if n < 5 {
+		t.Errorf("%d of 20 packets repeat something at a quarter lost", n)
+	}
+}
+
 // The way of a packet through the shard to its coder allocates nothing.
 func TestHandingOverAllocatesNothing(t *testing.T) {
 	p := &pathway{coder: newCoder(func() int64 { return 0 })}

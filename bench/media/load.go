@@ -18,6 +18,7 @@ type load struct {
 	name  string
 	calls int    // 0 for setup and capacity, which find out
 	suite string // of the callers' side; "" is plain RTP
+	opus  bool   // the callers speak Opus, the callees G.711
 }
 
 const (
@@ -35,12 +36,13 @@ func parseLoad(text string) (l load, err error) {
 		return load{name: text, suite: suiteCM}, nil
 	}
 	name, count, _ := strings.Cut(text, "@")
+	opus := name == "opus"
 	suite, known := suites[name]
 	calls, err := strconv.Atoi(count)
-	if !known || err != nil || calls < 1 || calls > mostCalls {
-		return l, fmt.Errorf("load %q: want plain, cm or gcm @ 1 to %d calls, setup, setup-cm or capacity", text, mostCalls)
+	if !known && !opus || err != nil || calls < 1 || calls > mostCalls {
+		return l, fmt.Errorf("load %q: want plain, cm, gcm or opus @ 1 to %d calls, setup, setup-cm or capacity", text, mostCalls)
 	}
-	return load{name, calls, suite}, nil
+	return load{name, calls, suite, opus}, nil
 }
 
 func (l load) String() string {
@@ -94,7 +96,7 @@ func work(t gauge.Target, suite string, worker int) (calls int, err error) {
 	defer c.conn.Close()
 	c.run += int64(worker)
 	for ; calls < setUpEach/atOnce; calls++ {
-		if _, err = c.offer(calls, sdp(nil, calls, "127.0.0.1", 9000, suite)); err != nil {
+		if _, err = c.offer(calls, sdp(nil, calls, "127.0.0.1", 9000, suite), nil); err != nil {
 			return calls, err
 		}
 		if _, err = c.answer(calls, sdp(nil, calls, "127.0.0.1", 9002, "")); err != nil {

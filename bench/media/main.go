@@ -54,6 +54,7 @@ const usage = `usage: media [flags] load...
 loads:
   plain@500      500 two-way calls, RTP on both sides
   cm@500, gcm@500  the callers speak SRTP with SDES keys (AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM), the callees RTP
+  opus@20        the callers speak Opus, the callees G.711: the relay transcodes; its delay is not measured
   setup, setup-cm  offer, answer and delete through NG, eight at a time
   capacity       plain calls held with less than 0.01 % lost and a p99 of at most 50 ms, by doubling and halving
 
@@ -191,8 +192,8 @@ func resident(p *gauge.Process) int64 {
 // relay picks the way in which calls are set up.
 func (p *plan) relay(t gauge.Target, l load) (relay, error) {
 	switch {
-	case t.SIP.IsValid() && l.suite != "":
-		return nil, errors.New("the phones of the SIP load speak no SRTP: name the relay's NG address")
+	case t.SIP.IsValid() && (l.suite != "" || l.opus):
+		return nil, errors.New("the phones of the SIP load speak neither SRTP nor Opus: name the relay's NG address")
 	case t.SIP.IsValid():
 		return newSIPRelay(t, p, l)
 	case t.NG.IsValid():

@@ -56,7 +56,11 @@ func (r *ngRelay) close() {
 func (r *ngRelay) setUp(s *streams) error {
 	for call := range s.load.calls {
 		a, b := s.caller(call), s.callee(call)
-		offered, err := r.offer(call, sdp(nil, call, a.Addr().String(), a.Port(), s.load.suite))
+		body, codec := sdp(nil, call, a.Addr().String(), a.Port(), s.load.suite), map[string]any(nil)
+		if s.load.opus {
+			body, codec = sdpOpus(nil, call, a.Addr().String(), a.Port()), map[string]any{"transcode": []string{"PCMU"}}
+		}
+		offered, err := r.offer(call, body, codec)
 		if err != nil {
 			return err
 		}
@@ -83,11 +87,16 @@ func (r *ngRelay) tearDown() error {
 }
 
 // offer and answer pass a description to the relay and return what the other phone gets. The callee is always offered plain RTP.
-func (r *ngClient) offer(call int, sdp []byte) ([]byte, error) {
-	return r.ask(map[string]any{
+// codec is what the relay is to add to the offer and transcode, or nil.
+func (r *ngClient) offer(call int, sdp []byte, codec map[string]any) ([]byte, error) {
+	command := map[string]any{
 		"command": "offer", "call-id": r.id(call), "from-tag": "a", "replace": []string{"origin", "session-connection"}, "ICE": "remove",
 		"transport-protocol": "RTP/AVP", "sdp": string(sdp),
-	})
+	}
+	if codec != nil {
+		command["codec"] = codec
+	}
+	return r.ask(command)
 }
 
 func (r *ngClient) answer(call int, sdp []byte) ([]byte, error) {

@@ -72,7 +72,8 @@ func (all results) memory(w io.Writer) {
 // media shows every relay.
 func (all results) media(w io.Writer) {
 	if all.first("media ") != "" {
-		fmt.Fprintf(w, "## Media relay\n\nTwo-way G.711, 172-byte packets of RTP, 50 a second each way; cm and gcm: SRTP on the callers' side. CPU-seconds of the relay per million packets forwarded, and their ratio to "+
+		fmt.Fprintf(w, "## Media relay\n\nTwo-way G.711, 172-byte packets of RTP, 50 a second each way; cm and gcm: SRTP on the callers' side; opus: "+
+			"Opus there, to be transcoded, of which no delay is measured. CPU-seconds of the relay per million packets forwarded, and their ratio to "+
 			"the better rtpengine; phone to phone in ms, kernel receive times. A call: growth of resident memory, of live heap, of the kernel's slabs, of open files.\n\n"+
 			"| load | relay | CPU-s per million | ratio | p50 | p99 | p99.9 | max | sent | lost | lost at the driver's sockets | repeated or astray | resident a call | heap | kernel | files | driver CPU | driver late p99 |\n"+
 			"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")

@@ -56,6 +56,7 @@ func relayPromises() (list []promise) {
 		list,
 		cost("media cm 500", unprivileged, 0.75), cost("media cm 500", steered, 0.60),
 		cost("media gcm 500", unprivileged, 0.65), cost("media gcm 500", steered, 0.55),
+		cost("media opus 20", unprivileged, 0.50),
 		rate("setup", unprivileged), rate("setup-cm", unprivileged), held(unprivileged), held(steered),
 		weighs("media plain 500", unprivileged, 6000), weighs("media cm 500", unprivileged, 16000),
 	)

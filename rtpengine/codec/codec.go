@@ -134,6 +134,13 @@ type Encoder interface {
 	Encode(dst []byte, pcm []int16) (int, error)
 }
 
+// Redundant is an Encoder that can repeat in a packet what was said in the one before, for listeners who lose some.
+type Redundant interface {
+	Encoder
+	// Expect says how many of 100 packets are being lost, 0 to begin with. The listener's decoder must know such packets.
+	Expect(percent int)
+}
+
 // Library makes the codecs of this machine. It may be used by any goroutine.
 type Library struct {
 	opus *libopus // nil: decoding is pion's, encoding there is none

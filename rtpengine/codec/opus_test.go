@@ -98,7 +98,9 @@ func TestWhatIsLostOfOpusComesBackFromTheNextPacket(t *testing.T) {
 	l := withOpus(t)
 	const rate = 16000
 	pcm := voice(rate, 2*rate)
-	sent := packets(t, mustEncoder(t, l, Opus, rate), pcm)
+	e := mustEncoder(t, l, Opus, rate)
+	e.(Redundant).Expect(10)
+	sent := packets(t, e, pcm)
 	listen := func(how func(d Decoder, dst []int16, next []byte)) (out []int16) {
 		d := mustDecoder(t, l, Opus, rate)
 		for i, p := range sent {
@@ -135,6 +137,37 @@ func TestWhatIsLostOfOpusComesBackFromTheNextPacket(t *testing.T) {
 	t.Logf("10 %% lost: recovered %.1f dB, concealed %.1f dB, silent %.1f dB", recovered, concealed, silent)
 	if !(recovered > concealed+1 && concealed > silent+0.3) {
 		t.Errorf("recovered %.1f dB, concealed %.1f dB, silent %.1f dB", recovered, concealed, silent)
+	}
+}
+
+func TestWhoLosesNothingGetsNoRedundancy(t *testing.T) {
+	l := withOpus(t)
+	const rate = 8000
+	pcm := voice(rate, 2*rate)
+	redundant := func(expect ...int) (n int) {
+		e, d := mustEncoder(t, l, Opus, rate), mustDecoder(t, l, Opus, rate)
+		for _, percent := range expect {
+			e.(Redundant).Expect(percent)
+		}
+		for _, p := range packets(t, e, pcm) {
+			var frame [MaxSamples]int16
+			if p[1]&0x40 != 0 { // the LBRR flag behind the one VAD flag of a packet of 20 ms (RFC 6716 §4.2.3)
+				n++
+			}
+			if _, err := d.Decode(frame[:], p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	if n := redundant(); n > 0 {
+		t.Errorf("%d of 100 packets repeat something from the beginning", n)
+	}
+	if n := redundant(10); n < 50 {
+		t.Errorf("%d of 100 packets repeat something at 10 %% loss", n)
+	}
+	if n := redundant(10, 400, -1); n > 0 {
+		t.Errorf("%d of 100 packets repeat something after the loss is over", n)
 	}
 }
 
