@@ -32,15 +32,10 @@ func tells(b []byte) bool { return b[1]&0x7f == 101 }
 // empties reads what has arrived.
 func (p *phone) empties() (heard [][]byte) {
 	p.t.Helper()
-	for {
-		b := make([]byte, 2048)
-		_ = p.rtp.SetReadDeadline(time.Now().Add(time.Millisecond))
-		n, err := p.rtp.Read(b)
-		if err != nil {
-			return heard
-		}
-		heard = append(heard, b[:n])
+	for b := unread(p.t, p.rtp); b != nil; b = unread(p.t, p.rtp) {
+		heard = append(heard, b)
 	}
+	return heard
 }
 
 func (p *phone) presses(event byte) {
