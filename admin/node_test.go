@@ -133,7 +133,7 @@ func (n *node) build(t *testing.T) {
 	c.Cluster = must[*cluster.Cluster](t)(cluster.New(cluster.Config{
 		Node: "n1", Bootstrap: true, Machines: map[string]cluster.Machine{"auth": c.Auth, "dialplan": c.Dialplan, "location": c.Location},
 	}))
-	c.Media = must[*rtpengine.Engine](t)(rtpengine.New(rtpengine.Config{Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 41000, PortMax: 41099}))
+	c.Media = must[*rtpengine.Engine](t)(rtpengine.New(rtpengine.Config{Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 18000, PortMax: 18099}))
 	c.NG = must[*ng.Server](t)(ng.New(ng.Config{Engine: c.Media, Listen: []string{"127.0.0.1:0"}}))
 	dirs := directory{c.Dialplan, c.Auth}
 	c.PBX = must[*pbx.PBX](t)(pbx.New(pbx.Config{

@@ -28,7 +28,7 @@ music "busy" {
 func live(t *testing.T, fn func(t *testing.T, o *office)) {
 	t.Helper()
 	e, err := rtpengine.New(rtpengine.Config{
-		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 36000, PortMax: 36999, Shards: 1, Transcode: rtpengine.TranscodeConfig{Off: true}, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
+		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 19000, PortMax: 19999, Shards: 1, Transcode: rtpengine.TranscodeConfig{Off: true}, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestEchoAndMusicAreAnsweredByTheNode(t *testing.T) {
 				alice := o.phone("alice", rings)
 				call := alice.Call(number, description("alice"))
 				ok := call.MustAnswer()
-				if !strings.Contains(ok.Body(), "m=audio 36") || !strings.Contains(ok.Body(), "c=IN IP4 127.0.0.1") {
+				if !strings.Contains(ok.Body(), "m=audio 19") || !strings.Contains(ok.Body(), "c=IN IP4 127.0.0.1") {
 					t.Errorf("description: %s", ok.Body())
 				}
 				o.awaitKind(events.CallAnswered)
@@ -189,7 +189,7 @@ func TestMediaOfRelayedCallsIsAnchored(t *testing.T) {
 		call := alice.Call("bob", description("alice"))
 		ok := call.MustAnswer()
 		for who, body := range map[string]string{"bob": bob.Requests("INVITE")[0].Body(), "alice": ok.Body()} {
-			if !strings.Contains(body, "m=audio 36") || strings.Contains(body, "198.51.100.99") {
+			if !strings.Contains(body, "m=audio 19") || strings.Contains(body, "198.51.100.99") {
 				t.Errorf("%s is told %s", who, body)
 			}
 		}
@@ -202,7 +202,7 @@ func TestMediaOfRelayedCallsIsAnchored(t *testing.T) {
 		late.SetACK(description("alice"), false)
 		late.MustAnswer()
 		ack := bob.Await("ACK", func(m *fakephone.Message) bool { return m.Method() == "ACK" && m.CallID() == late.CallID })
-		if !strings.Contains(ack.Body(), "m=audio 36") {
+		if !strings.Contains(ack.Body(), "m=audio 19") {
 			t.Errorf("bob's ACK says %s", ack.Body())
 		}
 		late.Bye()

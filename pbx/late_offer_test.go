@@ -38,10 +38,10 @@ func TestLateOfferGoesTheWholeWay(t *testing.T) {
 		call := alice.Call("bob", "")
 		call.SetACK(describes("111 97", "a=rtpmap:111 opus/48000/2", "a=rtpmap:97 telephone-event/8000"), false)
 		ok := call.MustAnswer()
-		wants(t, "offer in the 200", ok.Body(), "m=audio 36", " RTP/AVP 96 0 101\r\n", "a=rtpmap:96 opus/48000/2")
+		wants(t, "offer in the 200", ok.Body(), "m=audio 19", " RTP/AVP 96 0 101\r\n", "a=rtpmap:96 opus/48000/2")
 		expect(t, "body of the INVITE", bob.Requests("INVITE")[0].Body(), "")
 		ack := bob.Await("ACK", func(m *fakephone.Message) bool { return m.Method() == "ACK" })
-		wants(t, "answer in the ACK", ack.Body(), "m=audio 36", " RTP/AVP 96 101\r\n", "a=rtpmap:96 opus/48000/2", "a=rtpmap:101 telephone-event/8000")
+		wants(t, "answer in the ACK", ack.Body(), "m=audio 19", " RTP/AVP 96 101\r\n", "a=rtpmap:96 opus/48000/2", "a=rtpmap:101 telephone-event/8000")
 
 		bob.OnRequest(func(m *fakephone.Message) bool {
 			if m.Method() != "INVITE" {

@@ -290,7 +290,7 @@ func (m *relayMedia) depart() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.session.Close()
+	s.Leave()
 	m.session = nil
 	return snapshot, nil
 }

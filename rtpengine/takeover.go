@@ -58,6 +58,16 @@ func (s *Session) Export() ([]byte, error) {
 	return n.seal()
 }
 
+// Leave is Close, and returns when the ports are free: for the engine that goes on with the session, or for this one, if nothing came of the
+// move. Any goroutine that is no shard's.
+func (s *Session) Leave() {
+	s.Close()
+	free := make(chan struct{})
+	if s.shard.order(func(*shard) { close(free) }) { // behind those that close the sockets
+		<-free
+	}
+}
+
 // Revision changes when a snapshot of before is not good enough any more: another exchange is in force, a phone has been found at another
 // address or speaks under another source, keys have been agreed on, or an encrypted side has sent another 2^14 packets. That last one is
 // what keeps indices of SRTP from being guessed wrong: see Import. Counts alone do not change it. Two equal ones mean the same of one session

@@ -50,8 +50,7 @@ func moved(t rapid.TB, s *Session, one, other *Engine) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
-	settle(s.shard)
+	s.Leave()
 	if s.engine == other {
 		other = one
 	}
@@ -268,6 +267,24 @@ func TestNextDescriptionAfterATakeoverContinuesTheLast(t *testing.T) {
 func resum(snapshot []byte) []byte {
 	body := snapshot[:len(snapshot)-4]
 	return binary.BigEndian.AppendUint32(slices.Clone(body), crc32.Checksum(body, castagnoli))
+}
+
+func TestWhatHasLeftCanBeTakenBackAtOnce(t *testing.T) {
+	e := startEngine(t, nil)
+	a, b := newPhone(t, loop4), newPhone(t, loop4)
+	s := call(t, e, a, b)
+	for range 200 {
+		snapshot, err := s.Export()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Leave()
+		if s, err = e.Import(s.cfg, snapshot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Leave()
+	s.Leave()
 }
 
 func TestImportSaysWhyItCannot(t *testing.T) {
