@@ -168,13 +168,14 @@ func (p *Phone) isClosed() bool {
 	return p.closed
 }
 
-// response gives a response to its transaction.
+// response gives a response to its transaction and keeps it: behind what the phone makes of it, and before anybody who waits for it goes on.
 func (p *Phone) response(m *Message) {
 	_, method := m.CSeq()
 	p.mu.Lock()
 	t := p.clients[m.Branch()+" "+method]
 	p.mu.Unlock()
 	if t == nil {
+		p.record(m)
 		return
 	}
 	t.mu.Lock()
@@ -183,6 +184,7 @@ func (p *Phone) response(m *Message) {
 	if t.call != nil && method == "INVITE" {
 		t.call.heard(t, m)
 	}
+	p.record(m)
 	t.once.heard.Do(func() { close(t.heard) })
 	if m.Status() >= 200 {
 		t.once.final.Do(func() { close(t.final) })

@@ -299,7 +299,6 @@ func (p *Phone) receive(l *link, text string, from netip.AddrPort) {
 	m.wire = wire
 	if m.Method() == "" {
 		p.response(m)
-		p.record(m)
 		return
 	}
 	p.record(m)
