@@ -94,6 +94,7 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 			return fmt.Errorf("take over: %w", err)
 		}
 	}
+	out.run("calls", func() error { return n.pbx.Run(outer) })
 	out.run("sip", func() error { return n.sip.Run(forSIP) })
 	out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
 	for _, l := range n.web {

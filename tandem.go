@@ -132,6 +132,7 @@ func (n *Node) buildCluster() (err error) {
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
 		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
+		Copies:   cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
 		Requests: map[string]cluster.Handler{}, Messages: map[string]cluster.Receiver{},
 	}
 	if c.Cluster.Listen != "" {
@@ -280,10 +281,14 @@ func family(ip netip.Addr) int {
 func (n *Node) buildSIP() (err error) {
 	c := n.cfg
 	dir := directory{n.plans, n.auth}
-	if n.pbx, err = pbx.New(pbx.Config{
+	calls := pbx.Config{
 		Plan: n.plan, Directory: dir, Media: n.media, Relay: n.relay(), Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
 		MaxBranches: c.Limits.BranchesPerCall, Log: n.log,
-	}); err != nil {
+	}
+	if copies := n.cluster.Copies(); copies != nil {
+		calls.Copies, calls.CopyWait = copies, c.Cluster.CopyWait
+	}
+	if n.pbx, err = pbx.New(calls); err != nil {
 		return err
 	}
 	registrar, err := sip.NewRegistrar(sip.RegistrarConfig{

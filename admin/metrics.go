@@ -63,6 +63,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		m.guard(cfg.Guard.Stats())
 	}
 	m.pbx(cfg.PBX.Stats())
+	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
 	}
@@ -246,6 +247,27 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_pictures_refused_total", "Of these, those that the phone does not know; it gets no more.", st.PicturesRefused)
 	m.counter("tandem_calls_info_converted_total", "INFOs that the other phone did not know, done in the media of a relayed call.", st.InfoConverted)
 	m.gauge("tandem_calls", "Calls of now.", st.Calls)
+}
+
+// callCopies are the figures of calls that other nodes could go on with.
+func (m meter) callCopies(calls pbx.CopyStats, st cluster.CopiesStatus) {
+	m.counter("tandem_copies_described_total", "Times that an answered call was described for other nodes.", calls.Copied)
+	m.counter("tandem_copies_undescribed_total", "Times that this was not possible: no media yet, or media on an engine elsewhere.", calls.Failed)
+	m.counter("tandem_copies_in_time_total", "Calls that others had before the caller heard of the answer.", calls.InTime)
+	m.counter("tandem_copies_late_total", "Calls whose callers have waited for that in vain (cluster.copy_wait).", calls.Late)
+	m.gauge("tandem_copies_own", "Calls of this node that others are to have.", st.Own)
+	m.gauge("tandem_copies_covered", "Of these, those whose newest state all holders have.", st.Covered)
+	m.gauge("tandem_copies_alone", "Of these, those for which there is no other node.", st.Alone)
+	m.gauge("tandem_copies_lag_seconds", "How long the oldest change has waited that a holder lacks.", st.Lag.Seconds())
+	m.gauge("tandem_copies_held", "Calls of other nodes that this one could go on with.", st.Held)
+	m.gauge("tandem_copies_held_bytes", "What they take.", st.Bytes)
+	m.counter("tandem_copies_kept_total", "Times that a call was given to the others.", st.Kept)
+	m.counter("tandem_copies_again_total", "Times that a call was copied anew because nodes have come or gone.", st.Again)
+	m.counter("tandem_copies_batches_total", "Batches sent to holders.", st.Batches)
+	m.counter("tandem_copies_sent_bytes_total", "What they took.", st.Sent)
+	m.counter("tandem_copies_failures_total", "Batches that were not answered, and sent again.", st.Failures)
+	m.counter("tandem_copies_refused_total", "Copies that were too large, or that a holder had no room for.", st.Refused)
+	m.counter("tandem_copies_full_total", "Copies of others that this node had no room for.", st.Full)
 }
 
 // webRTC are the figures of browsers, and of phones that speak ICE or DTLS.

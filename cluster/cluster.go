@@ -90,6 +90,8 @@ type Config struct {
 	// Requests and Messages of other nodes, by kind: at most 64 bytes, "cluster." is taken.
 	Requests map[string]Handler
 	Messages map[string]Receiver
+	// Copies of what lives on this node, in the memory of others. The zero value keeps none.
+	Copies CopiesConfig
 	// Program is the version of the program, for people.
 	Program string
 	// ForgetAfter is how long a node must have been dead to be removed without being asked, while at least three that vote remain and most of them
@@ -141,7 +143,9 @@ type Cluster struct {
 
 	roster    *roster
 	disk      disk
-	port      *port // nil when there are no other nodes
+	port      *port         // nil when there are no other nodes
+	copies    *Copies       // nil when there are no other nodes, or nothing to copy
+	life      atomic.Uint64 // what tells this life of the node from others under its name
 	handlers  map[string]Handler
 	receivers map[string]Receiver
 	suspects  atomic.Uint64 // the term whose leader this node finds silent
@@ -197,6 +201,11 @@ func New(cfg Config) (*Cluster, error) {
 	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
 	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer}
 	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused}
+	c.life.Store(uint64(time.Now().UnixNano()))
+	if !c.cfg.alone() && cfg.Copies.Again != nil {
+		c.copies = newCopies(c, cfg.Copies)
+		c.handlers[kindCopies] = c.answerCopies
+	}
 	for kind, h := range cfg.Requests {
 		if err := c.checkKind(kind); err != nil {
 			return nil, err
@@ -326,6 +335,9 @@ func (c *Cluster) serve(ctx context.Context, r *raft.Raft, transport raft.Transp
 		wg.Go(func() { c.tend(ctx, r) })
 		wg.Go(func() { c.detect(ctx, r, transport) })
 	}
+	if c.copies != nil {
+		wg.Go(func() { c.copies.run(ctx) })
+	}
 	<-ctx.Done()
 	c.fsm.stop.Store(true)
 	c.outbox.close()
@@ -348,6 +360,9 @@ func (c *Cluster) resign(r *raft.Raft) {
 		}
 	}
 }
+
+// Copies keeps copies of what lives here on other nodes; nil when Config.Copies wants none, or there are no other nodes.
+func (c *Cluster) Copies() *Copies { return c.copies }
 
 // WaitReady returns nil as soon as a leader is known and this node has applied everything that was committed
 // before; the machines may then be read. It returns Run's error when Run has failed.

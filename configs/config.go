@@ -98,13 +98,14 @@ func (r PortRange) Pairs() int { return (int(r.Max) - int(r.Min) + 1) / 2 }
 
 // Cluster says how this node agrees with others.
 type Cluster struct {
-	Listen           string   // IP:port for the other nodes; "" = nothing is opened, this node is alone
-	Advertise        string   // IP:port at which the others reach Listen; "" = the same
-	Gossip           string   // IP:port of the gossip protocol; "" = nothing is opened
-	Bootstrap        bool     // an empty data directory starts a cluster of its own, unless Join or Token say otherwise
-	Join             []string // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
-	Token            string   // from `tandem cluster token`; used once
-	VirtualAddresses []string // not available in this version
+	Listen           string        // IP:port for the other nodes; "" = nothing is opened, this node is alone
+	Advertise        string        // IP:port at which the others reach Listen; "" = the same
+	Gossip           string        // IP:port of the gossip protocol; "" = nothing is opened
+	Bootstrap        bool          // an empty data directory starts a cluster of its own, unless Join or Token say otherwise
+	Join             []string      // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
+	Token            string        // from `tandem cluster token`; used once
+	CopyWait         time.Duration // longest wait of a caller, once his call is answered, until other nodes could go on with it
+	VirtualAddresses []string      // not available in this version
 }
 
 // Admin is the operators' window: API, metrics, health, profiles.
@@ -203,7 +204,7 @@ func Default() Config {
 		},
 		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", Transcode: "auto", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
 		Recording: Recording{Format: "wav", MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
-		Cluster:   Cluster{Bootstrap: true},
+		Cluster:   Cluster{Bootstrap: true, CopyWait: 50 * time.Millisecond},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},
 		Web:       Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
 		TURN: TURN{

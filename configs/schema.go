@@ -133,6 +133,7 @@ func schema(c *Config) []section {
 			yesNo("bootstrap", &c.Cluster.Bootstrap),
 			list("join", &c.Cluster.Join, listener(7000)),
 			text("token", &c.Cluster.Token),
+			duration("copy_wait", &c.Cluster.CopyWait, time.Millisecond, 400*time.Millisecond),
 			notYet("virtual_addresses", &c.Cluster.VirtualAddresses, "moving an address to a surviving node"),
 		}},
 		{"admin", []key{

@@ -39,7 +39,9 @@ type CDR struct {
 	Route    []string      `json:"route,omitempty"` // nodes of the dialplan in the order in which they were tried
 	// Recordings are the files that were begun, in their order.
 	Recordings []string `json:"recordings,omitempty"`
-	Media      *Media   `json:"media,omitempty"`
+	// Uncopied says that no other node could have gone on with the call when the caller heard of the answer.
+	Uncopied bool   `json:"uncopied,omitempty"`
+	Media    *Media `json:"media,omitempty"`
 }
 
 // maxRoute bounds the steps a record remembers; a menu may go round for long.
@@ -219,6 +221,8 @@ func (c *call) note(e *Event) {
 		} else if place := e.Detail["in_place_of"]; place != "" && place == c.cdr.Answerer { // a menu has led to somebody
 			c.cdr.Answerer = e.To
 		}
+	case CallUncopied:
+		c.cdr.Uncopied = true
 	case RecordingStarted:
 		if len(c.cdr.Recordings) < maxRoute {
 			c.cdr.Recordings = append(c.cdr.Recordings, e.File)

@@ -50,6 +50,9 @@ func appendCDR(dst []byte, r *CDR) ([]byte, error) {
 	if len(r.Recordings) > 0 {
 		b = append(b, ']')
 	}
+	if r.Uncopied {
+		b = append(b, `,"uncopied":true`...)
+	}
 	if m := r.Media; m != nil {
 		b = appendQuality(append(b, `,"media":{"caller":`...), &m.Caller)
 		b = appendQuality(append(b, `,"callee":`...), &m.Callee)

@@ -82,7 +82,7 @@ func TestARecordIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		r := CDR{
 			Call: text(), CallID: text(), Tenant: text(), From: text(), To: text(), Answerer: text(), Peer: text(), Result: text(), Reason: text(), Node: text(),
 			Status: rnd.IntN(3) * 200, Started: randomTime(rnd), Ringing: randomTime(rnd), Answered: randomTime(rnd), Ended: randomTime(rnd),
-			Duration: time.Duration(rnd.Int64() >> rnd.IntN(64)),
+			Duration: time.Duration(rnd.Int64() >> rnd.IntN(64)), Uncopied: rnd.IntN(2) == 0,
 		}
 		for range rnd.IntN(3) {
 			r.Route = append(r.Route, text())

@@ -11,6 +11,7 @@ const (
 	CallRouted   Kind = "call.routed"   // a step of the dialplan was taken; Reason is its node, such as "ring.sales"
 	CallRinging  Kind = "call.ringing"  // the first 18x; Status
 	CallAnswered Kind = "call.answered" // the first 2xx; To is who answered when that differs from the number dialled
+	CallUncopied Kind = "call.uncopied" // the caller heard of the answer before other nodes could go on with the call
 	CallEnded    Kind = "call.ended"    // Status, Reason, Media; exactly one per call
 
 	// A side of a call has sounded worse than media.mos_alarm allows, and as it should again; Detail with from (caller, callee) and mos.

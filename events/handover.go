@@ -1,5 +1,7 @@
 package events
 
+import "slices"
+
 // Release takes an open call out of the log and gives what is known of it: another process goes on with the call and will write its record.
 // false: there is no such call. Any goroutine.
 func (l *Log) Release(id string) (CDR, bool) {
@@ -24,4 +26,17 @@ func (l *Log) Adopt(r CDR) {
 	}
 	l.open(&Event{Kind: CallStarted, Call: r.Call, Time: r.Started})
 	l.fold.calls[r.Call].cdr = r
+}
+
+// Peek gives what is known of an open call and leaves it where it is. false: there is no such call. Any goroutine.
+func (l *Log) Peek(id string) (CDR, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.fold.calls[id]
+	if c == nil {
+		return CDR{}, false
+	}
+	r := c.cdr
+	r.Route, r.Recordings = slices.Clone(r.Route), slices.Clone(r.Recordings)
+	return r, true
 }

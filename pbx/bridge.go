@@ -82,6 +82,7 @@ type bridgeRinging struct{ *bridge }
 
 func (bridgeRinging) Ringing(int, sip.Target)          {}
 func (bridgeRinging) Answered(*sip.Dialog, sip.Target) {}
+func (bridgeRinging) Changed()                         {}
 
 // answered joins the caller with the phone that has answered.
 func (b *bridge) answered(far *sip.Leg, sdp string) {

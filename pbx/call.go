@@ -55,6 +55,7 @@ type Call struct {
 	planned  bool          // the step in hand wants the call recorded
 	heard    *events.Media // what was measured, once the media of a leg of ours are closed
 	over     bool
+	copy     copyState
 }
 
 // View is a call as it is shown.
@@ -76,7 +77,10 @@ type View struct {
 	Media     *events.Media `json:"media,omitempty"` // measured so far, once there is any
 }
 
-func newEpoch(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 36) }
+// newEpoch makes the beginning of the ids of calls. Nodes of a cluster that start together must not have the same.
+func newEpoch(now time.Time) string {
+	return strconv.FormatInt(now.UnixMilli(), 36) + strconv.FormatUint(36*36*36+rand.Uint64N(36*36*36), 36)[1:]
+}
 
 // newCall copies what it keeps of the request: records of calls outlive it, and a substring would keep all of it in memory.
 func newCall(p *PBX, in *sip.Inbound, to dialled) *Call {
@@ -205,7 +209,7 @@ func (c *Call) ring(step dialplan.Step) (status int) {
 		}
 		return 480
 	}
-	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout}
+	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout, Hold: c.pbx.holds()}
 	if step.Strategy != dialplan.All {
 		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
 	}
@@ -335,6 +339,7 @@ func (c *Call) Answered(d *sip.Dialog, t sip.Target) {
 	c.dialog = d
 	c.mu.Unlock()
 	c.isAnswered(t.User)
+	c.pbx.copier.begin(c)
 }
 
 func (c *Call) isAnswered(by string) {
@@ -389,6 +394,7 @@ func (c *Call) end(status int, reason string) {
 	c.state = Ended
 	c.mu.Unlock()
 	c.pbx.remove(c)
+	c.pbx.copier.ended(c)
 	if wasAnswered {
 		c.pbx.leaves(c.tenant, by, time.Now())
 	}

@@ -39,9 +39,11 @@ type Config struct {
 	Media        *rtpengine.Engine // nil plays and echoes nothing, and leaves session descriptions alone unless there is Relay
 	Relay        Relay             // nil relays by Media
 	Events       *events.Log
-	MaxCalls     int // at once; beyond it 503. Default 20,000
-	CallsPerUser int // at once; beyond it 486. Default 50
-	MaxBranches  int // phones one step rings at once. Default 50
+	MaxCalls     int           // at once; beyond it 503. Default 20,000
+	CallsPerUser int           // at once; beyond it 486. Default 50
+	MaxBranches  int           // phones one step rings at once. Default 50
+	Copies       Copies        // keeps calls on other nodes, too; nil when there are none
+	CopyWait     time.Duration // of a caller for the copy of his call; default 50 ms
 	Log          *slog.Logger
 }
 
@@ -52,6 +54,7 @@ type PBX struct {
 	sig    Signalling
 	epoch  string // prefix of call ids, different after each start
 	last   atomic.Uint64
+	copier *copier // nil without Config.Copies
 
 	mu          sync.Mutex
 	calls       map[string]*Call
@@ -73,6 +76,9 @@ func New(cfg Config) (*PBX, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), taken: make(map[string]*taken), conferences: make(map[string]*conference)}
+	if cfg.Copies != nil {
+		p.copier = &copier{pbx: p, copies: cfg.Copies, wait: cmp.Or(cfg.CopyWait, 50*time.Millisecond), wake: make(chan struct{}, 1)}
+	}
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil
 }

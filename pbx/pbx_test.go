@@ -141,9 +141,12 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	calls := make(chan error, 1)
 	go func() { done <- o.srv.Run(ctx) }()
+	go func() { calls <- o.pbx.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
+		<-calls
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}

@@ -113,17 +113,24 @@ func (p *PBX) Depart(ctx context.Context, send func(snapshot []byte) error) (*De
 	return d, nil
 }
 
-// export takes a call's dialog, media and record out of this process.
-func (c *Call) export(ctx context.Context) (s callSnapshot, err error) {
+// outline is what a snapshot says of a call itself; dialog is nil when it is none that can be moved.
+func (c *Call) outline() (s callSnapshot, dialog *sip.Dialog, media *relayMedia) {
 	c.mu.Lock()
-	dialog, media := c.dialog, c.media
+	defer c.mu.Unlock()
 	s = callSnapshot{
 		Version: callSnapshotVersion, ID: c.id, CallID: c.callID, Tenant: c.tenant, From: c.from, To: c.to, Peer: c.peer, Began: c.began, Node: c.node,
 		Answerer: c.answerer, Answered: c.answered,
 	}
-	movable := c.state == Answered && dialog != nil && !c.over
-	c.mu.Unlock()
-	if !movable {
+	if c.state == Answered && !c.over {
+		dialog, media = c.dialog, c.media
+	}
+	return s, dialog, media
+}
+
+// export takes a call's dialog, media and record out of this process.
+func (c *Call) export(ctx context.Context) (s callSnapshot, err error) {
+	s, dialog, media := c.outline()
+	if dialog == nil {
 		return s, sip.ErrNotMovable
 	}
 	if s.Dialog, err = dialog.Export(ctx); err != nil {
@@ -225,6 +232,7 @@ func (a *Arrival) lose(err error) {
 func (a *Arrival) Settle() {
 	a.call.pbx.cfg.Events.Adopt(a.snap.CDR)
 	a.call.pbx.arrived.Add(1)
+	a.call.Changed() // nobody else has it from here
 }
 
 // Resume brings media that waited for ports of the other process, which has ended now, and ends a call that came without any. Behind Settle,

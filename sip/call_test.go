@@ -36,8 +36,11 @@ type stage struct {
 	relay    Relay             // template of the stage's own way
 	results  []Result
 	story    []string // what CallEvents were told
-	dialogs  []*Dialog
-	media    *stageMedia
+	changes  int
+
+	onAnswered func(*Dialog) // on the shard
+	dialogs    []*Dialog
+	media      *stageMedia
 }
 
 const (
@@ -237,7 +240,7 @@ func (s *stage) ring(in *Inbound, r Relay) {
 // ServeRequest relays to the phones of a user.
 func (s *stage) ServeRequest(in *Inbound) { s.ring(in, Relay{}) }
 
-// Ringing, Answered and Ended make stage a CallEvents.
+// Ringing, Answered, Changed and Ended make stage a CallEvents.
 func (s *stage) Ringing(status int, t Target) { s.tell("ringing %d %s", status, t.User) }
 
 func (s *stage) Answered(d *Dialog, t Target) {
@@ -245,6 +248,21 @@ func (s *stage) Answered(d *Dialog, t Target) {
 	s.dialogs = append(s.dialogs, d)
 	s.mu.Unlock()
 	s.tell("answered %s", t.User)
+	if s.onAnswered != nil {
+		s.onAnswered(d)
+	}
+}
+
+func (s *stage) lastDialog() *Dialog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dialogs[len(s.dialogs)-1]
+}
+
+func (s *stage) Changed() {
+	s.mu.Lock()
+	s.changes++
+	s.mu.Unlock()
 }
 
 func (s *stage) Ended(reason string, byCaller bool) { s.tell("ended %s %v", reason, byCaller) }

@@ -144,6 +144,7 @@ type Dialog struct {
 
 	media  Media
 	events CallEvents
+	later  *laterResponse // the 2xx that the caller is still to get
 
 	timer    timer
 	session  time.Time // when the session ends unless it is refreshed (RFC 4028), zero without a session timer
@@ -329,6 +330,7 @@ func (d *Dialog) expire(now time.Time) {
 // request relays a request inside the dialog to the other side.
 func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fromCaller bool) {
 	sh := d.sh
+	d.release() // what the callee says now must not come before his answer
 	tx := sh.newTransaction(m, p, key)
 	if tx == nil {
 		return
@@ -338,6 +340,9 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 		return
 	}
 	d.seen(from, m, p)
+	if m.Method != "BYE" {
+		d.changed()
+	}
 	if d.glares(m) {
 		tx.respond(&message.Response{Status: 491})
 		return
@@ -491,6 +496,7 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	d.renumber(m, e, fromCaller)
 	if d.late && d.media != nil {
 		d.lateAnswer(e, m, p.Flow, flow, fromCaller)
+		d.changed()
 	}
 	d.late = false
 	sh.buf = m.Append(sh.buf[:0], e)
@@ -540,6 +546,7 @@ func (d *Dialog) agreed(f *fork, m *message.Message, _ transport.Packet) {
 		if d.state == dialogConfirmed {
 			d.refreshed(m, &f.session, f.fromCaller)
 		}
+		d.changed()
 	}
 }
 
@@ -564,6 +571,7 @@ func (d *Dialog) ended(reason string, byCaller bool) {
 	if d.state == dialogEnded || d.state == dialogEarly {
 		return
 	}
+	d.release()
 	d.state = dialogEnded
 	d.sh.timers.stop(&d.timer)
 	d.sh.removeDialog(d.callID, d)
@@ -582,6 +590,7 @@ func (d *Dialog) hangup(reason string) {
 	if d.state != dialogConfirmed && d.state != dialogEnding || d.sh.srv.frozen() {
 		return
 	}
+	d.release()
 	for _, toCaller := range [...]bool{false, true} {
 		bye, _ := d.ownRequest("BYE", toCaller)
 		bye.extra = message.AppendHeader(nil, "Reason", `SIP;cause=200;text=`+message.Quote(reason))

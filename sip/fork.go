@@ -378,6 +378,9 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 			return false
 		}
 		d.fromCallee(m)
+		if first && f.relay.Hold > 0 {
+			d.hold(f.tx, f.relay.Hold)
+		}
 		d.confirm(m, b.target, f.late, &f.session)
 	} else if f.dialog != nil {
 		f.dialog.agreed(f, m, p)

@@ -77,6 +77,7 @@ type Relay struct {
 	Pause   time.Duration // longest ringing of one group before the next is tried; 0 waits for final responses
 	Media   Media         // rewrites session descriptions; nil leaves bodies alone. The relay owns it from here on.
 	Events  CallEvents    // told of what happens to the call; nil tells nobody
+	Hold    time.Duration // how long the first 2xx waits for Dialog.Release at most, behind Events.Answered; 0 sends it at once
 }
 
 // Media rewrites the session descriptions of one relayed call. All methods run on the call's shard and must not block.
@@ -102,6 +103,7 @@ type MediaError interface {
 type CallEvents interface {
 	Ringing(status int, t Target)
 	Answered(d *Dialog, t Target)
+	Changed()                           // what Export gives of an answered call is another now
 	Ended(reason string, byCaller bool) // of an answered call, once
 }
 

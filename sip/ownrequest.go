@@ -210,6 +210,7 @@ func (d *Dialog) ownRequest(method string, toCaller bool) (ownRequest, bool) {
 	from, to := d.sides(!toCaller)
 	d.relocate(to)
 	seq, ok := from.numbers.own(from.cseq)
+	d.changed()
 	return ownRequest{method: method, to: *to, from: from.value, callID: d.callID, cseq: seq, toCaller: toCaller}, ok
 }
 

@@ -98,6 +98,7 @@ func (sh *shard) settle() {
 		for _, d := range slices.Clone(list) {
 			switch d := d.(type) {
 			case *Dialog:
+				d.release()
 				sh.timers.stop(&d.timer)
 			case *Leg: // one that was not acknowledged when it was to be ended, or was answered since
 				d.ok = nil

@@ -33,8 +33,9 @@ type transaction struct {
 	fork   *fork            // RFC 3261 §16.7 response context, nil unless the request is relayed
 	in     *Inbound         // the handler's end, nil for requests inside a dialog
 	routed routed
-	own    *outgoing // in place of a caller on the network, when the INVITE is ours
-	open   bool      // a phone was left out because the way to it is not encrypted
+	own    *outgoing      // in place of a caller on the network, when the INVITE is ours
+	later  *laterResponse // what keeps the next final response back, nil for nothing
+	open   bool           // a phone was left out because the way to it is not encrypted
 }
 
 // newTransaction opens the server transaction of m and keeps m. A full table refuses with 503 and returns nil.
@@ -126,7 +127,12 @@ func (tx *transaction) respond(r *message.Response) {
 
 // sendResponse sends response bytes, ours or relayed, and moves the state machine (RFC 3261 §17.2, RFC 6026 §7.1).
 func (tx *transaction) sendResponse(status int, b []byte) {
-	_ = tx.sh.send(tx.flow, b)
+	if l := tx.later; l == nil || status < 200 || !l.keep(tx.flow, b) {
+		_ = tx.sh.send(tx.flow, b)
+	}
+	if status >= 200 {
+		tx.later = nil
+	}
 	if status >= 200 && tx.invite && status < 300 {
 		tx.accept()
 		return

@@ -53,7 +53,20 @@ func showCluster(out *output, st cluster.Status) {
 		table.Row{"Log", fmt.Sprintf("%d entries, %d bytes since the last snapshot", st.LogEntries, st.LogBytes)},
 		table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
 		table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
+		table.Row{"Calls elsewhere", copiesWord(st.Copies)},
+		table.Row{"Held for others", fmt.Sprintf("%d calls, %d bytes", st.Copies.Held, st.Copies.Bytes)},
 	)
+}
+
+// copiesWord says how well the calls of a node are kept on others.
+func copiesWord(st cluster.CopiesStatus) string {
+	switch {
+	case st.Own == 0:
+		return "none to keep"
+	case st.Alone == st.Own:
+		return fmt.Sprintf("none of %d: there is no other node", st.Own)
+	}
+	return fmt.Sprintf("%d of %d, %s behind", st.Covered, st.Own, st.Lag.Round(time.Millisecond))
 }
 
 func here(m cluster.Member) string {
