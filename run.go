@@ -90,7 +90,7 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 		in.run("media engines", func() error { return n.engines.Run(inner) }) // the calls that end last delete their sessions
 	}
 	if n.heir != nil {
-		if err := n.inherit(); err != nil {
+		if err := n.inherit(outer); err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
 	}

@@ -366,7 +366,9 @@ func (h *inheritance) listen(addr string) net.Listener {
 }
 
 // inherit takes the calls over. The media engine runs and the listeners are there; signalling runs behind it.
-func (n *Node) inherit() error {
+func (n *Node) inherit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, moveTime)
+	defer cancel()
 	conn := n.heir.conn
 	conn.Within(moveTime)
 	if err := conn.Send(frameReady, nil, nil); err != nil {
@@ -378,7 +380,7 @@ func (n *Node) inherit() error {
 		case err != nil:
 			return fmt.Errorf("the running process stopped handing over: %w", err)
 		case kind == frameCall:
-			a, err := n.pbx.Import(payload)
+			a, err := n.pbx.Import(ctx, payload)
 			if err != nil {
 				return fmt.Errorf("a call cannot be taken over: %w", err) // the running process keeps them all
 			}

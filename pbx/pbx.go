@@ -29,7 +29,7 @@ type Signalling interface {
 	// GRUU finds the one phone of a user that a GRUU stands for: status 0, 404 or 480; user is "" when uri is no GRUU.
 	GRUU(tenant string, uri message.URI, now time.Time) (t sip.Target, user string, status int)
 	// Import goes on with the dialog of a call that another process has given away.
-	Import(snapshot []byte, media sip.Media, tell sip.CallEvents) (*sip.Dialog, error)
+	Import(ctx context.Context, a sip.Arrival) (*sip.Dialog, error)
 }
 
 // Config is what a PBX needs. Plan, Directory and Events are required.

@@ -166,7 +166,7 @@ func (d *Departure) Return() {
 		c := g.call
 		d.pbx.cfg.Events.Adopt(g.snap.CDR)
 		if len(g.snap.Media) > 0 {
-			if err := c.media.arrive(g.snap.Media); err != nil {
+			if err := c.media.returned(g.snap.Media); err != nil {
 				d.pbx.cfg.Log.Error("the media of a call cannot go on; the call is ended", "call", c.id, "error", err)
 				c.hangup(lostMedia)
 				continue
@@ -187,9 +187,8 @@ type Arrival struct {
 	lost bool // its media are not here, and will not be
 }
 
-// Import goes on with a call that another process has given away. Before signalling runs, and while the media engine does. Errors: ErrSnapshot,
-// those of sip.Server.Import.
-func (p *PBX) Import(snapshot []byte) (*Arrival, error) {
+// Import goes on with a call that another process has given away, while the media engine runs. Errors: ErrSnapshot, those of sip.Server.Import.
+func (p *PBX) Import(ctx context.Context, snapshot []byte) (*Arrival, error) {
 	s, err := readCall(snapshot)
 	if err != nil {
 		return nil, err
@@ -210,7 +209,7 @@ func (p *PBX) Import(snapshot []byte) (*Arrival, error) {
 			a.lose(err)
 		}
 	}
-	if c.dialog, err = p.sig.Import(s.Dialog, media, c); err != nil {
+	if c.dialog, err = p.sig.Import(ctx, sip.Arrival{Snapshot: s.Dialog, Media: media, Events: c}); err != nil {
 		if media != nil {
 			media.Close()
 		}
@@ -316,6 +315,21 @@ func (m *relayMedia) arrive(snapshot []byte) error {
 	}
 	return err
 }
+
+// returned is arrive for media that have just left. The engine closes ports in its own time, so that they are free a moment later.
+func (m *relayMedia) returned(snapshot []byte) (err error) {
+	for deadline := time.Now().Add(portTime); ; time.Sleep(portPause) {
+		if err = m.arrive(snapshot); !errors.Is(err, rtpengine.ErrPortTaken) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// portTime is how long a call waits for its ports to be closed, portPause how long between two looks.
+const (
+	portTime  = time.Second
+	portPause = 2 * time.Millisecond
+)
 
 // config is how the engine's session of the call is made.
 func (m *relayMedia) config() rtpengine.SessionConfig {

@@ -93,12 +93,12 @@ func TestCallWithoutItsMediaIsEndedByWhoTakesIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		other.Attach(nowhere{o.srv})
-		a, err := other.Import(b)
+		a, err := other.Import(t.Context(), b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		expect(t, "lost", a.lost, true)
-		_, err = other.Import([]byte(`{"v":1}`))
+		_, err = other.Import(t.Context(), []byte(`{"v":1}`))
 		expect(t, "nothing", errors.Is(err, ErrSnapshot), true)
 		d.Return()
 		if err := o.srv.Thaw(t.Context()); err != nil {
@@ -111,7 +111,7 @@ func TestCallWithoutItsMediaIsEndedByWhoTakesIt(t *testing.T) {
 // nowhere takes dialogs and has none.
 type nowhere struct{ *sip.Server }
 
-func (nowhere) Import([]byte, sip.Media, sip.CallEvents) (*sip.Dialog, error) { return nil, nil }
+func (nowhere) Import(context.Context, sip.Arrival) (*sip.Dialog, error) { return nil, nil }
 
 func FuzzReadCall(f *testing.F) {
 	b, err := json.Marshal(callSnapshot{

@@ -232,9 +232,7 @@ func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
 	if sh.srv.net.IsLocalAddr(addr) { // a GRUU of ours as Contact (RFC 5627 §4.3)
 		return seen
 	}
-	if f, err := sh.srv.net.FlowTo(transport.UDP, addr); err == nil {
-		return f
-	}
+	seen.Remote = addr // from the socket that it knows
 	return seen
 }
 

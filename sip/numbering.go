@@ -12,6 +12,7 @@ import (
 // The other party sees one sequence without a gap or a repetition (RFC 3261 §12.2.1.1), and neither notices anything.
 type numbering struct {
 	steps  []step // by from; none before the first request of the node's own
+	leap   uint32 // how much further than need be the next number of the node's own is; see Arrival.Old
 	invite step   // of the last INVITE relayed: its ACK is told by it, however many steps were taken since
 }
 
@@ -62,13 +63,14 @@ func (n *numbering) in(seq uint32) uint32 {
 // own takes the number for a request of the node's own. last is the highest that the party has used, 0 for none. false: there is hardly one
 // left, and what follows is not moved behind it; only the end of a call may have it.
 func (n *numbering) own(last uint32) (seq uint32, ok bool) {
-	next, shift := last+1, n.shift()
+	next, shift := last+1, n.shift()+n.leap
 	if last == 0 { // it may begin with 0 as well as with 1 (§8.1.1.5)
 		next, shift = 0, max(shift, 1)
 	}
 	if seq = next + shift; seq > lastOwn || last > lastOwn {
 		return seq, false
 	}
+	n.leap = 0
 	if k := len(n.steps); k > 0 && n.steps[k-1].from == next {
 		n.steps[k-1].shift = shift + 1
 		return seq, true

@@ -218,16 +218,16 @@ func (d *Dialog) Export(ctx context.Context) ([]byte, error) {
 }
 
 // Import makes an answered call of a snapshot. A party that was reached over a connection is awaited: requests for it go where its phone has
-// registered since, or to the connection that it speaks up on. media and tell are as in Relay. Before Run and behind Listen. Errors:
-// ErrSnapshot, ErrSnapshotVersion, and one of a full table.
-func (s *Server) Import(snapshot []byte, media Media, tell CallEvents) (*Dialog, error) {
-	snap, err := readDialog(snapshot)
+// registered since, or to the connection that it speaks up on. Behind Listen, before Run or while it is on; any goroutine that is not a shard's.
+// It waits for the shard as long as ctx lasts. Errors: ErrSnapshot, ErrSnapshotVersion, one of a full table, ctx's; then nothing has come.
+func (s *Server) Import(ctx context.Context, a Arrival) (*Dialog, error) {
+	snap, err := readDialog(a.Snapshot)
 	if err != nil {
 		return nil, err
 	}
 	sh := s.shards[s.net.Shard(snap.callID).Index()]
 	d := &Dialog{
-		sh: sh, callID: snap.callID, state: dialogConfirmed, late: snap.late, byCallee: snap.byCallee, media: media, events: tell,
+		sh: sh, callID: snap.callID, state: dialogConfirmed, late: snap.late, byCallee: snap.byCallee, media: a.Media, events: a.Events,
 		session: snap.session, interval: snap.interval, limit: snap.limit,
 	}
 	for _, p := range [...]struct {
@@ -236,16 +236,41 @@ func (s *Server) Import(snapshot []byte, media Media, tell CallEvents) (*Dialog,
 	}{{&d.caller, &snap.caller}, {&d.callee, &snap.callee}} {
 		*p.to = p.from.party
 		p.to.flow = s.net.FlowAt(p.from.place)
+		if a.Old {
+			p.to.numbers.leap = oldLeap
+		}
 	}
+	refused := errors.New("sip: the call could not be taken in")
+	err = sh.io.Do(ctx, func() {
+		sh.safely(func() { refused = sh.enter(d) })
+	})
+	if err = cmp.Or(err, refused); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// An Arrival is an answered call from elsewhere. Media and Events are as in Relay.
+type Arrival struct {
+	Snapshot []byte
+	Media    Media
+	Events   CallEvents
+	Old      bool // who had the call may have sent requests of its own behind the snapshot: ours keep clear of their numbers
+}
+
+// oldLeap is how many requests of its own a node may have sent in a call that nobody has heard of.
+const oldLeap = 16
+
+// enter takes a call that has come.
+func (sh *shard) enter(d *Dialog) error {
 	if sh.hasDialog(d) {
-		return nil, errors.New("sip: the call is here already")
+		return errors.New("sip: the call is here already")
 	}
 	if !sh.addDialog(d.callID, d) {
-		return nil, errors.New("sip: too many calls")
+		return errors.New("sip: too many calls")
 	}
 	d.armSession()
-	sh.rest()
-	return d, nil
+	return nil
 }
 
 // hasDialog tells whether there is a call of the same Call-ID and tags.

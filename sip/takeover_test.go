@@ -37,11 +37,11 @@ func (s *stage) successor(between func()) {
 	held := s.srv.Held()
 	s.start(func() {
 		for _, snap := range snapshots {
-			d, err := s.srv.Import(snap, s.callMedia(), s)
+			d, err := s.srv.Import(t.Context(), Arrival{Snapshot: snap, Media: s.callMedia(), Events: s})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.srv.Import(snap, nil, s); err == nil {
+			if _, err := s.srv.Import(t.Context(), Arrival{Snapshot: snap, Events: s}); err == nil {
 				t.Error("a call came twice")
 			}
 			s.dialogs = append(s.dialogs, d)

@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +61,32 @@ func (s *Shard) Post(fn func()) error {
 	}
 	return err
 }
+
+// Do runs fn on the shard and returns when that is done. Who calls it may run the round himself, so it may be called before Run, by one goroutine
+// then, and never from a shard. Errors: ErrClosed when the shard has ended; ErrBusy, when it had no room as long as ctx lasted. Then fn is not run.
+func (s *Shard) Do(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	for {
+		err := s.Post(func() { defer close(done); fn() })
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+	s.help()
+	<-done // a post that was not refused is run for certain
+	return nil
+}
+
+// busyPause is how long a caller waits whom a shard has no room for.
+const busyPause = 5 * time.Millisecond
 
 // Send sends one message on a flow and keeps no reference to msg. Datagrams leave at the end of the round, in the order of
 // the calls, from the socket of the flow's listener. Stream messages go to the connection's write queue; ErrFlowGone when the
