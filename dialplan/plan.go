@@ -42,6 +42,7 @@ type Plan struct {
 	hash     string
 	warnings int
 	tenants  []tenant // in the order of their names
+	trunks   []*Trunk
 	sounds   []Sound
 	covered  *coverage // by the plan's own tests
 	byName   map[string]int32

@@ -17,6 +17,9 @@ type Call struct {
 	Tenant   string
 	FromUser string    // user name of the caller, "" = nobody who is known here
 	Outside  bool      // the call comes from the world's telephone network: it reaches its numbers (did) and nothing else
+	Trunk    string    // of Tenant, that a call from outside comes in over: it says how To is to be read; "" = not known
+	Number   string    // of the caller, as the trunk writes it or as "+" and digits; "" = not known, or withheld
+	Private  bool      // the caller does not want his number to be shown
 	To       string    // user part of what was dialled
 	At       time.Time // when: calendars depend on it
 
@@ -38,6 +41,7 @@ const (
 	StepConference                     // answer and join the room of Node
 	StepReject                         // refuse with Status
 	StepMenu                           // answer, play Play, and take keys: see Walk.Keyed
+	StepTrunk                          // call a number over a trunk: see Step.Out
 )
 
 func (k StepKind) String() string {
@@ -54,6 +58,8 @@ func (k StepKind) String() string {
 		return "reject"
 	case StepMenu:
 		return "menu"
+	case StepTrunk:
+		return "trunk"
 	}
 	return "nothing"
 }
@@ -98,6 +104,7 @@ type Step struct {
 	Dial       bool            // StepMenu: extensions can be dialled
 	Status     int             // StepReject: SIP status
 	Reason     string          // StepReject: for people
+	Out        *Out            // StepTrunk: what to dial where, never nil
 	At         Position        // where the plan says so; zero for accounts that the plan does not name
 }
 

@@ -272,3 +272,11 @@ func (l *trail) asked(c *calendar, at time.Time, open bool, because string, why 
 func rejection(why string, at Position) *Step {
 	return &Step{Kind: StepReject, Status: 404, Reason: why, At: at}
 }
+
+// Tenant is whose plan the call goes by: not that of Call.Tenant when the call came in over a shared trunk to a number of another.
+func (w *Walk) Tenant() string {
+	if w.t == nil {
+		return ""
+	}
+	return w.t.public.Name
+}
