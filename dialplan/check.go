@@ -23,13 +23,17 @@ func (c checker) check() {
 			c.unknown(v)
 		}
 	}
+	c.checkOutbound()
+	c.checkLimits()
 	c.findLoops()
 	c.findLongWays()
+	c.checkNevers()
 	if c.failed() {
 		return // a refused line may be what made a node look lost
 	}
 	c.findUnreachable()
 	c.findDeadEnds()
+	c.warnOfNoHelp()
 }
 
 func (c checker) resolve(n *node) {
@@ -38,7 +42,11 @@ func (c checker) resolve(n *node) {
 			c.unknown(m)
 		}
 	}
-	for _, w := range n.ways {
+	ways := n.ways
+	if n.trunk != nil && !n.lent {
+		ways = n.trunk.arrives
+	}
+	for _, w := range ways {
 		w.to.eachLeaf(func(v value) {
 			to := c.byRef[v.ref]
 			if to == nil {
@@ -190,13 +198,22 @@ func (c checker) findUnreachable() {
 			walk(l.node)
 		}
 	}
+	numbered := slices.ContainsFunc(c.nodes, func(n *node) bool { return n.kind == "did" })
 	for _, n := range c.nodes {
-		if n.kind == "user" || n.kind == "did" || n.extension.shape != 0 {
+		if n.kind == "user" || n.kind == "did" || n.extension.shape != 0 || n.kind == "emergency" || n.out != nil && len(n.out.patterns) > 0 {
 			walk(n)
+		}
+		if n.trunk != nil && !n.lent {
+			reached[n] = reached[n] || n.trunk.isKnown() || numbered
+			for _, w := range n.trunk.arrives {
+				for _, l := range w.leaves {
+					walk(l.node)
+				}
+			}
 		}
 	}
 	for _, n := range c.nodes {
-		if !reached[n] {
+		if !reached[n] && !n.lent {
 			c.warn(n.rng, fmt.Sprintf("no call can reach %s", n.ref), "give it an extension, or name it in the otherwise of a node that calls reach")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,12 +24,16 @@ const maxSources = 10_000
 // mistakes and warnings, in the order of the sources; the plan is nil when there is any error. Compile is pure: the same
 // sources give the same plan and diagnostics on every machine.
 func Compile(sources []Source) (*Plan, []Diagnostic) {
+	return compileWith(language(laterBlocks()), sources)
+}
+
+func compileWith(g *grammar, sources []Source) (*Plan, []Diagnostic) {
 	d := newDiagnostics(sources)
 	if !d.checkSizes(sources) {
 		return nil, d.sorted()
 	}
-	files, whole := d.readAll(sources)
-	tenants := d.draftAll(files, whole)
+	files, whole := d.readAll(g, sources)
+	tenants := d.draftAll(files, whole, tablesOf(sources))
 	for _, t := range tenants {
 		if whole { // else a name may be missing only because its file could not be read
 			checker{d, t}.check()
@@ -100,11 +105,13 @@ func (d *diagnostics) checkSizes(sources []Source) bool {
 	return !d.failed()
 }
 
-func (d *diagnostics) readAll(sources []Source) (files []file, whole bool) {
+func (d *diagnostics) readAll(g *grammar, sources []Source) (files []file, whole bool) {
 	files, whole = make([]file, len(sources)), true
-	rules := language()
 	for i, s := range sources {
-		blocks, ok := (&reader{diagnostics: d, rules: rules}).read(s)
+		if isTable(s.Name) {
+			continue
+		}
+		blocks, ok := (&reader{diagnostics: d, grammar: g}).read(s)
 		files[i] = file{s.Name, blocks}
 		whole = whole && ok
 	}
@@ -122,8 +129,8 @@ func anyTenant(files []file) bool {
 	return false
 }
 
-func (d *diagnostics) draftAll(files []file, whole bool) []*draft {
-	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, byDID: map[string]place{}, byCountry: map[string]map[day]string{}, whole: whole}
+func (d *diagnostics) draftAll(files []file, whole bool, tables []string) []*draft {
+	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, byDID: map[string]place{}, byCountry: map[string]map[day]string{}, whole: whole, tables: tables, read: map[string]bool{}}
 	if !anyTenant(files) {
 		if d.failed() {
 			return nil // most likely the dialplan block itself was refused
@@ -141,6 +148,8 @@ func (d *diagnostics) draftAll(files []file, whole bool) []*draft {
 		return nil
 	}
 	dr.draft(files)
+	dr.share()
+	dr.unread()
 	for _, t := range dr.tenants {
 		if _, set := t.settings["domains"]; !set && len(dr.tenants) > 1 {
 			d.warn(t.rng, fmt.Sprintf("tenant %s has no domains", t.name), "no phone can reach it while there are several tenants: add domains = [...]")
@@ -156,6 +165,7 @@ func compile(drafts []*draft) *Plan {
 	for i, d := range drafts {
 		p.tenants[i] = compileTenant(d)
 		p.byName[d.name] = int32(i)
+		p.trunks = append(p.trunks, trunksOf(d)...)
 		for _, domain := range d.domains {
 			p.byDomain[domain] = int32(i)
 		}
@@ -173,6 +183,7 @@ func compileTenant(d *draft) tenant {
 		users:   map[string]int32{},
 		reject:  rejection("nobody and nothing has this number", position(d.rng)),
 		country: countryOf(d.country),
+		lines:   map[string]*line{},
 	}
 	t.compileUsers(d)
 	for _, n := range d.nodes {
@@ -190,8 +201,13 @@ func compileTenant(d *draft) tenant {
 		case "did":
 			t.add(n.name, index[n], Trace{At: position(n.rng), Node: n.String(), Text: "this is " + n.String() + labelled(n.label)})
 		}
-		if e := n.extension; e.shape != 0 && (n.kind == "user" || n.kind == "ring") && strings.Trim(e.text, "0123456789") == "" {
-			t.dialable = append(t.dialable, e.text)
+		if n.isDialable() {
+			t.dialable = append(t.dialable, n.extension.text)
+		}
+		if n.kind == "emergency" {
+			for _, v := range n.out.numbers {
+				t.add(v.text, index[n], Trace{At: position(v.rng), Node: n.String(), Text: v.text + " is a number of " + n.String()})
+			}
 		}
 		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
 			t.add(e.text, index[n], Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
@@ -203,6 +219,16 @@ func compileTenant(d *draft) tenant {
 	sort.Strings(t.dialable)
 	sort.Slice(t.public.Services, func(i, j int) bool { return t.public.Services[i].Number < t.public.Services[j].Number })
 	return t
+}
+
+func trunksOf(d *draft) (all []*Trunk) {
+	for _, n := range d.nodes {
+		if n.trunk != nil && !n.lent {
+			all = append(all, &n.trunk.Trunk)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Trunk) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 func labelled(label string) string {
@@ -220,7 +246,7 @@ func (t *tenant) add(number string, to target, found Trace) {
 func (t *tenant) compileUsers(d *draft) {
 	for _, n := range d.nodes {
 		if n.kind == "user" {
-			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, n.play, n.srtp, position(n.rng)})
+			t.public.Users = append(t.public.Users, User{n.name, n.extension.text, n.display, n.groups, n.record, n.play, n.srtp, n.caller, position(n.rng)})
 		}
 	}
 	users := t.public.Users
@@ -247,6 +273,8 @@ func (s Step) words() string {
 		return fmt.Sprintf("%s plays %s, for at most %s", s.Node, s.Play, hcltext.Duration(s.Timeout))
 	case StepMenu:
 		return s.asks()
+	case StepTrunk:
+		return s.calling()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

@@ -35,7 +35,12 @@ type draft struct {
 	calendars []*calendarDraft // as they stand in the sources
 	tests     []*planTest
 	testName  map[string]hcl.Range
-	mentions  []value // nodes that tests name
+	mentions  []value // nodes that tests and rules name
+	limits    []*limitDraft
+	nevers    []*neverDraft
+	matches   []match  // of all outbound nodes
+	abroad    prefixes // of those with "+": index in matches
+	local     prefixes // of the others
 }
 
 // node is something a call can go to.
@@ -65,6 +70,10 @@ type node struct {
 	dial      bool
 	status    int    // reject
 	reason    string // reject
+	caller    string // user
+	trunk     *trunkDraft
+	lent      bool // the trunk of another tenant
+	out       *outboundDraft
 }
 
 // planTest is a test block.
@@ -73,12 +82,14 @@ type planTest struct {
 	rng     hcl.Range
 	from    value
 	outside string // number of a caller outside, "" = from
+	over    value  // the trunk that he comes in over, shape 0 = none
 	to      string
 	at      time.Time
 	given   map[string]int
 	keys    []string
 	expect  value
 	dialled value // shape 0 = not asked
+	caller  value // the same
 }
 
 // drafter sorts the blocks of all sources into tenants.
@@ -90,6 +101,9 @@ type drafter struct {
 	byDID    map[string]place
 
 	byCountry map[string]map[day]string // holidays, each country's once
+
+	tables []string // sources that are tables, sorted
+	read   map[string]bool
 }
 
 type place struct {
@@ -228,6 +242,10 @@ func (d *drafter) addBlock(t *draft, b block) {
 		d.addTest(t, b)
 	case "calendar":
 		d.addCalendar(t, b)
+	case "limits":
+		d.limits(t, b)
+	case "never":
+		d.never(t, b)
 	default:
 		d.addNode(t, b)
 	}
@@ -253,6 +271,7 @@ func (d *drafter) addNode(t *draft, b block) {
 		n.timeout = d.duration(b, userTimeout, 10*time.Minute)
 		n.groups = d.groups(b.attrs["groups"])
 		n.dnd = b.attrs["dnd"].flag
+		n.caller = d.callerNumber(b)
 		d.forwards(n, b)
 		if v, set := b.attrs["hold_music"]; set {
 			d.sound(n, v)
@@ -276,6 +295,17 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.reject(n, b)
 	case "menu":
 		d.menu(n, b)
+	case "trunk":
+		d.trunk(t, n, b)
+	case "outbound":
+		d.outbound(t, n, b)
+	case "number":
+		d.number(t, n, b)
+	case "emergency":
+		d.emergency(n, b)
+		for _, v := range n.out.numbers {
+			d.claim(t, n, v.text, v.rng)
+		}
 	}
 	d.addNumbers(t, n)
 }
@@ -519,11 +549,14 @@ func (d *drafter) claim(t *draft, n *node, number string, rng hcl.Range) {
 		t.byNumber[number] = n
 		return
 	}
-	if first == n {
+	if first == n && n.kind != "emergency" {
 		return
 	}
 	where, what := first.extension.rng, "the extension of"
-	if first.extension.text != number {
+	switch {
+	case first.kind == "emergency":
+		where, what = first.rng, "a number of"
+	case first.extension.text != number:
 		where, what = first.rng, "the name of"
 	}
 	d.wrong(rng, fmt.Sprintf("%q is already %s %s", number, what, first.ref), "it stands at "+at(where)+"; choose another")

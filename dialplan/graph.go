@@ -13,6 +13,11 @@ type vertex struct {
 	step  Step // Kind 0: calls pass through
 	dnd   bool
 	exits []exit
+
+	departs  *departure // calls leave the house here
+	entrance *entrance  // nil = everybody may dial it
+	line     *line      // of a trunk
+	dials    string     // of a number
 }
 
 // exit is a way out of a vertex.
@@ -54,11 +59,72 @@ func (t *tenant) build(d *draft) map[*node]target {
 	for i, n := range d.nodes {
 		b.index[n] = target(i)
 	}
+	t.limiter = newLimiter(d.limits, t.public.Users)
 	t.vertices = make([]vertex, len(d.nodes))
 	for i, n := range d.nodes {
+		if n.trunk != nil {
+			t.vertices[i].line = b.line(n)
+		}
+	}
+	for i, n := range d.nodes {
+		line := t.vertices[i].line
 		t.vertices[i] = b.vertex(n)
+		t.vertices[i].line = line
+		b.leaveHouse(&t.vertices[i], n)
+	}
+	t.abroad, t.local = d.abroad, d.local
+	for _, m := range d.matches {
+		t.matches = append(t.matches, owned{m.text, b.index[m.node], position(m.rng)})
 	}
 	return b.index
+}
+
+// line finishes a trunk.
+func (b *builder) line(n *node) *line {
+	k := n.trunk
+	l := &line{trunk: &k.Trunk, in: k.in, out: k.out, caller: k.caller, callerID: k.callerID, arrives: nowhere}
+	l.name, _, _ = splitAddress(k.Register)
+	if k.rates != nil {
+		l.rates = k.rates.finished()
+	}
+	if !n.lent {
+		for _, w := range k.arrives {
+			l.arrives = b.target(w.to)
+		}
+		b.t.lines[n.name] = l
+	}
+	return l
+}
+
+// leaveHouse finishes how calls leave at a node.
+func (b *builder) leaveHouse(v *vertex, n *node) {
+	if n.kind == "trunk" {
+		v.departs = &departure{via: []departs{{v.line, b.index[n], -1, v.at}}, timeout: outboundTimeout, limits: b.t.limiter.of(n)}
+	}
+	o := n.out
+	if o == nil {
+		return
+	}
+	v.dials = o.dial
+	if len(o.allow) > 0 {
+		v.entrance = &entrance{words: list(o.allow)}
+		for _, u := range b.t.public.Users {
+			v.entrance.users = append(v.entrance.users, slices.ContainsFunc(u.Groups, func(g string) bool { return contains(o.allow, g) }))
+		}
+	}
+	if len(o.via) == 0 {
+		return
+	}
+	d := &departure{
+		cheapest: o.cheapest, next: o.next, noReply: o.noReply, timeout: n.timeout, caller: o.caller, callerID: o.callerID, hasPolicy: o.hasPolicy,
+		emergency: o.emergency, limits: b.t.limiter.of(n),
+	}
+	for i, e := range v.exits {
+		if e.on == onVia {
+			d.via = append(d.via, departs{b.t.vertices[e.to].line, e.to, i, e.at})
+		}
+	}
+	v.departs = d
 }
 
 func (b *builder) vertex(n *node) vertex {

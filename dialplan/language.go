@@ -20,6 +20,11 @@ const (
 	shapeStatuses         // { "ring.sales" = 408 }
 	shapeTarget           // a node, or a choice: open("office") ? ring.sales : user.bob
 	shapeDelays           // { "user.bob" = "10s" }
+	shapeRewriting        // { "+44" = "0", "+" = "00" }
+	shapeRates            // "carrier_a.csv", or { "+44" = "0.01" }
+	shapeCauses           // [408, 503, "no_reply 4s"]
+	shapeVia              // [trunk.carrier_a, trunk.carrier_b], or cheapest(trunk.carrier_a, trunk.carrier_b)
+	shapePlaces           // "did", ring.sales, or a list of such
 )
 
 func (s shape) String() string {
@@ -46,6 +51,16 @@ func (s shape) String() string {
 		return `a node, like ring.sales, or a choice, like open("office") ? ring.sales : user.bob`
 	case shapeDelays:
 		return `users and how much later they ring, like { "user.bob" = "10s" }`
+	case shapeRewriting:
+		return `how numbers begin and what is put there instead, like { "+44" = "0", "+" = "00" }`
+	case shapeRates:
+		return `what a minute costs by how numbers begin, like { "+44" = "0.01" }, or the name of a table, like "carrier_a.csv"`
+	case shapeCauses:
+		return `a list of SIP statuses and of how long to wait, like [503, "no_reply 4s"]`
+	case shapeVia:
+		return `a list of trunks, like [trunk.carrier_a, trunk.carrier_b], or cheapest(trunk.carrier_a, trunk.carrier_b)`
+	case shapePlaces:
+		return `a kind of node in quotes, like "did", a node, like ring.sales, or a list of such`
 	}
 	return "nothing"
 }
@@ -65,8 +80,28 @@ type attrRule struct {
 	later bool
 }
 
-// language is every block that a plan may contain at its top, the ones of later versions included.
-func language() map[string]*blockRule {
+// grammar is what the language consists of.
+type grammar struct {
+	rules map[string]*blockRule // every block that a plan may contain at its top, the ones of later versions included
+	kinds []string              // blocks that a call can go to
+	later []string              // blocks that this version refuses by name
+}
+
+// language is the grammar without the blocks that are left to later versions.
+func language(later []string) *grammar {
+	g := &grammar{rules: blockRules(), later: later}
+	for _, name := range later {
+		g.rules[name] = &blockRule{later: true}
+	}
+	for _, kind := range nodeKinds() {
+		if !g.rules[kind].later {
+			g.kinds = append(g.kinds, kind)
+		}
+	}
+	return g
+}
+
+func blockRules() map[string]*blockRule {
 	otherwise := &blockRule{
 		example: "otherwise { go = ring.sales }", required: []string{"go"},
 		attrs: map[string]attrRule{"go": {shape: shapeTarget}},
@@ -90,7 +125,7 @@ func language() map[string]*blockRule {
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
 				"hold_music": {shape: shapeText}, "srtp": {shape: shapeText}, "dnd": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
-				"voicemail": {later: true},
+				"caller": {shape: shapeText}, "voicemail": {later: true},
 			},
 			blocks: map[string]*blockRule{"forward": forward, "otherwise": otherwise},
 		},
@@ -152,36 +187,85 @@ func language() map[string]*blockRule {
 				},
 			},
 		},
+		"trunk": {
+			labels: 1, example: `trunk "carrier_a" { ... }`,
+			attrs: map[string]attrRule{
+				"register": {shape: shapeText}, "expires": {shape: shapeDuration}, "hosts": {shape: shapeTexts}, "transport": {shape: shapeText},
+				"user": {shape: shapeText}, "secret": {shape: shapeText}, "ping": {shape: shapeDuration}, "channels": {shape: shapeNumber},
+				"srtp": {shape: shapeText}, "codecs": {shape: shapeTexts}, "caller": {shape: shapeText}, "caller_id": {shape: shapeText},
+				"rates": {shape: shapeRates}, "shared": {shape: shapeTexts},
+			},
+			blocks: map[string]*blockRule{
+				"in": {
+					example: `in { from = ["198.51.100.0/24"] }`,
+					attrs: map[string]attrRule{
+						"from": {shape: shapeTexts}, "user": {shape: shapeText}, "secret": {shape: shapeText}, "rewrite": {shape: shapeRewriting}, "go": {shape: shapeTarget},
+					},
+				},
+				"out": {example: `out { rewrite = { "+44" = "0" } }`, attrs: map[string]attrRule{"rewrite": {shape: shapeRewriting}}},
+			},
+		},
+		"outbound": {
+			labels: 1, example: `outbound "uk" { ... }`,
+			attrs: map[string]attrRule{
+				"match": {shape: shapeTexts}, "allow": {shape: shapeTexts}, "via": {shape: shapeVia}, "next": {shape: shapeCauses}, "timeout": {shape: shapeDuration},
+				"caller": {shape: shapeText}, "caller_id": {shape: shapeText}, "go": {shape: shapeTarget},
+			},
+			blocks: map[string]*blockRule{"otherwise": otherwise},
+		},
+		"number": {
+			labels: 1, example: `number "alice_mobile" { dial = "+447700900456" }`, required: []string{"dial"},
+			attrs:  map[string]attrRule{"extension": {shape: shapeText}, "dial": {shape: shapeText}},
+			blocks: map[string]*blockRule{"otherwise": otherwise},
+		},
+		"emergency": {
+			labels: 1, example: `emergency "uk" { ... }`, required: []string{"numbers", "via"},
+			attrs: map[string]attrRule{
+				"numbers": {shape: shapeTexts}, "via": {shape: shapeReferences}, "location": {shape: shapeText}, "notify": {shape: shapeTexts}, "caller": {shape: shapeText},
+			},
+		},
+		"limits": {
+			labels: 1, example: `limits "staff" { ... }`,
+			attrs: map[string]attrRule{
+				"groups": {shape: shapeTexts}, "to": {shape: shapeReferences}, "each": {shape: shapeFlag}, "calls": {shape: shapeNumber},
+				"minutes": {shape: shapeNumber}, "money": {shape: shapeText},
+			},
+		},
+		"never": {
+			labels: 1, example: `never "what must not happen" { ... }`, required: []string{"from", "to"},
+			attrs: map[string]attrRule{"from": {shape: shapePlaces}, "to": {shape: shapePlaces}},
+		},
 		"test": {
 			labels: 1, example: `test "what should happen" { ... }`, required: []string{"call", "expect"},
 			attrs: map[string]attrRule{
 				"at": {shape: shapeText}, "call": {shape: shapeCall}, "given": {shape: shapeStatuses}, "keys": {shape: shapeTexts},
-				"expect": {shape: shapeReferences}, "dialled": {shape: shapeText},
+				"expect": {shape: shapeReferences}, "dialled": {shape: shapeText}, "caller": {shape: shapeText},
 			},
 		},
 	}
-	for _, name := range laterBlocks() {
+	for _, name := range unknownBlocks() {
 		rules[name] = &blockRule{later: true}
 	}
 	return rules
 }
 
+// laterBlocks are those that this version refuses by name, because no carrier performs them.
 func laterBlocks() []string {
-	return []string{
-		"app", "emergency", "never", "outbound", "page", "park", "queue", "trunk", "voicemail",
-	}
+	return append(unknownBlocks(), "emergency", "limits", "number", "outbound", "trunk")
 }
+
+// unknownBlocks are words that belong to the language and have no rules yet.
+func unknownBlocks() []string { return []string{"app", "page", "park", "queue", "voicemail"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
-	return []string{"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu"}
+	return []string{
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "number", "outbound", "trunk", "emergency",
+	}
 }
 
-// laterFunctions are functions that a later version knows.
-func laterFunctions() []string { return []string{"cheapest"} }
-
 // functions are those that can stand in a value.
-func functions() []string { return append([]string{"open"}, laterFunctions()...) }
+func functions() []string { return []string{"open", "cheapest"} }
 
 func contains(words []string, word string) bool {
 	for _, w := range words {

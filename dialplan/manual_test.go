@@ -32,7 +32,7 @@ func TestEveryExampleOfTheManualCompilesAndItsTestsPass(t *testing.T) {
 		}
 		examples++
 	}
-	for _, kind := range nodeKinds() {
+	for _, kind := range language(laterBlocks()).kinds {
 		if !shown[kind] {
 			t.Errorf("the manual has no example of %s", kind)
 		}

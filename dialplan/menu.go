@@ -106,7 +106,11 @@ func (w *Walk) Press(keys string) bool {
 	}
 	i := slices.IndexFunc(v.exits, func(e exit) bool { return e.on == onKey && e.key == keys })
 	if i >= 0 {
-		w.leave(v, &v.exits[i], func() string { return fmt.Sprintf("when key %s is pressed in %s: ", keys, v.name) })
+		why := ""
+		if w.log != nil {
+			why = fmt.Sprintf("when key %s is pressed in %s: ", keys, v.name)
+		}
+		w.leave(v, &v.exits[i], why)
 		return w.Step() != nil
 	}
 	if _, ok := slices.BinarySearch(w.t.dialable, keys); !ok || !v.step.Dial {

@@ -73,6 +73,7 @@ type User struct {
 	Record    bool   // the calls from and to this user are recorded
 	HoldMusic string // what those hear whom the phones of this user hold; "" = as the tenant says
 	SRTP      string // how the media of this user are encrypted; "" = as the tenant says
+	Caller    string // number that those see whom this user calls outside; "" = that of the trunk
 	At        Position
 }
 
@@ -93,6 +94,11 @@ type tenant struct {
 
 	dialable []string // extensions of users and ring groups that a caller in a menu can dial, sorted
 	country  country
+	lines    map[string]*line // trunks by name, without "trunk."
+	abroad   prefixes         // numbers with "+" -> index in matches
+	local    prefixes         // numbers as they are dialled -> index in matches
+	matches  []owned
+	limiter  *limiter
 
 	vertices  []vertex
 	decisions []decision

@@ -18,7 +18,7 @@ func (d *drafter) addTest(t *draft, b block) {
 	if b.broken {
 		return
 	}
-	test := &planTest{name: b.label, rng: b.named, expect: b.attrs["expect"], dialled: b.attrs["dialled"]}
+	test := &planTest{name: b.label, rng: b.named, expect: b.attrs["expect"], dialled: b.attrs["dialled"], caller: b.attrs["caller"]}
 	ok := d.readCall(test, b.attrs["call"])
 	ok = d.readTime(test, t, b) && ok
 	ok = d.readGiven(test, t, b.attrs["given"]) && ok
@@ -29,6 +29,9 @@ func (d *drafter) addTest(t *draft, b block) {
 	if ok {
 		if test.from.shape != 0 {
 			t.mentions = append(t.mentions, test.from)
+		}
+		if test.over.shape != 0 {
+			t.mentions = append(t.mentions, test.over)
 		}
 		t.tests = append(t.tests, test)
 	}
@@ -51,13 +54,18 @@ func (d *drafter) readCall(test *planTest, call value) bool {
 		case f.name == "from":
 			d.wrong(f.value.rng, "from takes a user, or a number outside", `like user.bob or "+442079460000"`)
 			ok = false
+		case f.name == "over" && f.value.shape == shapeReference && f.value.ref.kind == "trunk":
+			test.over = f.value
+		case f.name == "over":
+			d.wrong(f.value.rng, "over takes the trunk that a call from outside comes in over", "like trunk.carrier_a")
+			ok = false
 		case f.name == "to" && f.value.shape == shapeText:
 			test.to = f.value.text
 		case f.name == "to":
 			d.wrong(f.value.rng, "to takes what is dialled, a text in quotes", `like "201"`)
 			ok = false
 		default:
-			d.wrong(f.rng, fmt.Sprintf("a call has no %q%s", f.name, hcltext.DidYouMean(f.name, []string{"from", "to"})), `write { from = user.bob, to = "201" }`)
+			d.wrong(f.rng, fmt.Sprintf("a call has no %q%s", f.name, hcltext.DidYouMean(f.name, []string{"from", "to", "over"})), `write { from = user.bob, to = "201" }`)
 			ok = false
 		}
 	}
@@ -66,6 +74,10 @@ func (d *drafter) readCall(test *planTest, call value) bool {
 			d.wrong(call.rng, "this call has no "+name, `write { from = user.bob, to = "201" }`)
 			ok = false
 		}
+	}
+	if test.over.shape != 0 && test.outside == "" && seen["from"] && ok {
+		d.wrong(test.over.rng, "a call of a user comes in over no trunk", `write from = "+442079460000", a number outside, or remove over`)
+		ok = false
 	}
 	return ok
 }
@@ -87,8 +99,14 @@ func (d *drafter) readGiven(test *planTest, t *draft, given value) bool {
 	test.given = make(map[string]int, len(given.fields))
 	for _, f := range given.fields {
 		status := f.value.number
-		if f.value.shape != shapeNumber || status < 200 || status > 699 {
-			d.wrong(f.value.rng, "an answer is a final SIP status, 200 to 699", `like { "ring.sales" = 408 }`)
+		if outcome, is := outcomes()[f.value.text]; is && f.value.shape == shapeText && strings.HasPrefix(f.name, "trunk.") {
+			status = int64(outcome)
+		} else if f.value.shape != shapeNumber || status < 200 || status > 699 {
+			detail := `like { "ring.sales" = 408 }`
+			if strings.HasPrefix(f.name, "trunk.") {
+				detail = `like { "trunk.carrier_a" = 503 }; a trunk can also come to ` + strings.Join(quoted(names(outcomes())), ", ")
+			}
+			d.wrong(f.value.rng, "an answer is a final SIP status, 200 to 699", detail)
 			ok = false
 		}
 		if _, twice := test.given[f.name]; twice {
@@ -110,7 +128,7 @@ func (d *drafter) readGiven(test *planTest, t *draft, given value) bool {
 // runTests sends each test's call through the finished plan.
 func (d *diagnostics) runTests(p *Plan, t *draft) {
 	for _, test := range t.tests {
-		r := p.route(Call{Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", To: test.to, At: test.at, Given: test.given, Keys: test.keys}, nil, p.covered)
+		r := p.route(test.call(t), nil, p.covered)
 		if r.timed && test.at.IsZero() {
 			d.wrong(test.rng, fmt.Sprintf("what test %q expects depends on the time, and it says none", test.name), `add at = "2026-11-23 10:00"`)
 			continue
@@ -128,7 +146,22 @@ func (d *diagnostics) runTests(p *Plan, t *draft) {
 		if test.dialled.shape != 0 && r.Dialled != test.dialled.text {
 			d.wrong(test.dialled.rng, fmt.Sprintf("test %q failed: dialled is %q, expected %q", test.name, r.Dialled, test.dialled.text), "")
 		}
+		if test.caller.shape != 0 && r.Caller != test.caller.text {
+			d.wrong(test.caller.rng, fmt.Sprintf("test %q failed: the number that is shown is %q, expected %q", test.name, r.Caller, test.caller.text), r.inOneLine())
+		}
 	}
+}
+
+// call is the call of the test. One over a trunk that another tenant shares comes to that one first.
+func (test *planTest) call(t *draft) Call {
+	c := Call{
+		Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", Number: test.outside, To: test.to, At: test.at, Given: test.given, Keys: test.keys,
+		Trunk: test.over.ref.name,
+	}
+	if n := t.byRef[test.over.ref]; n != nil && n.lent {
+		c.Tenant = n.trunk.Tenant
+	}
+	return c
 }
 
 // path is where the call went. A number of ours is where it began and no stop: a test may leave it out.
@@ -146,6 +179,14 @@ func (test *planTest) expected() string {
 		nodes = append(nodes, v.ref.String())
 	}
 	return strings.Join(nodes, ", ")
+}
+
+func quoted(words []string) []string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = fmt.Sprintf("%q", w)
+	}
+	return all
 }
 
 func (r Route) inOneLine() string {

@@ -23,7 +23,7 @@ type Call struct {
 	To       string    // user part of what was dialled
 	At       time.Time // when: calendars depend on it
 
-	// Given says how nodes answered or would answer, by SIP status: {"ring.sales": 408}. It is for Route: when it is not nil the route
+	// Given says how nodes answered or would answer, by SIP status or outcome of a trunk: {"ring.sales": 408, "trunk.carrier_a": NoReply}. It is for Route: when it is not nil the route
 	// ends with the first step that does not fail by it; when it is nil every step is taken for one that nobody answers.
 	Given map[string]int
 
@@ -127,7 +127,8 @@ type Route struct {
 	Steps   []Step  // in the order they are tried
 	Trace   []Trace // how the number was found, what calendars said, a line for each step
 	Tenant  string
-	Dialled string
+	Dialled string // as dialled, or as the last trunk is told
+	Caller  string // whom the last trunk shows, "" = nobody, or no trunk
 
 	nodes []string
 	timed bool
@@ -156,6 +157,9 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 	keys := c.Keys
 	for s := w.Step(); s != nil; s = w.Step() {
 		r.Steps = append(r.Steps, *s)
+		if s.Out != nil {
+			r.Dialled, r.Caller = s.Out.Number, s.Out.Caller
+		}
 		if s.Kind == StepMenu {
 			var moved bool
 			if keys, moved = w.pressAll(keys, s.Retries); moved {
@@ -167,11 +171,13 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 		case s.Kind == StepReject:
 			status = 200 // nothing follows
 		case given:
-			log.lines[len(log.lines)-1].Text += fmt.Sprintf("; given: it answers %d", status)
+			log.lines[len(log.lines)-1].Text += "; given: it " + outcomeWords(status)
+		case c.Given == nil && s.Out != nil:
+			status = NoReply
 		case c.Given == nil:
 			status = 408
 		}
-		if status < 300 || !w.Next(status) {
+		if status == 0 || status >= 200 && status < 300 || !w.Next(status) {
 			break
 		}
 	}

@@ -19,6 +19,7 @@ const (
 	onNoAnswer                 // 408
 	onUnreachable              // 480: no phone is registered, or it does not want
 	onKey                      // a caller in a menu has pressed it
+	onVia                      // calls leave over a trunk
 	onOther                    // anything that has no way of its own
 )
 
@@ -36,6 +37,8 @@ func (c cause) String() string {
 		return "unreachable"
 	case onKey:
 		return "key"
+	case onVia:
+		return "via"
 	}
 	return "otherwise"
 }

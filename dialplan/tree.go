@@ -26,7 +26,7 @@ type block struct {
 
 // value is a plain value with its place.
 type value struct {
-	shape  shape // shapeText, shapeNumber, shapeFlag, shapeReference; shapeReferences for every list; shapeCall for every object; shapeTarget for a choice
+	shape  shape // shapeText, shapeNumber, shapeFlag, shapeReference; shapeReferences for every list; shapeCall for every object; shapeTarget for a choice; shapeVia for cheapest()
 	text   string
 	number int64
 	flag   bool
@@ -51,8 +51,8 @@ func (r ref) String() string { return r.kind + "." + r.name }
 // reader turns one source into checked blocks.
 type reader struct {
 	*diagnostics
-	src   []byte
-	rules map[string]*blockRule
+	*grammar
+	src []byte
 }
 
 // read gives the blocks of a source; whole is false when the text could not be parsed to its end.
@@ -197,8 +197,27 @@ func (r *reader) fits(name string, want shape, v value) bool {
 		if v.shape == shapeText {
 			return true
 		}
-	case shapeStatuses, shapeDelays:
+	case shapeStatuses, shapeDelays, shapeRewriting:
 		if v.shape == shapeCall {
+			return true
+		}
+	case shapeRates:
+		if v.shape == shapeCall || v.shape == shapeText {
+			return true
+		}
+	case shapeCauses:
+		if v.shape == shapeReferences {
+			return true
+		}
+	case shapeVia:
+		if v.shape == shapeVia {
+			return true
+		}
+		if v.shape == shapeReferences {
+			return r.fits(name, shapeReferences, v)
+		}
+	case shapePlaces:
+		if v.shape == shapeReferences || v.shape == shapeText || v.shape == shapeReference {
 			return true
 		}
 	case shapeTarget:
@@ -228,6 +247,8 @@ func (v value) words() string {
 		return "a list"
 	case shapeTarget:
 		return "a choice of nodes"
+	case shapeVia:
+		return "the cheapest of some trunks"
 	}
 	return "an object in { }"
 }
@@ -243,7 +264,7 @@ func (v value) instead(want shape, src []byte) string {
 		return fmt.Sprintf("write %q: numbers to dial are texts", written)
 	case want == shapeText && v.shape == shapeReference:
 		return fmt.Sprintf("write %q if the text is meant", written)
-	case (want == shapeTexts && v.shape == shapeText) || (want == shapeReferences && v.shape == shapeReference):
+	case (want == shapeTexts && v.shape == shapeText) || ((want == shapeReferences || want == shapeVia) && v.shape == shapeReference):
 		return fmt.Sprintf("write [%s]", written)
 	case (want == shapeReference || want == shapeTarget) && v.shape == shapeText:
 		kind, name, dotted := strings.Cut(v.text, ".")
@@ -289,9 +310,8 @@ func (r *reader) readValue(expr hclsyntax.Expression) (value, bool) {
 			r.wrong(v.rng, "open() is a condition and no value", `write open("office") ? ring.sales : user.bob`)
 			return v, false
 		}
-		if contains(laterFunctions(), e.Name) {
-			r.wrong(v.rng, e.Name+"() is not available in this version yet", "")
-			return v, false
+		if e.Name == "cheapest" {
+			return r.readCheapest(v, e)
 		}
 		r.wrong(e.NameRange, fmt.Sprintf("there is no function %q%s", e.Name, hcltext.DidYouMean(e.Name, functions())), "")
 		return v, false
@@ -356,6 +376,22 @@ func (r *reader) readObject(v value, e *hclsyntax.ObjectConsExpr) (value, bool) 
 	return v, ok
 }
 
+// readCheapest reads cheapest(trunk.carrier_a, trunk.carrier_b).
+func (r *reader) readCheapest(v value, e *hclsyntax.FunctionCallExpr) (value, bool) {
+	if contains(r.later, "trunk") {
+		r.wrong(v.rng, "cheapest() is not available in this version yet", "")
+		return v, false
+	}
+	v.shape = shapeVia
+	ok := true
+	for _, arg := range e.Args {
+		i, fine := r.readValue(arg)
+		ok = ok && fine && r.fits("cheapest()", shapeReference, i)
+		v.items = append(v.items, i)
+	}
+	return v, ok
+}
+
 // readReference reads user.alice, user.1000 and user["john.smith"].
 func (r *reader) readReference(v value, t hcl.Traversal) (value, bool) {
 	written := string(v.rng.SliceBytes(r.src))
@@ -381,20 +417,20 @@ func (r *reader) readReference(v value, t hcl.Traversal) (value, bool) {
 		r.wrong(v.rng, fmt.Sprintf("%s is not the name of a node", written), `a node is written like ring.sales or user["john.smith"]`)
 		return v, false
 	}
-	if !contains(nodeKinds(), kind) {
-		if contains(laterBlocks(), kind) {
-			r.wrong(v.rng, fmt.Sprintf("%s is not available in this version yet", kind), "calls can go to "+strings.Join(nodeKinds(), ", "))
+	if !contains(r.kinds, kind) {
+		if contains(r.later, kind) {
+			r.wrong(v.rng, fmt.Sprintf("%s is not available in this version yet", kind), "calls can go to "+strings.Join(r.kinds, ", "))
 			return v, false
 		}
-		r.wrong(v.rng, fmt.Sprintf("%s is not the name of a node%s", written, suggestNode(kind, name)), "calls can go to "+strings.Join(nodeKinds(), ", "))
+		r.wrong(v.rng, fmt.Sprintf("%s is not the name of a node%s", written, r.suggestNode(kind, name)), "calls can go to "+strings.Join(r.kinds, ", "))
 		return v, false
 	}
 	v.shape, v.ref = shapeReference, ref{kind, name}
 	return v, true
 }
 
-func suggestNode(kind, name string) string {
-	if best := hcltext.Closest(kind, nodeKinds()); best != "" {
+func (r *reader) suggestNode(kind, name string) string {
+	if best := hcltext.Closest(kind, r.kinds); best != "" {
 		return fmt.Sprintf(" (did you mean %s?)", ref{best, name})
 	}
 	return ""

@@ -14,6 +14,7 @@ type Walk struct {
 	here target
 	hops int
 	own  *Step  // of an account that the plan does not name, or a refusal of ours
+	out  out    // what calls that leave the house are made of
 	log  *trail // nil: nobody asks why
 }
 
@@ -31,7 +32,8 @@ func (p *Plan) Begin(c Call, d Directory) Walk { return p.begin(c, d, nil) }
 func (p *Plan) begin(c Call, d Directory, log *trail) Walk {
 	w := Walk{t: p.tenant(c.Tenant), at: c.At, here: nowhere, log: log}
 	if w.t != nil {
-		if to := w.t.find(&c, log); to != nowhere {
+		w.ask(&c)
+		if to := w.find(p, &c); to != nowhere {
 			w.enter(to, nil)
 			return w
 		}
@@ -43,28 +45,38 @@ func (p *Plan) begin(c Call, d Directory, log *trail) Walk {
 		}
 	}
 	if w.t != nil {
-		w.refuse(w.t.reject)
+		if c.Outside || !w.leaveHouse() {
+			w.refuse(w.t.reject)
+		}
 		return w
 	}
 	w.refuse(rejection(fmt.Sprintf("there is no tenant %q", c.Tenant), Position{}))
 	return w
 }
 
+// ask takes who calls whom.
+func (w *Walk) ask(c *Call) {
+	o := &w.out
+	o.back, o.from, o.dialled, o.caller, o.outside, o.private = nowhere, -1, c.To, c.Number, c.Outside, c.Private
+	if i, ok := w.t.users[c.FromUser]; ok && !c.Outside {
+		o.from = i
+	}
+}
+
 // find looks up what was dialled: a number as it stands, else as one of the world's numbers.
-func (t *tenant) find(c *Call, log *trail) target {
+func (w *Walk) find(p *Plan, c *Call) target {
+	if c.Outside && c.Trunk != "" {
+		return w.arriving(p, c)
+	}
 	if !c.Outside {
-		if at, ok := t.numbers[c.To]; ok {
-			log.note(t.found[at], "")
-			return t.entries[at]
+		if at, ok := w.t.numbers[c.To]; ok {
+			w.log.note(w.t.found[at], "")
+			return w.t.entries[at]
 		}
 	}
-	var buffer [mostDigits + 1]byte
-	number := t.country.e164(buffer[:0], c.To)
-	if at, ok := t.numbers[string(number)]; ok {
-		log.note(t.found[at], "")
-		return t.entries[at]
-	}
-	return nowhere
+	var number [mostDigits + 1]byte
+	w.out.set(w.t.country.e164(number[:0], c.To))
+	return w.ours()
 }
 
 // account rings an account that the plan does not name. When it does after all (under its user name, and the caller dialled an extension
@@ -108,12 +120,14 @@ func (w *Walk) Step() *Step {
 		return w.own
 	case w.here < 0 || w.t == nil:
 		return nil
+	case w.out.step != nil:
+		return w.out.step
 	}
 	return &w.t.vertices[w.here].step
 }
 
-// Next goes on because the step has failed with a SIP status. It tells whether there is a further step; when there is none, the status is
-// what the call comes to.
+// Next goes on because the step has failed with a SIP status, or a StepTrunk with one of the outcomes besides. It tells whether there is a
+// further step; when there is none, StatusOf the last outcome is what the call comes to.
 func (w *Walk) Next(status int) bool {
 	if w.own != nil || w.here < 0 || w.t == nil {
 		w.own, w.here = nil, nowhere
@@ -121,31 +135,39 @@ func (w *Walk) Next(status int) bool {
 	}
 	on := causeOf(status)
 	v := &w.t.vertices[w.here]
+	if w.out.step != nil {
+		return w.nextTrunk(v, status)
+	}
 	e := v.exit(on)
 	if e == nil {
 		w.here = nowhere
 		return false
 	}
-	w.leave(v, e, func() string {
-		switch {
-		case e.on == onOther && len(v.exits) == 1:
-			return "when " + v.name + " fails: "
-		case e.on == onOther:
-			return fmt.Sprintf("when %s fails otherwise: ", v.name)
-		}
-		return fmt.Sprintf("when %s is %s: ", v.name, map[cause]string{onBusy: "busy", onNoAnswer: "not answered", onUnreachable: "not reachable"}[e.on])
-	})
+	w.leave(v, e, w.failing(v, e))
 	return w.Step() != nil
 }
 
-// leave goes one way out of a vertex. why is asked for by those who want to know.
-func (w *Walk) leave(v *vertex, e *exit, why func() string) {
+// failing says why a call goes on by e, to those who want to know.
+func (w *Walk) failing(v *vertex, e *exit) string {
+	switch {
+	case w.log == nil:
+		return ""
+	case e.on == onOther && len(v.exits) == 1:
+		return "when " + v.name + " fails: "
+	case e.on == onOther:
+		return fmt.Sprintf("when %s fails otherwise: ", v.name)
+	}
+	return fmt.Sprintf("when %s is %s: ", v.name, map[cause]string{onBusy: "busy", onNoAnswer: "not answered", onUnreachable: "not reachable"}[e.on])
+}
+
+// leave goes one way out of a vertex. why is for those who want to know.
+func (w *Walk) leave(v *vertex, e *exit, why string) {
 	if w.log == nil {
 		w.enter(e.to, nil)
 		return
 	}
 	w.log.cover.took(e)
-	w.enter(e.to, &reason{e.at, why()})
+	w.enter(e.to, &reason{e.at, why})
 }
 
 // reason is why a vertex is entered, and where the plan says so.
@@ -159,6 +181,7 @@ const maxWay = 200
 
 // enter goes to a vertex and on from those that a call only passes.
 func (w *Walk) enter(to target, why *reason) {
+	w.out.step = nil
 	for {
 		to = w.decide(to, &why)
 		if to < 0 {
@@ -172,12 +195,31 @@ func (w *Walk) enter(to target, why *reason) {
 		w.here = to
 		v := &w.t.vertices[to]
 		w.arrive(v, why)
+		if v.departs != nil {
+			if v.line == nil {
+				why = nil // arrive has told it
+			}
+			e := w.depart(v, why)
+			if e == nil {
+				return
+			}
+			to, why = e.to, nil
+			if w.log != nil {
+				w.log.cover.took(e)
+				why = &reason{e.at, "when the call comes to nothing: "}
+			}
+			continue
+		}
 		e := v.through()
 		if e == nil {
 			if v.dnd {
 				w.refuse(&Step{Kind: StepReject, Status: 486, Reason: v.name + " does not want to be disturbed", At: v.at})
 			}
 			return
+		}
+		if v.dials != "" {
+			w.out.set([]byte(v.dials))
+			w.out.back = to
 		}
 		to, why = e.to, nil
 		if w.log != nil {
@@ -206,6 +248,8 @@ func (v *vertex) passes(e *exit) string {
 		return v.name + " forwards every call: "
 	case v.dnd:
 		return v.name + " does not want to be disturbed: "
+	case v.dials != "":
+		return v.name + " dials " + v.dials + ": "
 	}
 	return ""
 }
@@ -216,6 +260,9 @@ func (w *Walk) arrive(v *vertex, why *reason) {
 	}
 	w.log.nodes = append(w.log.nodes, v.name)
 	w.log.cover.reached(v)
+	if v.departs != nil && v.line != nil { // a trunk that calls are sent to says more about itself in a moment
+		return
+	}
 	if v.step.Kind == 0 || v.has(onAlways) || v.dnd {
 		if why != nil { // a line for what only leads on is one too many, unless another node sent the call here
 			w.log.note(Trace{At: why.at, Node: v.name, Text: v.name}, why.text)
