@@ -392,6 +392,7 @@ func (p *Endpoint) enforce(st *statement) {
 		})
 	}
 	p.watch.arm(expected, p.engine.now())
+	p.relearn()
 	p.shard.order(func(sh *shard) {
 		for _, t := range setups {
 			t.leg.apply(t, sh.now)

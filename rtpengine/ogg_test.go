@@ -62,7 +62,7 @@ func readOgg(t *testing.T, lib *audio.Library, b []byte) (channels [2][]int16) {
 func TestOggRecordingIsWholeUpToItsLastSecondWhereverItIsCut(t *testing.T) {
 	lib := withOpus(t)
 	path := filepath.Join(t.TempDir(), "a.ogg")
-	out, err := makeSoundFile(RecordOgg, lib, path, 2)
+	out, err := makeSoundFile(RecordOgg, lib, path, sampleRate, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestOpusFilesArePlayed(t *testing.T) {
 	lib := withOpus(t)
 	dir := t.TempDir()
 	for _, channels := range []int{1, 2} {
-		out := must(makeSoundFile(RecordOgg, lib, filepath.Join(dir, "tone.opus"), channels))
+		out := must(makeSoundFile(RecordOgg, lib, filepath.Join(dir, "tone.opus"), sampleRate, channels))
 		var pcm []int16
 		for i := range 2 * sampleRate {
 			v := int16(8000 * math.Sin(2*math.Pi*1000*float64(i)/sampleRate))

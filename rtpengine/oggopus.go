@@ -27,6 +27,7 @@ const (
 // oggOut writes a recording as Ogg/Opus, a page for what is appended at once: who reads it finds whole pages up to the last append.
 type oggOut struct {
 	file     *os.File
+	rate     int // of the samples that come
 	encoders []audio.Encoder
 	page     oggPage
 	held     []int16 // less than a frame
@@ -34,16 +35,16 @@ type oggOut struct {
 	granule  int64
 	written  int64
 
-	voice  [frameSamples]int16
+	voice  []int16
 	packet []byte
 	buf    []byte
 	room   [1500]byte
 }
 
-func newOggFile(file *os.File, lib *audio.Library, channels int) (*oggOut, error) {
-	o := &oggOut{file: file, page: oggPage{serial: rand.Uint32()}}
+func newOggFile(file *os.File, lib *audio.Library, rate, channels int) (*oggOut, error) {
+	o := &oggOut{file: file, rate: rate, voice: make([]int16, rate/50), page: oggPage{serial: rand.Uint32()}}
 	for range channels {
-		enc, err := lib.NewEncoder(audio.Opus, sampleRate)
+		enc, err := lib.NewEncoder(audio.Opus, rate)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +52,7 @@ func newOggFile(file *os.File, lib *audio.Library, channels int) (*oggOut, error
 	}
 	head := append([]byte("OpusHead\x01"), byte(channels))
 	head = binary.LittleEndian.AppendUint16(head, opusDelay)
-	head = binary.LittleEndian.AppendUint32(head, sampleRate)
+	head = binary.LittleEndian.AppendUint32(head, uint32(rate))
 	head = append(head, 0, 0)
 	if channels == 1 {
 		head = append(head, 0)
@@ -70,7 +71,7 @@ func newOggFile(file *os.File, lib *audio.Library, channels int) (*oggOut, error
 
 func (o *oggOut) append(pcm []int16) error {
 	o.held = append(o.held, pcm...)
-	frame := frameSamples * len(o.encoders)
+	frame := len(o.voice) * len(o.encoders)
 	at := 0
 	for ; at+frame <= len(o.held); at += frame {
 		if err := o.encode(o.held[at : at+frame]); err != nil {
@@ -91,7 +92,7 @@ func (o *oggOut) encode(pcm []int16) error {
 		for i := range o.voice {
 			o.voice[i] = pcm[i*len(o.encoders)+c]
 		}
-		n, err := enc.Encode(o.room[:], o.voice[:])
+		n, err := enc.Encode(o.room[:], o.voice)
 		if err != nil {
 			return err
 		}
@@ -136,10 +137,10 @@ func (o *oggOut) octets() int64 { return o.written }
 
 // close writes what is left, and as much more as the delay has held back. The last position says where the sound really ends.
 func (o *oggOut) close() error {
-	end := o.samples + int64(len(o.held)/len(o.encoders))*opusClock/sampleRate + opusDelay
+	end := o.samples + int64(len(o.held)/len(o.encoders))*opusClock/int64(o.rate) + opusDelay
 	var err error
 	for o.samples < end && err == nil {
-		frame := make([]int16, frameSamples*len(o.encoders))
+		frame := make([]int16, len(o.voice)*len(o.encoders))
 		copy(frame, o.held)
 		o.held = o.held[:0]
 		err = o.encode(frame)

@@ -173,7 +173,7 @@ func (r *recorder) makeRoom() error {
 func (r *recorder) ended(rec *Recording, end *RecordingEnd) {
 	r.lost.Add(end.Lost)
 	if foreign := rec.tap.foreign.Load(); foreign > 0 && !rec.tracks[0].started && !rec.tracks[1].started {
-		r.log.Warn("a recording is silent: only G.711 can be recorded, and the call used another codec", "call", rec.call, "file", rec.File)
+		r.log.Warn("a recording is silent: the call used a codec that cannot be decoded here", "call", rec.call, "file", rec.File)
 	}
 	switch {
 	case end.Err != nil:

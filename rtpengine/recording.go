@@ -1,9 +1,11 @@
 package rtpengine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -19,9 +21,9 @@ var (
 	ErrRecordingFull = errors.New("rtpengine: the room for recordings is used up") // Config.Recording.MaxBytes
 )
 
-// Recording is one call being written to a stereo file at 8 kHz, the caller left, the called side right; or a room, mixed to mono. G.711
-// alone is heard; the rest of a call is silence. The file can be read at any time, also when the program was killed: it is brought up to
-// date after each second of sound.
+// Recording is one call being written to a stereo file, the caller left, the called side right; or a room, mixed to mono. It has 16 kHz when
+// somebody speaks G.722 or Opus at its beginning, else 8 kHz. What is spoken in a codec that cannot be decoded here is silence. The file can be read
+// at any time, also when the program was killed: it is brought up to date after each second of sound.
 type Recording struct {
 	File  string
 	Began time.Time
@@ -31,6 +33,8 @@ type Recording struct {
 	untap  func() // nothing comes from the tap any more, or will not soon; then closed is set
 	tap    *tap
 	mono   bool
+	line   int          // the m-line of its call
+	rate   int          // of its samples; 0: 8 kHz
 	began  int64        // engine ns
 	closed atomic.Int64 // engine ns of its end, 0 while it goes on
 	ending atomic.Bool  // it was ended; the shard may not have heard of it
@@ -41,10 +45,11 @@ type Recording struct {
 	reason  string
 	file    soundFile
 	tracks  [2]track
+	voices  [2]*voice
 	mix     mix
 	pending []int16 // samples for the file, the channels in turn
 	samples int64   // in the file, of each channel
-	late    uint64  // samples that came too late
+	late    uint64  // packets that came too late
 }
 
 // RecordingEnd tells how a recording ended.
@@ -52,7 +57,7 @@ type RecordingEnd struct {
 	File   string
 	Length time.Duration
 	Lost   uint64        // packets that the recorder had no room for; there the recording is silent
-	Late   time.Duration // sound that came too late
+	Late   uint64        // packets that came too late
 	Reason string        // why it ended before it was told to; "" when it was told to
 	Err    error         // the file could not be made or written
 }
@@ -82,9 +87,10 @@ func (s *Session) Record() (*Recording, error) {
 	case s.endToEnd():
 		return nil, ErrEndToEnd
 	}
-	for _, l := range s.lines {
+	for i, l := range s.lines {
 		if l.kind == "audio" && l.legs[A] != nil && l.legs[B] != nil {
-			rec, err := s.engine.record(&s.cfg, s.shard, []*leg{l.legs[A], l.legs[B]})
+			words, rate := s.spoken(i)
+			rec, err := s.engine.record(&s.cfg, s.shard, []*leg{l.legs[A], l.legs[B]}, i, words, rate)
 			s.recording = rec
 			return rec, err
 		}
@@ -125,7 +131,8 @@ func (p *Endpoint) Record() (*Recording, error) {
 	}
 	for i, g := range p.legs {
 		if g != nil && p.kinds[i] == "audio" {
-			rec, err := p.engine.record(&p.cfg, p.shard, []*leg{g})
+			words, rate := p.spoken(i)
+			rec, err := p.engine.record(&p.cfg, p.shard, []*leg{g}, i, words, rate)
 			p.recording = rec
 			return rec, err
 		}
@@ -148,8 +155,10 @@ func (p *Endpoint) Recording() string {
 }
 
 // record begins a recording of two legs that talk to each other, or of one and what it is told.
-func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg) (*Recording, error) {
+func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg, line int, words [2]*vocabulary, rate int) (*Recording, error) {
 	r := e.recorder.make(c.ID, c.OnRecorded)
+	r.line, r.rate = line, rate
+	r.learn(words)
 	r.untap = func() { r.untapLegs(sh, legs, e.now) }
 	if err := e.recorder.add(r); err != nil {
 		return nil, err
@@ -206,6 +215,15 @@ func (r *Recording) stop() bool {
 	return true
 }
 
+// learn takes what the payload types of each side mean from now on. Signalling's.
+func (r *Recording) learn(words [2]*vocabulary) {
+	for i, w := range words {
+		if w != nil {
+			r.tap.words[i].Store(w)
+		}
+	}
+}
+
 // untapLegs has the shard take the taps away and say that nothing comes any more.
 func (r *Recording) untapLegs(sh *shard, legs []*leg, now func() int64) {
 	untap := func() {
@@ -234,12 +252,12 @@ func (r *Recording) step(rec *recorder, now int64) (ended bool) {
 	for e, ok := r.tap.next(room[:]); ok; e, ok = r.tap.next(room[:]) {
 		r.take(&e)
 	}
-	to := r.position(now) - playout
+	r.advance(r.position(now) - playout)
 	if closed != 0 {
-		to = max(r.position(closed), r.mix.last)
+		r.hear(math.MaxInt64)
+		r.advance(max(r.position(closed), r.mix.last))
 	}
-	r.advance(to)
-	if closed != 0 || len(r.pending) >= sampleRate*r.channels() {
+	if closed != 0 || len(r.pending) >= r.rate*r.channels() {
 		if err := r.flush(); err != nil {
 			r.finish(rec, "the disk", fmt.Errorf("write %s: %w", r.File, err))
 			return true
@@ -267,20 +285,37 @@ func (r *Recording) position(at int64) int64 {
 func (r *Recording) take(e *tapped) {
 	arrival := r.position(e.at)
 	r.advance(arrival - playout)
-	pos, ok := r.tracks[e.channel&1].place(e.ssrc, e.stamp, arrival)
-	if !ok {
-		r.late += uint64(len(e.body))
-		return
+	pos, ok := r.tracks[e.channel&1].place(e.ssrc, e.stamp, e.medium.clock(), arrival)
+	if !ok || !r.voices[e.channel&1].put(e.medium, pos, e.body) {
+		r.late++
 	}
-	r.late += uint64(r.mix.put(e.channel, e.payload, pos, e.body))
 }
 
-func (r *Recording) advance(to int64) { r.pending = r.mix.advance(to, r.pending, r.mono) }
+// advance writes the time line up to a position.
+func (r *Recording) advance(to int64) {
+	if to <= r.mix.from {
+		return
+	}
+	r.hear(to)
+	r.pending = r.mix.advance(to, r.pending, r.mono)
+}
+
+// hear decodes what begins before a position.
+func (r *Recording) hear(to int64) {
+	for i, v := range r.voices {
+		v.speak(&r.mix, uint8(i), to)
+	}
+}
 
 func (r *Recording) open(rec *recorder) bool {
 	defer close(r.opened)
+	r.rate = cmp.Or(r.rate, sampleRate)
+	r.mix = newMix(r.rate)
+	for i := range r.voices {
+		r.voices[i] = newVoice(rec.codecs, r.rate)
+	}
 	if r.err = rec.makeRoom(); r.err == nil {
-		r.file, r.err = makeSoundFile(rec.cfg.Format, rec.codecs, r.File, r.channels())
+		r.file, r.err = makeSoundFile(rec.cfg.Format, rec.codecs, r.File, r.rate, r.channels())
 	}
 	if r.err != nil {
 		r.finish(rec, "it could not begin", r.err)
@@ -314,8 +349,8 @@ func (r *Recording) finish(rec *recorder, reason string, err error) {
 		err = errors.Join(err, r.file.close())
 	}
 	end := RecordingEnd{
-		File: r.File, Length: time.Duration(r.samples) * time.Second / sampleRate, Lost: r.tap.lost.Load(),
-		Late: time.Duration(r.late) * time.Second / sampleRate, Reason: reason, Err: err,
+		File: r.File, Length: time.Duration(r.samples) * time.Second / time.Duration(r.rate), Lost: r.tap.lost.Load(),
+		Late: r.late, Reason: reason, Err: err,
 	}
 	rec.ended(r, &end)
 	if r.onEnd != nil {

@@ -538,6 +538,7 @@ func (s *Session) enforce(x *exchange) {
 	for side := range expected {
 		s.watch[side].arm(expected[side], now)
 	}
+	s.relearn()
 	s.shard.order(func(sh *shard) {
 		for _, t := range setups {
 			t.leg.withdraw(&sh.relay)

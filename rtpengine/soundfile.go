@@ -27,22 +27,22 @@ func (f RecordingFormat) check() error {
 // soundFile is what a recording grows in. After each append it can be read as it stands, also by somebody else and when the program was
 // killed.
 type soundFile interface {
-	append(pcm []int16) error // samples at 8 kHz, the channels of each in turn
+	append(pcm []int16) error // samples at the rate that it was made for, the channels of each in turn
 	octets() int64            // so far
 	close() error             // completes it
 }
 
 // makeSoundFile makes a new file.
-func makeSoundFile(format RecordingFormat, lib *audio.Library, path string, channels int) (soundFile, error) {
+func makeSoundFile(format RecordingFormat, lib *audio.Library, path string, rate, channels int) (soundFile, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	var out soundFile
 	if format == RecordOgg {
-		out, err = newOggFile(file, lib, channels)
+		out, err = newOggFile(file, lib, rate, channels)
 	} else {
-		out, err = newWAVFile(file, channels)
+		out, err = newWAVFile(file, rate, channels)
 	}
 	if err != nil {
 		file.Close()
@@ -54,14 +54,15 @@ func makeSoundFile(format RecordingFormat, lib *audio.Library, path string, chan
 // wavOut writes a WAV file: the samples first, then a header that says how many there are.
 type wavOut struct {
 	file     *os.File
+	rate     int
 	channels int
 	written  int64 // octets of samples
 	buf      []byte
 }
 
-func newWAVFile(file *os.File, channels int) (*wavOut, error) {
-	w := &wavOut{file: file, channels: channels}
-	_, err := file.Write(recordedHeader(0, channels))
+func newWAVFile(file *os.File, rate, channels int) (*wavOut, error) {
+	w := &wavOut{file: file, rate: rate, channels: channels}
+	_, err := file.Write(w.header())
 	return w, err
 }
 
@@ -74,7 +75,7 @@ func (w *wavOut) append(pcm []int16) error {
 		return err
 	}
 	w.written += int64(len(w.buf))
-	_, err := w.file.WriteAt(recordedHeader(w.written, w.channels), 0)
+	_, err := w.file.WriteAt(w.header(), 0)
 	return err
 }
 
@@ -85,18 +86,18 @@ func (w *wavOut) close() error { return w.file.Close() }
 // recordedHead is the length of the header.
 const recordedHead = 44
 
-// recordedHeader is that of a WAV file with so many octets of samples; 4 GB, which it cannot say, are 37 hours of stereo.
-func recordedHeader(octets int64, channels int) []byte {
-	size := uint32(min(octets, 1<<32-1-recordedHead))
+// header is that of the file as it is; 4 GB, which it cannot say, are 37 hours of stereo at 8 kHz.
+func (w *wavOut) header() []byte {
+	size := uint32(min(w.written, 1<<32-1-recordedHead))
 	b := append(make([]byte, 0, recordedHead), "RIFF"...)
 	b = binary.LittleEndian.AppendUint32(b, size+recordedHead-8)
 	b = append(b, "WAVEfmt "...)
 	b = binary.LittleEndian.AppendUint32(b, 16)
 	b = binary.LittleEndian.AppendUint16(b, wavPCM)
-	b = binary.LittleEndian.AppendUint16(b, uint16(channels))
-	b = binary.LittleEndian.AppendUint32(b, sampleRate)
-	b = binary.LittleEndian.AppendUint32(b, uint32(sampleRate*2*channels))
-	b = binary.LittleEndian.AppendUint16(b, uint16(2*channels))
+	b = binary.LittleEndian.AppendUint16(b, uint16(w.channels))
+	b = binary.LittleEndian.AppendUint32(b, uint32(w.rate))
+	b = binary.LittleEndian.AppendUint32(b, uint32(w.rate*2*w.channels))
+	b = binary.LittleEndian.AppendUint16(b, uint16(2*w.channels))
 	b = binary.LittleEndian.AppendUint16(b, 16)
 	b = append(b, "data"...)
 	return binary.LittleEndian.AppendUint32(b, size)

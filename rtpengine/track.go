@@ -1,16 +1,10 @@
 package rtpengine
 
-import (
-	"encoding/binary"
-
-	audio "tandem/rtpengine/codec"
-)
-
-// Positions below are samples at 8 kHz since the beginning of a recording.
+// A recording's time line counts units of 1/8000 s from its beginning, whatever the rate of its samples. These are such units:
 const (
 	playout    = sampleRate / 2   // how long a recording waits for a packet: the depth of its jitter buffer
 	earliest   = sampleRate       // how far ahead of its time a packet may be
-	mixSamples = 2 * sampleRate   // the window that is open for packets
+	mixLength  = 2 * sampleRate   // the window that is open for packets
 	driftEvery = 5 * sampleRate   // how often the clocks are compared
 	driftMost  = 3 * frameSamples // and how far they may be apart
 )
@@ -21,8 +15,10 @@ const (
 type track struct {
 	started bool
 	ssrc    uint32
+	clock   int64  // of its timestamps, Hz
 	stamp   uint32 // of the last packet
-	at      int64  // its position
+	ticks   int64  // of the clock, from base to it
+	base    int64  // a position
 
 	strange      bool // the packet before did not fit in
 	strangeStamp uint32
@@ -31,18 +27,20 @@ type track struct {
 	since int64
 }
 
-// place gives the position of a packet that arrived at a position; false when it does not fit in.
-func (t *track) place(ssrc, stamp uint32, arrival int64) (pos int64, ok bool) {
-	if !t.started || ssrc != t.ssrc {
-		t.anchor(ssrc, stamp, arrival)
+// place gives the position of a packet that arrived at a position; false when it does not fit in. A source that takes up another clock
+// begins anew (RFC 7160 §4.1).
+func (t *track) place(ssrc, stamp uint32, clock, arrival int64) (pos int64, ok bool) {
+	if !t.started || ssrc != t.ssrc || clock != t.clock {
+		t.anchor(ssrc, stamp, clock, arrival)
 		return arrival, true
 	}
-	pos = t.at + int64(int32(stamp-t.stamp))
+	ticks := t.ticks + int64(int32(stamp-t.stamp))
+	pos = t.base + ticks*sampleRate/clock
 	late := arrival - pos
 	if late > playout || late < -earliest {
 		// A sender whose clock jumped, or a path that became much longer. One such packet may be a straggler, two that agree are not.
-		if d := int32(stamp - t.strangeStamp); t.strange && d > -sampleRate && d < sampleRate {
-			t.anchor(ssrc, stamp, arrival)
+		if d := int64(int32(stamp - t.strangeStamp)); t.strange && d > -clock && d < clock {
+			t.anchor(ssrc, stamp, clock, arrival)
 			return arrival, true
 		}
 		t.strange, t.strangeStamp = true, stamp
@@ -53,64 +51,61 @@ func (t *track) place(ssrc, stamp uint32, arrival int64) (pos int64, ok bool) {
 	if arrival-t.since >= driftEvery {
 		// The fastest packet of a while shows the path's own delay; what it has changed by is the clocks' difference.
 		if t.least > driftMost || t.least < -driftMost {
+			t.base += t.least
 			pos += t.least
 		}
 		t.least, t.since = earliest, arrival
 	}
-	t.at, t.stamp = pos, stamp
+	t.ticks, t.stamp = ticks, stamp
 	return pos, true
 }
 
-func (t *track) anchor(ssrc, stamp uint32, arrival int64) {
-	*t = track{started: true, ssrc: ssrc, stamp: stamp, at: arrival, least: earliest, since: arrival}
+func (t *track) anchor(ssrc, stamp uint32, clock, arrival int64) {
+	*t = track{started: true, ssrc: ssrc, stamp: stamp, clock: clock, base: arrival, least: earliest, since: arrival}
 }
 
-// mix is the window of a recording's time line in which packets may still come, silent where none has.
+// mix is the window of a recording's time line in which sound may still come, silent where none has.
 type mix struct {
+	scale   int64 // samples in a unit of the time line: 1 at 8 kHz, 2 at 16 kHz
 	from    int64 // the first position that is not written yet
-	last    int64 // behind the last sample that came
-	samples [2][mixSamples]int16
+	last    int64 // behind the last sound that came
+	samples [2][]int16
 }
 
-// put decodes a payload to its position and tells how many of its samples came too late.
-func (m *mix) put(channel, payload uint8, pos int64, body []byte) (late int) {
-	if payload == payloadPCM {
-		for i := 0; i+1 < len(body); i += 2 {
-			late += m.set(channel, pos+int64(i/2), int16(binary.LittleEndian.Uint16(body[i:])))
-		}
-		return late
+func newMix(rate int) mix {
+	m := mix{scale: int64(rate / sampleRate)}
+	for i := range m.samples {
+		m.samples[i] = make([]int16, mixLength*m.scale)
 	}
-	decode := audio.DecodeUlaw
-	if payload == payloadPCMA {
-		decode = audio.DecodeAlaw
-	}
-	for i, code := range body {
-		late += m.set(channel, pos+int64(i), decode(code))
-	}
-	return late
+	return m
 }
 
-// set puts a sample to its position; 1 when that is over.
-func (m *mix) set(channel uint8, at int64, v int16) (late int) {
-	switch {
-	case at < m.from:
-		return 1
-	case at < m.from+mixSamples:
-		m.samples[channel&1][at%mixSamples] = v
-		m.last = max(m.last, at+1)
+// put takes sound to its position. What is outside of the window is left out.
+func (m *mix) put(channel uint8, pos int64, pcm []int16) {
+	window := m.samples[channel&1]
+	first := pos * m.scale
+	if early := min(m.from*m.scale-first, int64(len(pcm))); early > 0 {
+		first, pcm = first+early, pcm[early:]
 	}
-	return 0
+	pcm = pcm[:max(0, min(int64(len(pcm)), (m.from+mixLength)*m.scale-first))]
+	for i, v := range pcm {
+		window[(first+int64(i))%int64(len(window))] = v
+	}
+	if len(pcm) > 0 {
+		m.last = max(m.last, (first+int64(len(pcm))+m.scale-1)/m.scale)
+	}
 }
 
 // advance closes the window up to a position and appends what was in it to out, the channels in turn; of a mono one the first.
 func (m *mix) advance(to int64, out []int16, mono bool) []int16 {
-	for ; m.from < to; m.from++ {
-		at := m.from % mixSamples
-		l, r := m.samples[0][at], m.samples[1][at]
-		m.samples[0][at], m.samples[1][at] = 0, 0
-		if out = append(out, l); !mono {
-			out = append(out, r)
+	length := int64(len(m.samples[0]))
+	for at := m.from * m.scale; at < to*m.scale; at++ {
+		l, r := &m.samples[0][at%length], &m.samples[1][at%length]
+		if out = append(out, *l); !mono {
+			out = append(out, *r)
 		}
+		*l, *r = 0, 0
 	}
+	m.from = max(m.from, to)
 	return out
 }

@@ -1,0 +1,125 @@
+package rtpengine
+
+import audio "tandem/rtpengine/codec"
+
+// medium is what packets are to a recorder: a codec of the codec package, or one of the values below; 0 is nothing that it knows.
+type medium uint8
+
+// Samples of a room, 16 bits little endian.
+const (
+	samples8  = medium(audio.Event) + 1 + iota // at 8 kHz
+	samples16                                  // at 16 kHz
+)
+
+func mediumOf(k audio.Kind) medium {
+	if k.Speech() {
+		return medium(k)
+	}
+	return 0
+}
+
+// vocabulary says what the payload types of a side are to a recorder. Immutable.
+type vocabulary [128]medium
+
+// vocabularyOf reads what lists of codecs say; the first that is said of a number counts.
+func vocabularyOf(lists ...[]codec) *vocabulary {
+	v := new(vocabulary)
+	for _, list := range lists {
+		for _, c := range list {
+			v.add(c.payload, c)
+		}
+	}
+	return v
+}
+
+func (v *vocabulary) add(payload uint8, c codec) {
+	if v[payload] == 0 {
+		v[payload] = mediumOf(c.kind())
+	}
+}
+
+// vocabularies are those of both sides of an m-line. Like passages, they allow a phone to send the numbers of either side.
+func (x *exchange) vocabularies(i int, lines *[2]said) (words [2]*vocabulary) {
+	offer, answer := lines[x.from].codecs, lines[x.from.Other()].codecs
+	shown, back := x.tellings(i)
+	out, in := new(vocabulary), new(vocabulary)
+	for _, c := range answer {
+		in.add(c.payload, c)
+		if pt := toOf(back, c.payload); pt != untold {
+			out.add(pt, c)
+		}
+	}
+	for _, c := range offer {
+		out.add(c.payload, c)
+		if pt := toOf(shown, c.payload); pt != untold {
+			in.add(pt, c)
+		}
+	}
+	words[x.from], words[x.from.Other()] = out, in
+	return words
+}
+
+// tellings are how the formats of an m-line's offer and answer were told to the other side, written out.
+func (x *exchange) tellings(i int) (shown, back []told) {
+	if i < len(x.shown) {
+		shown = x.shown[i]
+	}
+	if shown == nil {
+		shown = asTheyAre(x.said[x.from].lines[i].codecs)
+	}
+	if i < len(x.back) {
+		back = x.back[i]
+	}
+	if back == nil {
+		back = asTheyAre(x.said[x.from.Other()].lines[i].codecs)
+	}
+	return shown, back
+}
+
+// spoken says what the sides of an m-line may say, and at which rate it is to be recorded; mu is held.
+func (s *Session) spoken(i int) (words [2]*vocabulary, rate int) {
+	x := s.inForce()
+	if x == nil || x.said[A] == nil || x.said[B] == nil || i >= len(x.said[A].lines) || i >= len(x.said[B].lines) {
+		return words, sampleRate
+	}
+	lines := [2]said{A: x.said[A].lines[i], B: x.said[B].lines[i]}
+	rate = recordedRate(lines[x.from.Other()].codecs)
+	if i < len(x.coded) && x.coded[i].both {
+		rate = max(rate, recordedRate([]codec{x.coded[i].own}))
+	}
+	return x.vocabularies(i, &lines), rate
+}
+
+// spoken says the same of the phone and of what it is told; mu is held.
+func (p *Endpoint) spoken(i int) (words [2]*vocabulary, rate int) {
+	if i >= len(p.codecs) {
+		return words, sampleRate
+	}
+	v := vocabularyOf(p.codecs[i])
+	return [2]*vocabulary{v, v}, recordedRate(p.codecs[i])
+}
+
+// recordedRate is that of the first codec of an answer, which phones usually speak: as wide as telephones are, or as narrow.
+func recordedRate(list []codec) int {
+	for _, c := range list {
+		if k := c.kind(); k.Speech() {
+			return min(k.Rate(), 2*sampleRate)
+		}
+	}
+	return sampleRate
+}
+
+// relearn tells a recording that goes on what a new agreement calls things; mu is held.
+func (s *Session) relearn() {
+	if !s.recording.over() {
+		words, _ := s.spoken(s.recording.line)
+		s.recording.learn(words)
+	}
+}
+
+func (p *Endpoint) relearn() {
+	if !p.recording.over() {
+		words, _ := p.spoken(p.recording.line)
+		p.recording.learn(words)
+	}
+}
