@@ -58,7 +58,7 @@ recording {
   dir       = ""          # stereo files of recorded calls go here, the caller left; "" = <data_dir>/recordings
   format    = "wav"       # "wav", or "ogg" for Ogg/Opus at a sixth of the size, which needs the system's libopus; without it WAV is written, and the log says so
   max_hours = 4           # longest recording; then it ends and the call goes on
-  max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB as WAV, 20 MB as Ogg); beyond it recordings end and none begins
+  max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB as WAV, 20 MB as Ogg, twice that in G.722 or Opus); beyond it recordings end and none begins
   at_once   = 500         # recordings at the same time; further calls are not recorded, which is said
 }
 

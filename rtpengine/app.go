@@ -11,14 +11,15 @@ import (
 // app answers in a leg's place: it echoes, plays, or listens in silence. Its shard owns it.
 type app struct {
 	echo   bool
-	sound  []byte       // of the chosen law; nil when nothing plays
-	at     int          // next sample of sound
+	sound  *loop        // nil when nothing plays
+	at     int          // next packet of sound
 	listed bool         // in the relay's players
 	left   int          // packet times until the sound is over, 0 = it never is
 	over   *atomic.Bool // set when it is; nil when nobody asks
 	digits *dialling    // sent in place of all else; nil: none
 
-	payload uint8 // G.711 payload type that playing uses
+	payload uint8  // payload type of what is not echoed
+	clock   uint32 // and of its timestamps, Hz
 	reporter
 	seq    uint16 // last sent
 	talked bool   // something has been sent: seq and stamp are in use
@@ -37,7 +38,7 @@ type app struct {
 }
 
 func newApp() *app {
-	a := &app{reporter: newReporter(), seq: uint16(rand.Uint32() >> 17), payload: payloadPCMU, marker: true}
+	a := &app{reporter: newReporter(), seq: uint16(rand.Uint32() >> 17), payload: payloadPCMU, clock: sampleRate, marker: true}
 	a.stamp = rand.Uint32()
 	return a
 }
@@ -146,13 +147,18 @@ func (s *shard) play(n int) {
 	}
 }
 
+// speak makes it play a sound, from the place where the one before was.
+func (a *app) speak(sound *loop, payload uint8) {
+	a.sound, a.payload, a.clock = sound, payload, uint32(sound.codec.Clock())
+}
+
 // skip lets packet times pass unsent: the clock runs on, the sequence does not.
 func (a *app) skip(n int) {
 	if a.sound == nil {
 		return
 	}
-	a.at = (a.at + n*frameSamples) % len(a.sound)
-	a.stamp += uint32(n * frameSamples)
+	a.at = (a.at + n) % a.sound.packets()
+	a.stamp += uint32(n) * a.sound.step()
 }
 
 // frame sends 20 ms of the sound.
@@ -166,9 +172,10 @@ func (a *app) frame(r *relay, l *leg) {
 		a.marker = true
 		return
 	}
-	b := a.packet[:12+frameSamples]
+	body := a.sound.packet(a.at)
+	b := r.spare[:12+len(body)]
 	a.seq++
-	a.stamp += frameSamples
+	a.stamp += a.sound.step()
 	b[0], b[1] = 2<<6, a.payload
 	if a.marker {
 		b[1] |= 0x80
@@ -177,14 +184,14 @@ func (a *app) frame(r *relay, l *leg) {
 	binary.BigEndian.PutUint16(b[2:], a.seq)
 	binary.BigEndian.PutUint32(b[4:], a.stamp)
 	binary.BigEndian.PutUint32(b[8:], a.ssrc)
-	copy(b[12:], a.sound[a.at:a.at+frameSamples])
-	a.at = (a.at + frameSamples) % len(a.sound)
-	a.send(r, l, b, frameSamples)
+	copy(b[12:], body)
+	a.at = (a.at + 1) % a.sound.packets()
+	a.send(r, l, b, len(body))
 }
 
 // compose writes a report on what was heard, and on what was said, into words.
 func (a *app) compose(r *relay, l *leg) int {
-	rate := uint32(sampleRate)
+	rate := a.clock
 	if heard := l.quality.rate.Load(); a.echo && heard > 0 {
 		rate = heard
 	}

@@ -221,10 +221,10 @@ func (p *Endpoint) SendDigits(digits string) error {
 			continue
 		}
 		d := newDialling(keys, p.codecs[i], p.engine.now())
-		if d.event < 0 && p.payload[i] < 0 {
+		if d.event < 0 && !isG711(p.tongues[i].kind) {
 			continue
 		}
-		payload := uint8(max(0, p.payload[i]))
+		payload := p.tongues[i].payload
 		d.done = p.engine.stopPlaying
 		p.engine.startPlaying()
 		if !p.shard.order(func(sh *shard) { sh.startDialling(g, d, payload) }) {

@@ -7,11 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Endpoint is a leg that Tandem answers itself: the echo test, music, tones. Choose Echo or Play
 // before Answer or Offer, because the answer depends on it: echo takes any codec and video, playing
-// takes G.711. Both may be called again in the middle of the call. All methods may be called from any
+// takes G.711, else G.722 or Opus. Both may be called again in the middle of the call. All methods may be called from any
 // goroutine.
 type Endpoint struct {
 	engine *Engine
@@ -27,7 +29,7 @@ type Endpoint struct {
 	legs    []*leg     // by position of the m-line, nil where rejected
 	kinds   []string
 	rings   []*keyring
-	payload []int     // chosen G.711 payload type by m-line; -1 none
+	tongues []tongue  // what we speak, by m-line
 	codecs  [][]codec // that the phone takes, by m-line
 	family  int       // of our Offer
 	srtp    SRTPPolicy
@@ -125,14 +127,14 @@ func (p *Endpoint) choose(d *description, st *statement) ([][]string, error) {
 		case p.echo && d.sections[i].kind != "text":
 			chosen[i] = echoable(&d.sections[i])
 		case d.sections[i].kind == "audio":
-			chosen[i] = playable(&d.sections[i])
+			chosen[i] = p.engine.playable(&d.sections[i])
 		}
 		l.active = len(chosen[i]) > 0
 		some = some || l.active
 	}
 	if asked && !some {
 		p.engine.rejected.Add(1)
-		return nil, reject(488, 305, "G.711 audio (PCMU or PCMA) is needed here")
+		return nil, reject(488, 305, "Audio in "+p.engine.spokenHere()+" is needed here")
 	}
 	return chosen, nil
 }
@@ -150,29 +152,32 @@ func echoable(s *section) []string {
 	return out
 }
 
-// playable keeps the first G.711 format and telephone-event (RFC 4733 §2.5: it may accompany any audio).
-func playable(s *section) []string {
-	var out []string
-	for _, format := range s.formats {
-		if format == "0" || format == "8" {
-			out = append(out, format)
-			break
-		}
-	}
-	if out == nil {
+// playable keeps one codec that we can speak and telephone-event (RFC 4733 §2.5: it may accompany any audio), which has the codec's clock
+// where the phone has several.
+func (e *Engine) playable(s *section) []string {
+	list := s.codecs()
+	speaks := e.tongueOf(list)
+	if speaks.kind == audio.None {
 		return nil
 	}
-	for _, c := range s.codecs() {
-		if c.named("telephone-event") && c.clock == 8000 {
-			out = append(out, strconv.Itoa(int(c.payload)))
-		}
+	out := []string{strconv.Itoa(int(speaks.payload))}
+	if ev, ok := eventOf(list, uint32(speaks.kind.Clock())); ok {
+		out = append(out, strconv.Itoa(int(ev.payload)))
 	}
 	return out
 }
 
+// spokenHere names the codecs that can be played and mixed.
+func (e *Engine) spokenHere() string {
+	if e.codecs.Encodes(audio.Opus) {
+		return "PCMU, PCMA, G722 or opus"
+	}
+	return "PCMU, PCMA or G722"
+}
+
 func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, view *facing) error {
 	for len(p.legs) <= i {
-		p.legs, p.kinds, p.payload, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.payload, -1), append(p.rings, &keyring{})
+		p.legs, p.kinds, p.tongues, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.tongues, tongue{}), append(p.rings, &keyring{})
 		p.levels = append(p.levels, 0)
 	}
 	p.kinds[i] = strings.Clone(s.kind)
@@ -189,7 +194,7 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 			return err
 		}
 	}
-	p.payload[i] = g711Of(formats)
+	p.tongues[i] = p.engine.tongueOf(slices.DeleteFunc(s.codecs(), func(c codec) bool { return !slices.Contains(formats, strconv.Itoa(int(c.payload))) }))
 	put(out, "m=", s.kind, " ", strconv.Itoa(int(port)), " ", s.proto, " ", strings.Join(formats, " "))
 	for _, line := range s.lines {
 		if echoedLine(line, formats) {
@@ -217,16 +222,6 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 		put(out, line)
 	}
 	return nil
-}
-
-func g711Of(formats []string) int {
-	for _, format := range formats {
-		if format == "0" || format == "8" {
-			n, _ := strconv.Atoi(format)
-			return n
-		}
-	}
-	return -1
 }
 
 // echoedLine reports whether an offered line is true of our answer too: what it says of accepted
@@ -291,7 +286,7 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 		return nil, err
 	}
 	if len(p.legs) == 0 {
-		p.legs, p.kinds, p.payload, p.rings = []*leg{nil}, []string{"audio"}, []int{-1}, []*keyring{{}}
+		p.legs, p.kinds, p.tongues, p.rings = []*leg{nil}, []string{"audio"}, []tongue{{}}, []*keyring{{}}
 		p.levels = []uint8{0}
 	}
 	pair, err := p.openLeg(0, family)
@@ -343,8 +338,8 @@ func (p *Endpoint) Accept(answer []byte, src netip.Addr) error {
 	if code, text := d.sections[0].refused(p.srtp); code != 0 {
 		return reject(488, code, text)
 	}
-	if p.payload[0] = g711Of(d.sections[0].formats); p.payload[0] < 0 {
-		return reject(488, 305, "The answer takes no G.711 audio")
+	if p.tongues[0] = p.engine.tongueOf(d.sections[0].codecs()); p.tongues[0].kind == audio.None {
+		return reject(488, 305, "The answer takes no audio in "+p.engine.spokenHere())
 	}
 	st.lines[0].mux = false // we did not offer it
 	p.enforce(st)
@@ -416,7 +411,7 @@ func (p *Endpoint) Echo() {
 
 // Play sends a sound, over and over; sounds.go says how they are named. It may read a file.
 func (p *Endpoint) Play(name string) error {
-	snd, err := p.engine.sounds.take(name)
+	snd, err := p.take(name)
 	if err != nil {
 		return err
 	}
@@ -432,6 +427,27 @@ func (p *Endpoint) Play(name string) error {
 	p.echo, p.sound, p.saying = false, snd, 0
 	p.perform()
 	return nil
+}
+
+// take gets a sound and has it encoded as the phone hears it: perform then need not.
+func (p *Endpoint) take(name string) (*keptSound, error) {
+	snd, err := p.engine.sounds.take(name)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	speaks := slices.Clone(p.tongues)
+	p.mu.Unlock()
+	for _, t := range speaks {
+		if t.kind == audio.None {
+			continue
+		}
+		if _, err := p.engine.sounds.loop(snd, t.kind); err != nil {
+			p.engine.sounds.release(snd)
+			return nil, err
+		}
+	}
+	return snd, nil
 }
 
 // stopPlaying gives the sound back; mu is held. Packets already handed to the shard keep its memory alive.
@@ -461,7 +477,7 @@ func (p *Endpoint) report(now int64) {
 
 // perform orders the shard to do on every leg what Echo or Play last asked for.
 func (p *Endpoint) perform() {
-	legs, payloads := append([]*leg(nil), p.legs...), append([]int(nil), p.payload...)
+	legs, speaks := append([]*leg(nil), p.legs...), slices.Clone(p.tongues)
 	echo, snd, levels := p.echo, p.sound, append([]uint8(nil), p.levels...)
 	left := 0
 	if p.saying != 0 && snd != nil {
@@ -474,9 +490,10 @@ func (p *Endpoint) perform() {
 	if p.member != nil {
 		if place = p.audio(); place >= 0 {
 			at = p.member.seat
-			p.member.agree(payloads[place])
+			p.member.agree(speaks[place])
 		}
 	}
+	loops := p.loops(snd)
 	p.shard.order(func(sh *shard) {
 		for i, g := range legs {
 			if g != nil && i != place {
@@ -486,13 +503,12 @@ func (p *Endpoint) perform() {
 			case g == nil:
 			case i == place:
 				sh.delist(g)
-				sh.seatLeg(g, at, uint8(payloads[i]), levels[i])
-			case snd != nil && payloads[i] >= 0:
-				payload := uint8(payloads[i])
-				if law := snd.law(payload); !g.app.plays(law) || left > 0 {
-					sh.enlist(g, law, payload)
+				sh.seatLeg(g, at, speaks[i], levels[i])
+			case loops[i] != nil:
+				if !g.app.plays(loops[i]) || left > 0 {
+					sh.enlist(g, loops[i], speaks[i].payload)
 					if left > 0 {
-						g.app.at, g.app.left, g.app.over = max(0, len(law)-left*frameSamples), left, nil
+						g.app.at, g.app.left, g.app.over = max(0, loops[i].packets()-left), left, nil
 					}
 				}
 			default:
@@ -503,10 +519,25 @@ func (p *Endpoint) perform() {
 	})
 }
 
+// loops are a sound as each m-line hears it, nil where it hears none; mu is held.
+func (p *Endpoint) loops(snd *keptSound) []*loop {
+	out := make([]*loop, len(p.tongues))
+	for i, t := range p.tongues {
+		if snd == nil || t.kind == audio.None {
+			continue
+		}
+		var err error
+		if out[i], err = p.engine.sounds.loop(snd, t.kind); err != nil {
+			p.engine.log.Warn("a sound cannot be played any more", "call", p.cfg.ID, "sound", snd.name, "codec", t.kind.String(), "error", err)
+		}
+	}
+	return out
+}
+
 // audio is the position of the audio that we speak in, -1 when there is none; mu is held.
 func (p *Endpoint) audio() int {
 	for i, g := range p.legs {
-		if g != nil && p.kinds[i] == "audio" && p.payload[i] >= 0 {
+		if g != nil && p.kinds[i] == "audio" && p.tongues[i].kind != audio.None {
 			return i
 		}
 	}
@@ -522,7 +553,7 @@ func (p *Endpoint) leaveRoom() {
 }
 
 // plays reports whether this very sound is playing.
-func (a *app) plays(law []byte) bool { return a.listed && a.sound != nil && &a.sound[0] == &law[0] }
+func (a *app) plays(sound *loop) bool { return a.listed && a.sound == sound }
 
 // silent is housekeeping's question.
 func (p *Endpoint) silent(now int64) {

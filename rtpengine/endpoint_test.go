@@ -151,10 +151,10 @@ func TestPlayingStopsForAnEchoAndOnHold(t *testing.T) {
 	}
 }
 
-func TestPlayRefusesAPhoneWithoutG711AndEchoDoesNot(t *testing.T) {
+func TestPlayRefusesAPhoneOfUnknownCodecsAndEchoDoesNot(t *testing.T) {
 	e := startEngine(t, nil)
 	a := newPhone(t, loop4)
-	offer := []byte(strings.Replace(string(a.sdp("a=rtpmap:96 opus/48000/2")), "0 8 101", "96", 1))
+	offer := []byte(strings.Replace(string(a.sdp("a=rtpmap:96 iLBC/8000")), "0 8 101", "96", 1))
 	p := startEndpoint(t, e)
 	if err := p.Play("music"); err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestPlayRefusesAPhoneWithoutG711AndEchoDoesNot(t *testing.T) {
 	}
 	p.Echo()
 	answer, err := p.Answer(offer, loop4)
-	if err != nil || !hasLine(answer, "a=rtpmap:96 opus/48000/2") {
+	if err != nil || !hasLine(answer, "a=rtpmap:96 iLBC/8000") {
 		t.Errorf("%v\n%s", err, answer)
 	}
 }
@@ -250,7 +250,7 @@ func TestEndpointReportsWhatItSent(t *testing.T) {
 func TestLatePlayerSkipsInsteadOfBursting(t *testing.T) {
 	l := &leg{app: newApp()}
 	s := newShard(func() int64 { return 0 }, 0, 1)
-	s.enlist(l, make([]byte, 10*frameSamples), payloadPCMU)
+	s.enlist(l, &loop{codec: audio.PCMU, body: make([]byte, 10*frameSamples)}, payloadPCMU)
 	stamp, seq := l.app.stamp, l.app.seq
 	l.ready, l.hears = true, true
 	s.play(50)

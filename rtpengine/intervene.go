@@ -17,7 +17,7 @@ import (
 // Errors of Play that callers branch on.
 var (
 	ErrNoAudio = errors.New("rtpengine: no audio has been agreed on")
-	ErrNoLaw   = errors.New("rtpengine: that side hears no G.711 audio, and nothing else can be played")
+	ErrNoLaw   = errors.New("rtpengine: that side hears no codec that can be encoded here")
 	ErrPastEnd = errors.New("rtpengine: the sound ends before the place to start from")
 )
 
@@ -61,29 +61,36 @@ func (s *Session) PlayWAV(to Side, wav []byte, o PlayOptions) (time.Duration, er
 
 // play takes a sound over from its giver, also when it fails.
 func (s *Session) play(to Side, snd *keptSound, o *PlayOptions) (length time.Duration, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	defer func() {
 		if err != nil {
 			s.engine.sounds.release(snd)
 		}
 	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.prepare(to, snd); err != nil {
+		return 0, err
+	}
 	switch {
 	case s.closed:
 		return 0, ErrClosed
 	case s.endToEnd():
 		return 0, ErrEndToEnd
 	}
-	line, law := s.hearing(to)
-	frames := len(snd.pcmu) / frameSamples
+	line, tongue := s.hearing(to)
+	frames := snd.packets()
 	first := int(o.Start / frameTime)
 	switch {
 	case line == nil:
 		return 0, ErrNoAudio
-	case law < 0:
+	case tongue.kind == audio.None:
 		return 0, ErrNoLaw
 	case first < 0 || first >= frames:
 		return 0, ErrPastEnd
+	}
+	sound, err := s.engine.sounds.loop(snd, tongue.kind)
+	if err != nil {
+		return 0, err
 	}
 	left := 0
 	if o.Rounds > 0 {
@@ -96,13 +103,13 @@ func (s *Session) play(to Side, snd *keptSound, o *PlayOptions) (length time.Dur
 	s.dropPlay(to)
 	p := &playing{sound: snd, ended: o.Ended}
 	s.plays[to] = p
-	g, payload := line.legs[to], uint8(law)
+	g := line.legs[to]
 	s.shard.order(func(sh *shard) {
 		if g.player == nil {
 			g.player = newApp()
 		}
-		sh.enlist(g, snd.law(payload), payload)
-		g.player.at, g.player.left, g.player.over = first*frameSamples, left, &p.over
+		sh.enlist(g, sound, tongue.payload)
+		g.player.at, g.player.left, g.player.over = first, left, &p.over
 		g.out.withdraw(&sh.relay)
 		g.out.bars |= barPlay
 	})
@@ -167,46 +174,56 @@ func (s *Session) carryOn() {
 		if p == nil {
 			continue
 		}
-		line, law := s.hearing(Side(side))
-		if line == nil || law < 0 {
+		line, tongue := s.hearing(Side(side))
+		sound, err := s.engine.sounds.loop(p.sound, tongue.kind)
+		if line == nil || err != nil {
 			s.stopPlay(Side(side))
 			continue
 		}
-		g, payload := line.legs[side], uint8(law)
+		g := line.legs[side]
 		s.shard.order(func(*shard) {
 			if a := g.player; a != nil && a.listed {
-				a.sound, a.payload = p.sound.law(payload), payload
+				a.speak(sound, tongue.payload)
 			}
 		})
 	}
 }
 
-// hearing is the first audio that a side takes part in, and the payload type of G.711 that it hears there: the first of the answer that it
-// named itself, -1 when there is none; mu is held.
-func (s *Session) hearing(side Side) (l *line, law int) {
-	x := s.latest
-	if x != nil && !x.inForce {
-		x = s.before
+// prepare has a sound encoded as a side hears it while mu, which is held, is not.
+func (s *Session) prepare(to Side, snd *keptSound) (err error) {
+	if _, tongue := s.hearing(to); tongue.kind != audio.None {
+		s.mu.Unlock()
+		_, err = s.engine.sounds.loop(snd, tongue.kind)
+		s.mu.Lock()
 	}
-	if x == nil || !x.inForce {
-		return nil, -1
+	return err
+}
+
+// hearing is the first audio that a side takes part in, and the codec that it can be told something in there, which both sides have named or it
+// is transcoded to; mu is held.
+func (s *Session) hearing(side Side) (l *line, to tongue) {
+	x := s.inForce()
+	if x == nil {
+		return nil, to
 	}
 	mine, answer := x.said[side], x.said[x.from.Other()]
 	for i, l := range s.lines {
 		if l.kind != "audio" || i >= len(mine.lines) || i >= len(answer.lines) || !mine.lines[i].active || !answer.lines[i].active {
 			continue
 		}
-		if t := l.vias[side.Other()]; t != nil && t.to.payload == uint8(max(0, t.to.kind.Payload())) && (t.to.kind == audio.PCMU || t.to.kind == audio.PCMA) {
-			return l, int(t.to.payload)
+		if t := l.vias[side.Other()]; t != nil {
+			return l, tongue{t.to.kind, t.to.payload}
 		}
+		var shared []codec
 		for _, c := range answer.lines[i].codecs {
-			if (c.payload == payloadPCMU || c.payload == payloadPCMA) && slices.ContainsFunc(mine.lines[i].codecs, func(m codec) bool { return m.payload == c.payload }) {
-				return l, int(c.payload)
+			at := slices.IndexFunc(mine.lines[i].codecs, func(m codec) bool { return m.kind() == c.kind() })
+			if at >= 0 && c.kind().Speech() {
+				shared = append(shared, mine.lines[i].codecs[at])
 			}
 		}
-		return l, -1
+		return l, s.engine.tongueOf(shared)
 	}
-	return nil, -1
+	return nil, to
 }
 
 // Block says what of a side is kept from the other one. The side is not told.
@@ -334,7 +351,7 @@ func (s *sounds) lend(wav []byte) (*keptSound, error) {
 		return nil, fmt.Errorf("rtpengine: the sound: %w", err)
 	}
 	limit := int(s.limit / 2)
-	samples, whole := read(file, limit)
+	samples, whole := read(file, sampleRate, limit)
 	switch {
 	case !whole:
 		return nil, s.tooLong("that was sent")

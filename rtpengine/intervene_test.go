@@ -141,7 +141,7 @@ func TestPlayingIsRefusedWithTheReason(t *testing.T) {
 	if _, err := s.PlayWAV(A, []byte("RIFFnothing"), PlayOptions{}); err == nil {
 		t.Error("no WAV file was played")
 	}
-	offer := bytes.Replace(a.sdp("a=rtpmap:96 opus/48000/2"), []byte("0 8 101"), []byte("96"), 1)
+	offer := bytes.Replace(a.sdp("a=rtpmap:96 iLBC/8000"), []byte("0 8 101"), []byte("96"), 1)
 	if _, err := s.Offer(A, offer, loop4, loop4); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestPlayingIsRefusedWithTheReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Play(A, "music", PlayOptions{}); !errors.Is(err, ErrNoLaw) {
-		t.Errorf("to a phone that speaks Opus alone: %v", err)
+		t.Errorf("to a phone that speaks iLBC alone: %v", err)
 	}
 	s.Close()
 	if _, err := s.Play(A, "music", PlayOptions{}); !errors.Is(err, ErrClosed) {

@@ -14,34 +14,53 @@ type Member struct {
 	since time.Time
 
 	// Guarded by Room.mu:
-	payload uint8
-	muted   bool
-	in      jitterBuffer
-	pcm     []int16 // decoded and not heard yet
-	voice   [frameSamples]int16
-	level   float64 // of voice, dBov; or what its packet said
-	score   float64 // level that falls slowly: how much the member has the floor
-	talks   bool    // it has the floor
-	step    uint32  // timestamp units since the last frame that it was told
-	own     [frameSamples]byte
+	speaks tongue
+	muted  bool
+	in     jitterBuffer
+	ear    audio.Decoder
+	rates  *audio.Resampler        // from its rate to the room's
+	pcm    []int16                 // decoded, at the room's rate, and not heard yet
+	voice  [2 * frameSamples]int16 // of a packet time
+	level  float64                 // of voice, dBov
+	score  float64                 // level that falls slowly: how much the member has the floor
+	talks  bool                    // it has the floor
+	step   uint32                  // timestamp units since the last frame that it was told
+	own    *mouth                  // what it hears while it talks itself
 }
 
-func newMember(r *Room, id string) *Member {
-	m := &Member{room: r, seat: newSeat(), id: id, since: time.Now(), score: silentLevel}
-	m.pcm = make([]int16, 0, mostDecoded+frameSamples)
+func newMember(r *Room, id string, speaks tongue) *Member {
+	m := &Member{room: r, seat: newSeat(), id: id, speaks: speaks, since: time.Now(), score: silentLevel}
+	m.pcm = make([]int16, 0, 2*(mostDecoded+frameSamples))
+	m.in.reset(uint32(speaks.kind.Clock()))
 	return m
 }
 
-// mostDecoded bounds the samples of one packet: 200 ms, the longest packet of RFC 3551 §4.2.
+// mostDecoded bounds the samples of one packet at 8 kHz: 200 ms, the longest packet of RFC 3551 §4.2.
 const mostDecoded = sampleRate / 5
 
-// agree takes the payload type that was negotiated.
-func (m *Member) agree(payload int) {
+// agree takes the codec of a new agreement.
+func (m *Member) agree(speaks tongue) {
 	m.room.mu.Lock()
 	defer m.room.mu.Unlock()
-	if m.payload = uint8(payload); m.in.clock == 0 {
-		m.in.reset(sampleRate)
+	had := m.speaks.kind
+	if m.speaks = speaks; had == speaks.kind {
+		return
 	}
+	m.in.reset(uint32(speaks.kind.Clock()))
+	m.room.tune(m)
+}
+
+// tune makes what the member is heard and told by, at the room's rate.
+func (m *Member) tune() {
+	lib, rate, at := m.room.engine.codecs, m.room.rate, m.speaks.kind.Rate()
+	if m.speaks.kind == audio.Opus {
+		at = rate
+	}
+	m.ear, m.rates, m.pcm = nil, audio.NewResampler(at, rate), m.pcm[:0]
+	if ear, err := lib.NewDecoder(m.speaks.kind, at); err == nil {
+		m.ear = ear
+	}
+	m.own = newMouth(lib, m.speaks.kind, rate)
 }
 
 // Mute keeps the member from being heard, or no longer; it hears the others all the same.
@@ -57,39 +76,41 @@ func (m *Member) listen() {
 	for h, ok := m.seat.next(room[:]); ok; h, ok = m.seat.next(room[:]) {
 		m.in.put(&h)
 	}
-	for len(m.pcm) < frameSamples {
+	size := m.room.size()
+	for len(m.pcm) < size {
 		body, _, lost := m.in.get()
 		if body == nil && !lost {
 			break
 		}
-		if lost {
-			m.pcm = m.pcm[:len(m.pcm)+min(int(m.in.step), mostDecoded)]
-			continue
+		if m.ear != nil {
+			m.hear(body)
 		}
-		m.decode(body)
 	}
-	n := copy(m.voice[:], m.pcm)
+	n := copy(m.voice[:size], m.pcm)
 	clear(m.voice[n:])
 	m.pcm = m.pcm[:copy(m.pcm, m.pcm[n:])]
 	m.level = silentLevel
 	if n > 0 {
-		m.level = loudness(m.voice[:])
+		m.level = loudness(m.voice[:size])
 	}
 }
 
-func (m *Member) decode(body []byte) {
-	decode := audio.DecodeUlaw
-	if m.payload == payloadPCMA {
-		decode = audio.DecodeAlaw
+// hear decodes a packet; nil is one that was lost.
+func (m *Member) hear(body []byte) {
+	room := m.room.scratch[:]
+	n := 0
+	if body == nil {
+		n = min(int(m.in.step)*m.ear.Rate()/int(m.in.clock), len(room))
+		m.ear.Conceal(room[:n])
+	} else {
+		n, _ = m.ear.Decode(room, body[:min(len(body), mostDecoded)]) // what is no packet of the codec is not heard
 	}
-	for _, code := range body[:min(len(body), mostDecoded)] {
-		m.pcm = append(m.pcm, decode(code))
-	}
+	m.pcm = m.rates.Run(m.pcm, room[:n])
 }
 
 // tell gives the member a frame.
 func (m *Member) tell(frame []byte) {
-	if m.seat.tell(m.payload, m.step, frame) {
+	if len(frame) > 0 && m.seat.tell(m.speaks.payload, m.step, frame) {
 		m.step = 0
 	}
 }

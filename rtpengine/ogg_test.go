@@ -151,7 +151,7 @@ func TestRoomIsRecordedAsItIsHeard(t *testing.T) {
 	if err != nil || w.channels != 1 || end.Err != nil || end.File != rec.File || end.Lost != 0 {
 		t.Fatalf("%+v, %v, %+v", w, err, end)
 	}
-	samples, _ := read(w, 1<<20)
+	samples, _ := read(w, sampleRate, 1<<20)
 	if len(samples) < 50*frameSamples || amplitude(samples[10*frameSamples:50*frameSamples], 400) < 5500 || amplitude(samples[10*frameSamples:50*frameSamples], 1000) < 5500 {
 		t.Errorf("%d samples", len(samples))
 	}

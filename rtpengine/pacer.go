@@ -55,9 +55,10 @@ func (e *Engine) startPlaying() {
 func (e *Engine) stopPlaying() { e.playing.Add(-1) }
 
 // enlist makes a leg's app or player play sound from its start, over and over; delist takes it off the list. Shard only.
-func (s *shard) enlist(l *leg, sound []byte, payload uint8) {
+func (s *shard) enlist(l *leg, sound *loop, payload uint8) {
 	a := l.voice()
-	a.sound, a.at, a.payload, a.marker, a.echo = sound, 0, payload, true, false
+	a.speak(sound, payload)
+	a.at, a.marker, a.echo = 0, true, false
 	a.left, a.over = 0, nil
 	s.list(l)
 }

@@ -56,10 +56,10 @@ type Recording struct {
 type RecordingEnd struct {
 	File   string
 	Length time.Duration
-	Lost   uint64        // packets that the recorder had no room for; there the recording is silent
-	Late   uint64        // packets that came too late
-	Reason string        // why it ended before it was told to; "" when it was told to
-	Err    error         // the file could not be made or written
+	Lost   uint64 // packets that the recorder had no room for; there the recording is silent
+	Late   uint64 // packets that came too late
+	Reason string // why it ended before it was told to; "" when it was told to
+	Err    error  // the file could not be made or written
 }
 
 // Opened waits until the file is there, and says why it is not.

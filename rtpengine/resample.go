@@ -2,8 +2,8 @@ package rtpengine
 
 import "math"
 
-// resampler brings sound to 8 kHz. What an 8 kHz sample cannot carry would come back as a whistle (aliasing), so a
-// low-pass goes first: a sinc under a Kaiser window, flat to 3.4 kHz, 70 dB down at 4.3 kHz and beyond. Output times fall on
+// resampler brings sound to a lower rate. What the lower rate cannot carry would come back as a whistle (aliasing), so a
+// low-pass goes first: a sinc under a Kaiser window, at 8 kHz flat to 3.4 kHz, 70 dB down at 4.3 kHz and beyond. Output times fall on
 // a grid of phases between input samples, and each phase has its own taps, made when first needed.
 type resampler struct {
 	up, down int // rate out : rate in, in lowest terms
@@ -15,15 +15,15 @@ type resampler struct {
 }
 
 const (
-	cutoff     = 3700 // Hz, the middle of the filter's slope
+	cutoff     = 0.925 // of the lower rate's band, the middle of the filter's slope
 	kaiserBeta = 7.0
 	crossings  = 40 // periods of the output rate on each side
 )
 
-func newResampler(rate int) *resampler {
-	g := gcd(rate, sampleRate)
-	r := &resampler{up: sampleRate / g, down: rate / g, taps: make(map[int][]float32)}
-	r.half = (crossings*rate + sampleRate - 1) / sampleRate
+func newResampler(rate, to int) *resampler {
+	g := gcd(rate, to)
+	r := &resampler{up: to / g, down: rate / g, taps: make(map[int][]float32)}
+	r.half = (crossings*rate + to - 1) / to
 	r.base = -r.half
 	r.held = make([]float32, r.half) // silence before the beginning
 	return r
@@ -78,7 +78,7 @@ func (r *resampler) kernel(phase int) []float32 {
 		return taps
 	}
 	taps, sum := make([]float64, 2*r.half), 0.0
-	width := 2 * float64(cutoff) / sampleRate * float64(r.up) / float64(r.down) // of the pass band, in input Nyquist bands
+	width := cutoff * float64(r.up) / float64(r.down) // of the pass band, in input Nyquist bands
 	for i := range taps {
 		t := float64(i-r.half+1) - float64(phase)/float64(r.up)
 		window := 0.0

@@ -24,8 +24,8 @@ type RoomConfig struct {
 	Announce   bool   // a tone tells that somebody has come or gone
 }
 
-// Room is a conference: endpoints that hear each other and not themselves. Everything it does for a packet time is done by one mixer
-// worker, under mu. All methods may be called from any goroutine.
+// Room is a conference: endpoints that hear each other and not themselves. It is mixed at 16 kHz while somebody in it speaks G.722 or Opus, else
+// at 8 kHz. Everything it does for a packet time is done by one mixer worker, under mu. All methods may be called from any goroutine.
 type Room struct {
 	engine *Engine
 	cfg    RoomConfig
@@ -36,9 +36,11 @@ type Room struct {
 	closed  bool
 	members []*Member // by the time they came
 	floor   floor
+	rate    int // of what is mixed, Hz
 	music   *keptSound
 	musicAt int
-	chime   []int16 // what is left of the tone that plays
+	chime   []int16          // what is left of the tone that plays
+	rates   *audio.Resampler // of tone and music, to the room's rate
 
 	arriving, leaving []int16 // tones; nil when nothing is announced
 
@@ -46,24 +48,23 @@ type Room struct {
 	recorded  uint32 // its timestamp
 	recording *Recording
 
+	shared [audio.Opus + 1]*mouth // what all who only listen hear, by codec
+
 	// For one tick:
-	sum    [frameSamples]int32
-	frame  [frameSamples]int16
-	shared [2]encoded // what all who listen hear, by law
+	sum     [2 * frameSamples]int32
+	frame   [2 * frameSamples]int16
+	scratch [2 * mostDecoded]int16
 }
 
-// encoded is a frame that several members get.
-type encoded struct {
-	made bool
-	body [frameSamples]byte
-}
+// size is how many samples a packet time has.
+func (r *Room) size() int { return r.rate / 50 }
 
 // OpenRoom makes an empty room. It may read the file of its music. Errors: ErrRooms, ErrClosed, and those of Endpoint.Play.
 func (e *Engine) OpenRoom(c RoomConfig) (*Room, error) {
 	if c.MaxMembers == 0 || c.MaxMembers > e.cfg.MaxMembers {
 		c.MaxMembers = e.cfg.MaxMembers
 	}
-	r := &Room{engine: e, cfg: c, began: time.Now()}
+	r := &Room{engine: e, cfg: c, began: time.Now(), rate: sampleRate}
 	if c.Music != "" {
 		var err error
 		if r.music, err = e.sounds.take(c.Music); err != nil {
@@ -96,8 +97,7 @@ func (r *Room) Join(p *Endpoint) (*Member, error) {
 	case i < 0:
 		return nil, ErrNoAudio
 	}
-	m := newMember(r, p.cfg.ID)
-	m.agree(p.payload[i])
+	m := newMember(r, p.cfg.ID, p.tongues[i])
 	if err := r.admit(m); err != nil {
 		return nil, err
 	}
@@ -118,8 +118,32 @@ func (r *Room) admit(m *Member) error {
 		return ErrRoomFull
 	}
 	r.members = append(r.members, m)
+	r.tune(m)
 	r.chime = r.arriving
 	return nil
+}
+
+// tune fits the room to a member that has come or speaks another codec, or nil when one has gone; mu is held. When the rate changes everybody
+// begins anew, so that what is between packets is lost: some milliseconds.
+func (r *Room) tune(m *Member) {
+	rate := sampleRate
+	for _, m := range r.members {
+		rate = max(rate, min(m.speaks.kind.Rate(), 2*sampleRate))
+	}
+	if rate != r.rate {
+		r.rate, r.rates = rate, audio.NewResampler(sampleRate, rate)
+		clear(r.shared[:])
+		for _, m := range r.members {
+			m.tune()
+		}
+	} else if m != nil {
+		m.tune()
+	}
+	for _, m := range r.members {
+		if k := m.speaks.kind; r.shared[k] == nil {
+			r.shared[k] = newMouth(r.engine.codecs, k, rate)
+		}
+	}
 }
 
 // dismiss takes a member out; it hears nothing more.
@@ -132,6 +156,7 @@ func (r *Room) dismiss(m *Member) {
 	}
 	r.members = slices.Delete(r.members, i, i+1)
 	r.floor.leave(m)
+	r.tune(nil)
 	r.chime = r.leaving
 	r.engine.rooms.lost.Add(m.seat.lost.Load() + m.seat.late.Load())
 }
@@ -148,7 +173,7 @@ func (r *Room) Record(onEnd func(RecordingEnd)) (*Recording, error) {
 		return nil, ErrRecording
 	}
 	rec := r.engine.recorder.make(r.cfg.ID, onEnd)
-	rec.mono, rec.untap = true, func() {
+	rec.mono, rec.rate, rec.untap = true, r.rate, func() {
 		r.mu.Lock()
 		r.tap = nil
 		r.mu.Unlock()
@@ -191,17 +216,16 @@ func (r *Room) tick(skipped int) {
 	}
 	r.floor.give(r.members)
 	r.gather()
-	for i := range r.shared {
-		r.shared[i].made = false
+	for _, s := range r.shared {
+		if s != nil {
+			s.made = false
+		}
 	}
 	if r.recorded += uint32(skipped+1) * frameSamples; r.tap != nil {
-		for i, v := range r.sum {
-			r.frame[i] = limit(v)
-		}
-		r.tap.mixed(r.recorded, r.frame[:], r.engine.now())
+		r.tap.mixed(r.recorded, r.mixed(nil), r.engine.now())
 	}
 	for _, m := range r.members {
-		m.step += uint32(skipped+1) * frameSamples
+		m.step += uint32(skipped+1) * uint32(m.speaks.kind.Clock()/50)
 		m.tell(r.frameFor(m))
 	}
 }
@@ -219,18 +243,29 @@ func chime(hertz ...float64) (out []int16) {
 // gather adds up everything that is heard in the room.
 func (r *Room) gather() {
 	clear(r.sum[:])
+	r.entertain()
+	for _, m := range r.floor.talkers {
+		mixIn(r.sum[:], m.voice[:r.size()])
+	}
+}
+
+// entertain adds the tone at the door and the music for who is alone.
+func (r *Room) entertain() {
 	n := min(len(r.chime), frameSamples)
-	mixIn(r.sum[:], r.chime[:n])
+	plays := len(r.members) == 1 && r.music != nil
+	if n == 0 && !plays {
+		return
+	}
+	narrow := r.scratch[:frameSamples]
+	clear(narrow[copy(narrow, r.chime[:n]):])
 	r.chime = r.chime[n:]
-	if len(r.members) == 1 && r.music != nil {
+	if plays {
 		for i, code := range r.music.pcma[r.musicAt : r.musicAt+frameSamples] {
-			r.sum[i] += int32(audio.DecodeAlaw(code))
+			narrow[i] = limit(int32(narrow[i]) + int32(audio.DecodeAlaw(code)))
 		}
 		r.musicAt = (r.musicAt + frameSamples) % len(r.music.pcma)
 	}
-	for _, m := range r.floor.talkers {
-		mixIn(r.sum[:], m.voice[:])
-	}
+	mixIn(r.sum[:], r.rates.Run(r.frame[:0], narrow))
 }
 
 func mixIn(sum []int32, voice []int16) {
@@ -241,41 +276,36 @@ func mixIn(sum []int32, voice []int16) {
 
 // frameFor is what a member hears: who talks hears the others, and all who listen the same, which is encoded once for each codec.
 func (r *Room) frameFor(m *Member) []byte {
-	if m.talks {
-		for i, v := range r.sum {
-			r.frame[i] = limit(v - int32(m.voice[i]))
-		}
-		return encodeLaw(m.own[:], m.payload, r.frame[:])
+	s := r.shared[m.speaks.kind]
+	switch {
+	case s == nil || m.own == nil: // that cannot be encoded here
+		return nil
+	case m.talks:
+		return m.own.say(r.mixed(m))
+	case !s.made:
+		return s.say(r.mixed(nil))
 	}
-	s := &r.shared[0]
-	if m.payload == payloadPCMA {
-		s = &r.shared[1]
-	}
-	if !s.made {
-		s.made = true
-		for i, v := range r.sum {
-			r.frame[i] = limit(v)
-		}
-		encodeLaw(s.body[:], m.payload, r.frame[:])
-	}
-	return s.body[:]
+	return s.body[:s.size]
 }
 
-func encodeLaw(out []byte, payload uint8, pcm []int16) []byte {
-	encode := audio.EncodeUlaw
-	if payload == payloadPCMA {
-		encode = audio.EncodeAlaw
+// mixed is everything that is heard in the room but a member, or nobody, until the next call.
+func (r *Room) mixed(but *Member) []int16 {
+	out := r.frame[:r.size()]
+	for i := range out {
+		v := r.sum[i]
+		if but != nil {
+			v -= int32(but.voice[i])
+		}
+		out[i] = limit(v)
 	}
-	for i, v := range pcm {
-		out[i] = encode(v)
-	}
-	return out[:len(pcm)]
+	return out
 }
 
 // RoomStats are those of a room.
 type RoomStats struct {
 	ID      string
 	Began   time.Time
+	Rate    int           // samples a second that are mixed
 	Members []MemberStats // by the time they came
 }
 
@@ -283,7 +313,7 @@ type RoomStats struct {
 func (r *Room) Stats() RoomStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := RoomStats{ID: r.cfg.ID, Began: r.began, Members: make([]MemberStats, 0, len(r.members))}
+	st := RoomStats{ID: r.cfg.ID, Began: r.began, Rate: r.rate, Members: make([]MemberStats, 0, len(r.members))}
 	for _, m := range r.members {
 		st.Members = append(st.Members, m.stats())
 	}

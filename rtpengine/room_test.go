@@ -42,8 +42,7 @@ type caller struct {
 
 func (h *hall) join(payload int, hz, loud float64) *caller {
 	h.Helper()
-	m := newMember(h.room, fmt.Sprint(hz))
-	m.agree(payload)
+	m := newMember(h.room, fmt.Sprint(hz), tongue{audio.Static(payload), uint8(payload)})
 	if err := h.room.admit(m); err != nil {
 		h.Fatal(err)
 	}
@@ -55,12 +54,12 @@ func (c *caller) packet() []byte {
 	body := make([]byte, frameSamples)
 	for i := range body {
 		v := int16(c.loud * math.Sin(2*math.Pi*c.hz*float64(int(c.seq)*frameSamples+i)/sampleRate))
-		if body[i] = audio.EncodeUlaw(v); c.payload == payloadPCMA {
+		if body[i] = audio.EncodeUlaw(v); c.speaks.payload == payloadPCMA {
 			body[i] = audio.EncodeAlaw(v)
 		}
 	}
 	c.seq++
-	return packet(c.payload, c.seq, uint32(c.seq)*frameSamples, 77, string(body))
+	return packet(c.speaks.payload, c.seq, uint32(c.seq)*frameSamples, 77, string(body))
 }
 
 func (c *caller) say(b []byte) {
@@ -330,11 +329,11 @@ func TestRoomsAndMembersAreBounded(t *testing.T) {
 	}
 	for room, most := range map[*Room]int{small: 2, big: 3} {
 		for range most {
-			if err := room.admit(newMember(room, "")); err != nil {
+			if err := room.admit(newMember(room, "", tongue{audio.PCMU, payloadPCMU})); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := room.admit(newMember(room, "")); !errors.Is(err, ErrRoomFull) {
+		if err := room.admit(newMember(room, "", tongue{audio.PCMU, payloadPCMU})); !errors.Is(err, ErrRoomFull) {
 			t.Errorf("beyond %d: %v", most, err)
 		}
 	}

@@ -5,7 +5,7 @@ import "time"
 // Say plays a sound once, from its beginning, in place of all else; then the endpoint is silent. It tells how long the sound is. It may read
 // a file.
 func (p *Endpoint) Say(name string) (time.Duration, error) {
-	snd, err := p.engine.sounds.take(name)
+	snd, err := p.take(name)
 	if err != nil {
 		return 0, err
 	}
@@ -18,7 +18,7 @@ func (p *Endpoint) Say(name string) (time.Duration, error) {
 	p.engine.startPlaying()
 	p.stopPlaying()
 	p.leaveRoom()
-	length := time.Duration(len(snd.pcmu)/frameSamples) * frameTime
+	length := time.Duration(snd.packets()) * frameTime
 	p.echo, p.sound, p.saying = false, snd, p.engine.now()+int64(length)
 	p.perform()
 	return length, nil

@@ -87,8 +87,8 @@ func (s *seat) tell(payload uint8, step uint32, frame []byte) bool {
 	return true
 }
 
-// seatLeg gives a leg its place at a mixer, or another payload type at it. Shard only.
-func (s *shard) seatLeg(l *leg, at *seat, payload, level uint8) {
+// seatLeg gives a leg its place at a mixer, or another codec at it. Shard only.
+func (s *shard) seatLeg(l *leg, at *seat, speaks tongue, level uint8) {
 	a := l.app
 	if a.seat == nil {
 		s.seated = append(s.seated, l)
@@ -97,7 +97,7 @@ func (s *shard) seatLeg(l *leg, at *seat, payload, level uint8) {
 	if a.seat != at {
 		a.marker = true
 	}
-	a.seat, a.payload, a.level, a.echo = at, payload, level, false
+	a.seat, a.payload, a.clock, a.level, a.echo = at, speaks.payload, uint32(speaks.kind.Clock()), level, false
 }
 
 // unseat takes it away.

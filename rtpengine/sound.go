@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	audio "tandem/rtpengine/codec"
 )
@@ -13,15 +15,15 @@ const (
 	frameSamples = sampleRate / 50 // 20 ms
 )
 
-// sound is an endless loop, ready to be sent: whole frames in both laws of G.711.
-type sound struct{ pcmu, pcma []byte }
+// sound is an endless loop, ready to be sent: whole frames in both laws of G.711, and in other codecs once somebody has needed those.
+type sound struct {
+	pcmu, pcma []byte
 
-func (s *sound) law(payload uint8) []byte {
-	if payload == payloadPCMA {
-		return s.pcma
-	}
-	return s.pcmu
+	loops  [audio.Opus + 1]atomic.Pointer[loop] // by codec; those of G.711 are always there
+	making sync.Mutex                           // of further ones
 }
+
+func (s *sound) packets() int { return len(s.pcma) / frameSamples }
 
 func newSound(samples []int16) *sound {
 	for len(samples)%frameSamples != 0 {
@@ -31,10 +33,20 @@ func newSound(samples []int16) *sound {
 	for i, v := range samples {
 		s.pcmu[i], s.pcma[i] = audio.EncodeUlaw(v), audio.EncodeAlaw(v)
 	}
+	s.loops[audio.PCMU].Store(&loop{codec: audio.PCMU, body: s.pcmu})
+	s.loops[audio.PCMA].Store(&loop{codec: audio.PCMA, body: s.pcma})
 	return s
 }
 
-func (s *sound) bytes() int64 { return int64(2 * len(s.pcmu)) }
+// bytes is what it takes in memory; it grows when it is needed in another codec.
+func (s *sound) bytes() (n int64) {
+	for i := range s.loops {
+		if l := s.loops[i].Load(); l != nil {
+			n += l.bytes()
+		}
+	}
+	return n
+}
 
 // builtin tells whether a name is of the sounds that need no file.
 func builtin(name string) bool {

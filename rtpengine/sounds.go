@@ -211,7 +211,7 @@ func (s *sounds) make(name, path string) (*sound, error) {
 	}
 	defer file.Close()
 	limit := int(s.limit / 2)
-	samples, whole := read(in, limit)
+	samples, whole := read(in, sampleRate, limit)
 	switch {
 	case !whole:
 		return nil, s.tooLong(name)
@@ -228,10 +228,10 @@ type soundIn interface {
 	seconds(fileBytes int64) float64 // how long it is at most, in a file of that size
 }
 
-// read gives the samples of a file at 8 kHz, at most limit of them, and whether those are all.
-func read(in soundIn, limit int) (samples []int16, whole bool) {
-	if in.hertz() != sampleRate {
-		return newResampler(in.hertz()).run(in.next, limit)
+// read gives the samples of a file at a rate, which is not above its own, at most limit of them, and whether those are all.
+func read(in soundIn, rate, limit int) (samples []int16, whole bool) {
+	if in.hertz() != rate {
+		return newResampler(in.hertz(), rate).run(in.next, limit)
 	}
 	for {
 		v, ok := in.next()

@@ -52,13 +52,17 @@ func (t *tap) put(channel uint8, h *rtpHeader, b []byte, now int64) {
 	t.give(channel, m, h.stamp, h.ssrc, h.samples(b), now)
 }
 
-// mixed takes the sound of a room. Mixer only.
+// mixed takes the sound of a room, 20 ms; stamp counts 8 kHz. Mixer only.
 func (t *tap) mixed(stamp uint32, pcm []int16, now int64) {
-	var body [2 * frameSamples]byte
+	var body [4 * frameSamples]byte
 	for i, v := range pcm {
 		binary.LittleEndian.PutUint16(body[2*i:], uint16(v))
 	}
-	t.give(0, samples8, stamp, 0, body[:2*len(pcm)], now)
+	m := samples8
+	if len(pcm) > frameSamples {
+		m = samples16
+	}
+	t.give(0, m, stamp, 0, body[:2*len(pcm)], now)
 }
 
 func (t *tap) give(channel uint8, m medium, stamp, ssrc uint32, body []byte, now int64) {

@@ -66,7 +66,7 @@ func TestEveryWAVFormatComesOutAsTheSameTone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			samples, whole := read(w, 1<<20)
+			samples, whole := read(w, sampleRate, 1<<20)
 			if !whole || len(samples) < 7999 || len(samples) > 8001 {
 				t.Errorf("%+v at %d Hz: %d samples", f, rate, len(samples))
 				continue
@@ -88,7 +88,7 @@ func TestResamplingKeepsSpeechAndLetsNoWhistleThrough(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			samples, _ := read(w, 1<<20)
+			samples, _ := read(w, sampleRate, 1<<20)
 			decibel := 20 * math.Log10(amplitude(samples[100:7900], c.alias)/10000)
 			if c.keeps && math.Abs(decibel) > 0.2 || !c.keeps && decibel > -65 {
 				t.Errorf("%.0f Hz at %d samples a second: %.2f dB at %.0f Hz", c.hz, rate, decibel, c.alias)
@@ -121,7 +121,7 @@ func FuzzWAV(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if samples, _ := read(w, 1000); len(samples) > 1000 {
+		if samples, _ := read(w, sampleRate, 1000); len(samples) > 1000 {
 			t.Errorf("%d samples", len(samples))
 		}
 	})
