@@ -199,7 +199,7 @@ func New(cfg Config) (*Cluster, error) {
 	c.merger = newMerger()
 	c.fsm = newFSM(c.cfg.Machines)
 	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
-	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer}
+	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer, kindApplied: c.answerApplied}
 	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused}
 	c.life.Store(uint64(time.Now().UnixNano()))
 	if !c.cfg.alone() && cfg.Copies.Again != nil {
