@@ -95,6 +95,9 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 		}
 	}
 	out.run("calls", func() error { return n.pbx.Run(outer) })
+	if n.cfg.Cluster.Listen != "" {
+		out.run("fellows", func() error { return n.tellFellows(outer) })
+	}
 	out.run("sip", func() error { return n.sip.Run(forSIP) })
 	out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
 	for _, l := range n.web {

@@ -133,7 +133,7 @@ func (n *Node) buildCluster() (err error) {
 		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
 		Copies:   cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
-		Requests: map[string]cluster.Handler{}, Messages: map[string]cluster.Receiver{},
+		Requests: map[string]cluster.Handler{}, Messages: n.edgeMessages(),
 	}
 	if c.Cluster.Listen != "" {
 		if n.member, err = n.membership(); err != nil {
@@ -321,7 +321,7 @@ func (n *Node) buildSIP() (err error) {
 				ReadTimeout: c.SIP.ReadTimeout, WriteTimeout: c.SIP.WriteTimeout, IdleTimeout: streamIdle(c),
 			},
 		},
-		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard,
+		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard, Edge: n.edge(), CatchUp: n.catchUp(),
 		Software: c.SIP.ServerName, TimerC: c.SIP.TimerC, MaxTransactions: c.Limits.Transactions, MaxDialogs: c.Limits.Calls,
 		MaxCallTime: c.Limits.CallDuration, TraceBytes: c.Limits.TraceBytes, Recurse: c.SIP.FollowRedirects, Log: n.log,
 	})

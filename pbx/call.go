@@ -52,6 +52,7 @@ type Call struct {
 	leg      *leg
 	media    *relayMedia
 	refusal  string        // why hangup ended the call before it was answered
+	looked   bool          // the route was looked at again, see lookAgain; of the shard
 	planned  bool          // the step in hand wants the call recorded
 	heard    *events.Media // what was measured, once the media of a leg of ours are closed
 	over     bool
@@ -131,8 +132,23 @@ func (c *Call) measured(m *events.Media) {
 // run finds the route and tries its first step.
 func (c *Call) run() {
 	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
-	c.walk = c.pbx.cfg.Plan().Begin(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
+	c.begin()
+	if c.walk.Step() == nil && c.lookAgain(func(lags bool) {
+		c.begin()
+		if lags && c.walk.Step() == nil {
+			refuseUnsure(c.in)
+			c.end(503, "this node lags behind the others")
+			return
+		}
+		c.perform(404)
+	}) {
+		return
+	}
 	c.perform(404)
+}
+
+func (c *Call) begin() {
+	c.walk = c.pbx.cfg.Plan().Begin(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
 }
 
 // next goes on in the plan because the step in hand has come to status.
@@ -203,6 +219,9 @@ func (c *Call) enter(step dialplan.Step) {
 // ring rings the phones of a step's users. status is 0, or says why there is nobody to ring.
 func (c *Call) ring(step dialplan.Step) (status int) {
 	groups, busy := c.targets(step)
+	if len(groups) == 0 && !busy && c.lookAgain(func(bool) { c.perform(480) }) {
+		return 0
+	}
 	if len(groups) == 0 {
 		if busy {
 			return 486
@@ -307,7 +326,7 @@ func (c *Call) withoutCaller(g []sip.Target) []sip.Target {
 	}
 	kept := g[:0]
 	for _, t := range g {
-		if t.Known && t.Flow == from {
+		if t.Over(from) {
 			continue
 		}
 		kept = append(kept, t)

@@ -28,6 +28,10 @@ type Signalling interface {
 	Targets(tenant, user string, now time.Time) [][]sip.Target
 	// GRUU finds the one phone of a user that a GRUU stands for: status 0, 404 or 480; user is "" when uri is no GRUU.
 	GRUU(tenant string, uri message.URI, now time.Time) (t sip.Target, user string, status int)
+	// MayLag tells whether other nodes may know more than this one; then CatchUp waits until it knows what they had agreed on, not for long and
+	// not on a shard. An error says that this cannot be had.
+	MayLag() bool
+	CatchUp() error
 	// Import goes on with the dialog of a call that another process has given away.
 	Import(ctx context.Context, a sip.Arrival) (*sip.Dialog, error)
 }
@@ -179,24 +183,46 @@ func (p *PBX) dialled(in *sip.Inbound) (to dialled, status int, why string) {
 
 // ServeRequest relays a request that is not a call to the phones of a user (sip.Handler).
 func (p *PBX) ServeRequest(in *sip.Inbound) {
-	to, status, why := p.dialled(in)
-	if status != 0 {
-		in.Refuse(status, why)
+	groups, status, why := p.addressed(in)
+	if status == 0 {
+		p.relayRequest(in, groups)
 		return
 	}
-	groups := [][]sip.Target{to.phone}
+	if !p.lookAgain(in, status, func(lags bool) {
+		switch groups, status, why := p.addressed(in); {
+		case status == 0:
+			p.relayRequest(in, groups)
+		case lags && status == 404:
+			refuseUnsure(in)
+		default:
+			in.Refuse(status, why)
+		}
+	}) {
+		in.Refuse(status, why)
+	}
+}
+
+// addressed are the phones that a request which is no call is for, or how it is refused.
+func (p *PBX) addressed(in *sip.Inbound) (groups [][]sip.Target, status int, why string) {
+	to, status, why := p.dialled(in)
+	if status != 0 {
+		return nil, status, why
+	}
+	groups = [][]sip.Target{to.phone}
 	if !to.gruu {
 		user, ok := p.cfg.Directory.User(in.Tenant, to.name)
 		if !ok {
-			in.Refuse(404, "no such user")
-			return
+			return nil, 404, "no such user"
 		}
 		groups = p.sig.Targets(in.Tenant, user, in.At)
 	}
 	if len(groups) == 0 || len(groups[0]) == 0 {
-		in.Refuse(480, noPhone)
-		return
+		return nil, 480, noPhone
 	}
+	return groups, 0, ""
+}
+
+func (p *PBX) relayRequest(in *sip.Inbound, groups [][]sip.Target) {
 	in.Start(sip.Relay{Groups: groups}, func(r sip.Result) {
 		if !r.Answered {
 			in.RefuseBest(cmp.Or(r.Status, 480))

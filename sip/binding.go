@@ -232,19 +232,6 @@ func (v *recordView[T]) pathValues() (values []string) {
 	return values
 }
 
-// contact copies the URI alone.
-func (r bindingRecord) contact() string {
-	_, rest, _ := cutText([]byte(r[recFixed:]))
-	contact, _, _ := cutText(rest)
-	return string(contact)
-}
-
-// path copies the Path values alone.
-func (r bindingRecord) path() []string {
-	v := r.view()
-	return v.pathValues()
-}
-
 func (r bindingRecord) since() int64 { return int64(binary.BigEndian.Uint64(r[recSince:])) }
 
 func recordTime(r bindingRecord, at int) time.Time {

@@ -40,6 +40,7 @@ type branch struct {
 	breadth   int
 	udp       transport.Flow // where to send when TCP, tried for size, does not work (RFC 3261 §18.1.1)
 	viaTCP    bool
+	lost      bool   // it ended because the way to the target is gone, or was not there
 	cancelOut []byte // CANCEL as sent, until its answer comes
 	cancelled bool   // CANCEL sent, or to be sent as soon as a provisional response allows it
 	reason    string
@@ -103,8 +104,12 @@ func (s *Server) flowFor(t *Target) (transport.Flow, bool) {
 		return transport.Flow{}, false
 	}
 	addr, ok := addrOf(u)
+	abroad := t.Known && t.Flow.Node != 0
+	if abroad && len(t.Path) == 0 && !(ok && s.reachesToo(t.Flow, addr)) {
+		return transport.Flow{}, false
+	}
 	if !ok {
-		if !t.Known || t.Flow.Net != transport.UDP {
+		if abroad || !t.Known || t.Flow.Net != transport.UDP {
 			return transport.Flow{}, false
 		}
 		addr = t.Flow.Remote
@@ -264,6 +269,9 @@ func (sh *shard) appendVia(dst []byte, f transport.Flow, id uint64, loop uint32)
 	dst = appendHostPort(dst, host, port)
 	dst = append(dst, ";branch="...)
 	dst = appendBranch(dst, id, loop)
+	if f.Node != 0 { // the answer comes to the node that holds the flow, and is to find its way here
+		dst = strconv.AppendUint(append(dst, '.'), uint64(sh.srv.edge.number), 36)
+	}
 	return append(dst, ";rport\r\n"...)
 }
 
@@ -342,6 +350,7 @@ func (b *branch) unreachable(status int) {
 	}
 	switch b.state {
 	case branchCalling, branchProceeding:
+		b.lost = true
 		b.fail(status)
 	}
 }
@@ -577,4 +586,43 @@ func (b *branch) ackAndBye(m *message.Message, reason string) {
 func (s *Server) isOurRouteValue(v string) bool {
 	a, err := message.ParseAddress(v)
 	return err == nil && s.isOurRoute(a.URI)
+}
+
+// nextFlow goes on with a phone over another flow of its own, when the one that was tried is gone (RFC 5626 §5.3): a 430, or no way at all. A party
+// of a call that has registered elsewhere meanwhile is found there. It tells whether there was one.
+func (f *fork) nextFlow(b *branch, m *message.Message) bool {
+	gone := b.lost || m != nil && m.Status == 430
+	if b.lost && b.target.Known {
+		f.sh.forget(&b.target)
+	}
+	if !gone || f.cancelling || f.answered || f.done {
+		return false
+	}
+	next := b.target
+	switch d := f.dialog; {
+	case d != nil && d.sh != nil && !f.relocated:
+		_, to := d.sides(f.fromCaller)
+		if d.relocate(to); to.flow == b.target.Flow || !f.sh.srv.net.Alive(to.flow) {
+			return false
+		}
+		next.Flow, f.relocated = to.flow, true
+	case len(next.Others) > 0:
+		next, next.Others = b.target.Others[0], b.target.Others[1:]
+	default:
+		return false
+	}
+	f.sh.count.nextFlows.Add(1)
+	f.begin(next, b.breadth)
+	return true
+}
+
+// forget removes the binding of a flow of another node that is gone for good, see Location.Forget.
+func (sh *shard) forget(t *Target) {
+	srv := sh.srv
+	if srv.edge == nil || t.User == "" || t.Flow.Node == 0 || srv.net.Alive(t.Flow) {
+		return
+	}
+	if _, there := srv.edge.fellow(t.Flow.Node); there {
+		srv.cfg.Location.Forget(srv.cfg.Registrar.cfg.Log, t.Tenant, t.User, t.Flow)
+	}
 }

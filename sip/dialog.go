@@ -80,9 +80,22 @@ func (sh *shard) inDialog(m *message.Message, p transport.Packet, key uint64) {
 	if ok {
 		sh.dereference(&target, r.next != "")
 	}
-	if !ok || !sh.srv.net.Alive(target.Flow) {
+	if ok && r.next != "" && flow == p.Flow { // the next hop's token is none of ours: it would go back to its sender
+		ok = false
+	}
+	if !ok {
+		if e := sh.srv.edge; e != nil && r.token != "" && e.home(r.token) == 0 {
+			e.count.tokens.Add(1)
+		}
 		sh.count.unknown481.Add(1)
 		sh.refuse(m, p, 481, "no such dialog here")
+		return
+	}
+	if !sh.srv.net.Alive(target.Flow) { // RFC 5626 §5.3.1
+		if e := sh.srv.edge; e != nil {
+			e.count.tokens.Add(1)
+		}
+		sh.refuse(m, p, 430, "the connection to the other side is gone")
 		return
 	}
 	tx := sh.newTransaction(m, p, key)
@@ -229,6 +242,10 @@ func (sh *shard) partyFlow(p *party, seen transport.Flow) transport.Flow {
 	if !ok || addr.Addr() != seen.Remote.Addr().Unmap() || addr.Port() == seen.Remote.Port() {
 		return seen
 	}
+	if seen.Node != 0 {
+		seen.Remote = addr
+		return seen
+	}
 	if sh.srv.net.IsLocalAddr(addr) { // a GRUU of ours as Contact (RFC 5627 §4.3)
 		return seen
 	}
@@ -368,7 +385,7 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	}
 	d.relocate(to)
 	uri := tx.routed.uri
-	if sh.srv.isLocalURI(uri) && to.contact != "" { // phones that send to the node instead of to the remote target
+	if sh.srv.isOurHop(uri) && to.contact != "" { // phones that send to the node instead of to the remote target
 		uri = to.contact
 	}
 	target := Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user}
@@ -428,7 +445,7 @@ func (s *Server) moved(seen transport.Flow, to *Target, now time.Time) bool {
 	if !s.net.Alive(seen) {
 		return true
 	}
-	if seen.Conn == 0 || to.Flow.Conn <= seen.Conn || !s.net.Alive(to.Flow) { // numbers of connections only go up
+	if seen.Conn == 0 || !s.net.Alive(to.Flow) || seen.Node == to.Flow.Node && to.Flow.Conn <= seen.Conn { // numbers of connections only go up
 		return false
 	}
 	var few [4]place
@@ -467,7 +484,7 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	d.relocate(to)
 	r := sh.srv.route(m)
 	target := Target{URI: r.uri, Flow: to.flow, Known: true}
-	if sh.srv.isLocalURI(r.uri) && to.contact != "" {
+	if sh.srv.isOurHop(r.uri) && to.contact != "" {
 		target.URI = to.contact
 	}
 	sh.dereference(&target, r.next != "")

@@ -50,6 +50,7 @@ type fork struct {
 	late       bool      // the request carried none: the 2xx will
 
 	recursed   int
+	relocated  bool // a party of the call was found on another flow
 	unreached  int  // what a target that could not be tried comes to, 0 is 480
 	cancelling bool // no further group is begun
 	byCaller   bool // the caller sent CANCEL
@@ -499,6 +500,9 @@ func (f *fork) rewriteAnswer(b *branch, m *message.Message, p transport.Packet) 
 // failed takes a final response other than 2xx (step 6, 7).
 func (f *fork) failed(b *branch, m *message.Message) {
 	f.live--
+	if f.nextFlow(b, m) {
+		return
+	}
 	if m != nil {
 		switch {
 		case m.Status == 487 && b.cancelled: // the echo of our own CANCEL says nothing about the callee
@@ -713,15 +717,18 @@ func (sh *shard) looped(m *message.Message) bool {
 	found := false
 	m.Values(message.ViaID, func(v string) bool {
 		via, err := message.ParseVia(v)
-		if err != nil || !sh.srv.net.IsLocal(via.Host, via.Port) {
+		if err != nil {
+			return true
+		}
+		_, _, node, ours := branchNumber(via.Branch)
+		if abroad := node != 0 && sh.srv.edge != nil && node == sh.srv.edge.number; !abroad && !sh.srv.net.IsLocal(via.Host, via.Port) {
 			return true
 		}
 		if want == "" {
 			want = string(appendBranch(nil, 0, sh.loopHash(m)))
 			want = want[strings.IndexByte(want, '.'):]
 		}
-		_, _, ours := branchNumber(via.Branch)
-		found = ours && strings.HasSuffix(via.Branch, want)
+		found = ours && (strings.HasSuffix(via.Branch, want) || node != 0 && strings.Contains(via.Branch, want+"."))
 		return !found
 	})
 	return found

@@ -74,7 +74,7 @@ func (s *Server) isOurs(u message.URI) bool {
 // admit authenticates a request, opens its transaction and gives it to the handler.
 func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri message.URI) {
 	srv := sh.srv
-	tenant, user, ok := sh.authenticate(m, p, uri)
+	tenant, user, ok := sh.authenticate(m, p, key, uri)
 	if !ok {
 		return
 	}
@@ -119,7 +119,7 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 
 // authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,
 // else of the Request-URI: a stranger is asked for a name here, and cannot have one. From is that user or nobody (RFC 3323).
-func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri message.URI) (tenant, user string, ok bool) {
+func (sh *shard) authenticate(m *message.Message, p transport.Packet, key uint64, uri message.URI) (tenant, user string, ok bool) {
 	srv := sh.srv
 	a, _ := message.ParseAddress(m.Get(message.From))
 	from, err := message.ParseURI(a.URI)
@@ -137,7 +137,14 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, uri messag
 	}
 	d := srv.cfg.Digest.Verify(m, tenant, true, p.Flow.Remote.Addr(), sh.now())
 	if !d.OK {
-		sh.challenge(m, p, tenant, true, d)
+		again := func() {
+			if sh.txs[key] == nil && !sh.byKey(key) { // else a retransmission was let in meanwhile
+				sh.admit(m, p, key, uri)
+			}
+		}
+		if !sh.lookAgain(m, &d, again) {
+			sh.challenge(m, p, tenant, true, d)
+		}
 		return "", "", false
 	}
 	if isAnonymous(m) {
@@ -215,7 +222,9 @@ func (sh *shard) register(m *message.Message, p transport.Packet, uri message.UR
 	}
 	d := srv.cfg.Digest.Verify(m, tenant, false, p.Flow.Remote.Addr(), sh.now())
 	if !d.OK {
-		sh.challenge(m, p, tenant, false, d)
+		if !sh.lookAgain(m, &d, func() { sh.register(m, p, uri) }) {
+			sh.challenge(m, p, tenant, false, d)
+		}
 		return
 	}
 	if canonical, exists := srv.cfg.Directory.User(tenant, to.UserDecoded()); !exists || canonical != d.User {

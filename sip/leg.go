@@ -123,7 +123,7 @@ func (l *Leg) accept(tx *transaction, sdp string) {
 
 // contact writes the Contact line by which the peer reaches this leg: a sips URI when it has called one (RFC 5630 §5.1.2).
 func (l *Leg) contact(dst []byte, f transport.Flow, m *message.Message) []byte {
-	return append(l.sh.srv.appendOwnURI(append(dst, "Contact: <"...), f, "", wantsSIPS(m)), ">\r\n"...)
+	return append(l.sh.srv.appendOwnURI(append(dst, "Contact: <"...), f, l.sh.srv.homeUser(), wantsSIPS(m)), ">\r\n"...)
 }
 
 // sessionTimer accepts the session interval a caller asks for and leaves the refreshing to it (RFC 4028 §9).

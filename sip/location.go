@@ -13,6 +13,7 @@ import (
 
 	"tandem/events"
 	"tandem/sip/message"
+	"tandem/sip/transport"
 )
 
 // LocationMachine is the name under which a Location stands in the log.
@@ -44,6 +45,7 @@ type Location struct {
 		sync.Mutex
 		fns atomic.Pointer[[]func(events.Kind, string, string, Binding)]
 	}
+	home     string       // name of this node; flows of others are marked as theirs. Set before anything reads.
 	sweeping atomic.Int64 // commands of Sweep under way
 	count    struct{ applied, added, changed, removed, expired, refused, refreshed atomic.Uint64 }
 }
@@ -139,7 +141,7 @@ func (l *Location) Lookup(tenant, user string, now time.Time) []Binding {
 	sh.mu.RLock()
 	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
 		if r, rest = cutRecord(rest); r.until() > now.UnixMilli() {
-			out = append(out, r.binding())
+			out = append(out, l.binding(r))
 		}
 	}
 	sh.mu.RUnlock()
@@ -154,8 +156,37 @@ func (l *Location) Lookup(tenant, user string, now time.Time) []Binding {
 // A place is what a target needs of a binding.
 type place struct {
 	Target
-	q     uint16
-	since int64 // Unix ms
+	q        uint16
+	since    int64  // Unix ms
+	instance string // of a phone that registers several flows (RFC 5626), "" of others
+}
+
+// binding unpacks a record, with the flow as this node uses it.
+func (l *Location) binding(r bindingRecord) Binding {
+	b := r.binding()
+	b.Flow.Node = l.holder(b.Node)
+	return b
+}
+
+// holder is the node of a flow, 0 for this one.
+func (l *Location) holder(node string) uint32 {
+	if node == l.home || node == "" {
+		return 0
+	}
+	return transport.NodeNumber(node)
+}
+
+// place unpacks what a target needs.
+func (l *Location) place(r bindingRecord, tenant, user string) place {
+	v := r.view()
+	p := place{Target: Target{URI: message.RequestURI(string(v.contact)), Flow: r.flow(), Known: true, Path: v.pathValues(), User: user, Tenant: tenant}, q: r.q(), since: r.since()}
+	if string(v.node) != l.home {
+		p.Flow.Node = l.holder(string(v.node))
+	}
+	if r.regID() != 0 {
+		p.instance = string(v.instance)
+	}
+	return p
 }
 
 // places gives what Lookup gives, in the same order, without the texts that no target needs, appended to dst. Any goroutine.
@@ -166,7 +197,7 @@ func (l *Location) places(dst []place, tenant, user string, now time.Time) []pla
 	sh.mu.RLock()
 	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
 		if r, rest = cutRecord(rest); r.until() > now.UnixMilli() {
-			dst = append(dst, place{Target{URI: message.RequestURI(r.contact()), Flow: r.flow(), Known: true, Path: r.path(), User: user, Tenant: tenant}, r.q(), r.since()})
+			dst = append(dst, l.place(r, tenant, user))
 		}
 	}
 	sh.mu.RUnlock()
@@ -193,7 +224,7 @@ func (l *Location) All(now time.Time, offset, limit int) (list []Registration, t
 		if n := sh.bindings; offset >= n {
 			offset -= n
 		} else if len(list) < limit {
-			list = sh.list(list, now, offset, limit)
+			list = l.list(sh, list, now, offset, limit)
 			offset = 0
 		}
 		total += sh.bindings
@@ -203,7 +234,7 @@ func (l *Location) All(now time.Time, offset, limit int) (list []Registration, t
 }
 
 // list appends bindings of the shard, from the offset-th on, until list holds limit.
-func (sh *locationShard) list(list []Registration, now time.Time, offset, limit int) []Registration {
+func (l *Location) list(sh *locationShard, list []Registration, now time.Time, offset, limit int) []Registration {
 	aors := make([]string, 0, len(sh.aors))
 	for aor := range sh.aors {
 		aors = append(aors, aor)
@@ -219,7 +250,7 @@ func (sh *locationShard) list(list []Registration, now time.Time, offset, limit 
 			if len(list) >= limit {
 				return list
 			}
-			list = append(list, Registration{tenant, user, r.binding()})
+			list = append(list, Registration{tenant, user, l.binding(r)})
 		}
 	}
 	return list
@@ -386,6 +417,25 @@ func (l *Location) appendContacts(dst, aor []byte, now int64, gruu *gruuMint) []
 		}
 	}
 	return dst
+}
+
+// Forget proposes to remove the bindings of phones with outbound whose flow is known to be gone (RFC 5626 §5.3.1, §7): such a phone registers
+// anew, and until then nothing reaches it there. Any goroutine.
+func (l *Location) Forget(log Log, tenant, user string, f transport.Flow) {
+	aor := appendAOR(nil, tenant, user)
+	cmd := []byte{locationVersion, commandExpire}
+	sh := l.shard(aor)
+	sh.mu.Lock()
+	for r, rest := bindingRecord(nil), sh.aors[string(aor)]; len(rest) > 0; {
+		if r, rest = cutRecord(rest); r.regID() != 0 && !r.doomed() && l.place(r, tenant, user).Flow == f {
+			r.doom(true)
+			cmd = appendLapse(appendText(cmd, string(aor)), r)
+		}
+	}
+	sh.mu.Unlock()
+	if len(cmd) > 2 {
+		l.proposeSweep(log, cmd)
+	}
 }
 
 // Limits of one Sweep: it runs again soon, and registrations of phones that are there go first.

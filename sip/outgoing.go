@@ -92,7 +92,7 @@ func (o *outgoing) over(tx *transaction, status int) {
 
 // contact writes the Contact line by which the phone that a branch rings reaches us.
 func (b *branch) contact(dst []byte) []byte {
-	return append(b.sh.srv.appendOwnURI(append(dst, "Contact: <"...), b.flow, "", false), ">\r\n"...)
+	return append(b.sh.srv.appendOwnURI(append(dst, "Contact: <"...), b.flow, b.sh.srv.homeUser(), false), ">\r\n"...)
 }
 
 // ownAnswered is a 2xx to an INVITE of our own: it is acknowledged, and becomes a leg, or is ended when nobody wants it any more or its

@@ -15,7 +15,7 @@ import (
 // preferTCP tries TCP first when the target's own address is the one it is reached at; behind a NAT nobody listens there.
 func (b *branch) preferTCP(udp transport.Flow) (transport.Flow, bool) {
 	u, err := message.ParseURI(b.target.URI)
-	if err != nil {
+	if err != nil || udp.Node != 0 {
 		return udp, false
 	}
 	addr, ok := addrOf(u)
@@ -46,7 +46,7 @@ func (b *branch) wantsTCP(udp transport.Flow) bool {
 // §18). A phone does that when it was called over TCP for the size of the request. The other way round a connection that is there stays in
 // use (RFC 5923): it is known to work.
 func (sh *shard) asksForTCP(uri string, seen transport.Flow) (addr netip.AddrPort, ok bool) {
-	if seen.Net != transport.UDP {
+	if seen.Net != transport.UDP || seen.Node != 0 {
 		return addr, false
 	}
 	u, err := message.ParseURI(uri)

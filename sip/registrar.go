@@ -98,6 +98,7 @@ func NewRegistrar(cfg RegistrarConfig) (*Registrar, error) {
 	}
 	r := &Registrar{cfg: cfg, seed: maphash.MakeSeed(), gruus: gruus}
 	r.bounds.Store(&cfg)
+	cfg.Location.home = cfg.Node
 	return r, nil
 }
 

@@ -36,7 +36,7 @@ func (s *Server) route(m *message.Message) routed {
 	}
 	for _, v := range routes {
 		a, err := message.ParseAddress(v)
-		if err != nil || !s.isLocalURI(a.URI) {
+		if err != nil || !s.isOurHop(a.URI) {
 			r.next = v
 			break
 		}
@@ -55,14 +55,14 @@ func (s *Server) isOurRoute(uri string) bool {
 		return false
 	}
 	_, lr := u.Param("lr")
-	return lr && s.net.IsLocal(u.Host, u.Port)
+	return lr && (s.net.IsLocal(u.Host, u.Port) || s.edge.home(u.User) != 0)
 }
 
 // isStrict tells a Request-URI that is our Record-Route value without its lr, as old strict routers leave it: it names this node and no user,
 // while the end of Route names somebody else.
 func (s *Server) isStrict(uri, last string) bool {
 	u, err := message.ParseURI(uri)
-	if err != nil || u.User != "" || !s.net.IsLocal(u.Host, u.Port) {
+	if err != nil || u.User != "" && s.edge.home(u.User) == 0 || !s.net.IsLocal(u.Host, u.Port) {
 		return false
 	}
 	a, err := message.ParseAddress(last)
@@ -132,7 +132,7 @@ func (r *routed) apply(m *message.Message, e *message.Edit) {
 // reach us at the same address and transport, else two (RFC 5658 §6). Tokens are put into the user part when wanted: the
 // innermost value a request comes back with then names the flow to send it on (RFC 5626 §5.2).
 func (s *Server) appendRecordRoute(dst []byte, in, out transport.Flow, tokens, sips bool) []byte {
-	if in.Net != out.Net || in.Listener != out.Listener || tokens {
+	if in.Net != out.Net || in.Listener != out.Listener || in.Node != out.Node || tokens {
 		dst = s.appendRecordRouteLine(dst, out, tokens, sips)
 	}
 	return s.appendRecordRouteLine(dst, in, tokens, sips)
@@ -140,7 +140,7 @@ func (s *Server) appendRecordRoute(dst []byte, in, out transport.Flow, tokens, s
 
 // appendRecordRouteLine writes one value; with a sips Request-URI it is sips as well (RFC 3261 §16.6 step 4).
 func (s *Server) appendRecordRouteLine(dst []byte, f transport.Flow, token, sips bool) []byte {
-	user := ""
+	user := s.homeUser()
 	if token {
 		user = s.flowToken(f)
 	}
@@ -157,14 +157,20 @@ func appendHostPort(dst []byte, host string, port int) []byte {
 	return strconv.AppendInt(append(dst, ':'), int64(port), 10)
 }
 
-// flowToken seals a flow into a URI user part. Only this process can make one, so that nobody can make the node send
-// requests to an address of his choice (RFC 5626 §5.2).
+// flowToken seals a flow into a URI user part. Only this process, or this cluster, can make one, so that nobody can make the node send
+// requests to an address of his choice (RFC 5626 §5.2). It needs no age: connections have numbers that never come again.
+//
+//	net(1) listener(2) conn(8) port(2) node(4) address(4 or 16) MAC(10)
 func (s *Server) flowToken(f transport.Flow) string {
-	b := make([]byte, 0, 40)
+	b := make([]byte, 0, 48)
+	if f.Node == 0 && s.edge != nil {
+		f.Node = s.edge.number
+	}
 	b = append(b, byte(f.Net))
 	b = binary.BigEndian.AppendUint16(b, f.Listener)
 	b = binary.BigEndian.AppendUint64(b, f.Conn)
 	b = binary.BigEndian.AppendUint16(b, f.Remote.Port())
+	b = binary.BigEndian.AppendUint32(b, f.Node)
 	b = append(b, f.Remote.Addr().AsSlice()...)
 	return base64.RawURLEncoding.EncodeToString(append(b, s.sealFlow(b)...))
 }
@@ -179,17 +185,21 @@ func (s *Server) sealFlow(b []byte) []byte {
 func (s *Server) openFlow(token string) (transport.Flow, bool) {
 	var f transport.Flow
 	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) < 13+4+10 {
+	if err != nil || len(b) < 17+4+10 {
 		return f, false
 	}
 	body, mac := b[:len(b)-10], b[len(b)-10:]
 	if !hmac.Equal(mac, s.sealFlow(body)) {
 		return f, false
 	}
-	ip, ok := netip.AddrFromSlice(body[13:])
+	ip, ok := netip.AddrFromSlice(body[17:])
 	f.Net = transport.Net(body[0])
 	f.Listener = binary.BigEndian.Uint16(body[1:])
 	f.Conn = binary.BigEndian.Uint64(body[3:])
 	f.Remote = netip.AddrPortFrom(ip, binary.BigEndian.Uint16(body[11:]))
+	f.Node = binary.BigEndian.Uint32(body[13:])
+	if s.edge != nil && f.Node == s.edge.number {
+		f.Node = 0
+	}
 	return f, ok
 }

@@ -193,7 +193,7 @@ func TestFlowTokenOfAConnectionThatIsGoneIsRefused(t *testing.T) {
 		alice.Reconnect()
 		time.Sleep(time.Second)
 		sub := bob.Requests("SUBSCRIBE")[0]
-		expect(t, "NOTIFY", notify(bob, alice, sub, ok, sub.Headers("Record-Route")).Status(), 481)
+		expect(t, "NOTIFY", notify(bob, alice, sub, ok, sub.Headers("Record-Route")).Status(), 430)
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,9 @@ type Config struct {
 	Handler   Handler
 	Events    *events.Log // nil publishes nothing
 	Guard     *transport.Guard
+	Edge      *EdgeConfig // the way to the other nodes; nil when this one is alone
+	// CatchUp waits until this node has applied what others have agreed on so far, see cluster.Cluster.CatchUp; nil when there are no others.
+	CatchUp func(context.Context) error
 
 	Software        string        // Server and User-Agent header, "" leaves them out
 	TimerC          time.Duration // longest ringing of one branch (RFC 3261 §16.6 step 11), default 3m
@@ -99,7 +103,9 @@ type Server struct {
 	net      *transport.Transport
 	shards   []*shard
 	seed     maphash.Seed
-	flowKey  [32]byte // signs flow tokens; a token lives as long as the process, like the connections it names
+	flowKey  [32]byte // signs flow tokens; of one process, or the same on all nodes of a cluster
+	edge     *edge    // nil when this node is alone
+	catching catching
 	draining atomic.Bool
 	pause    atomic.Int32 // see takeover.go
 	handlers handlers
@@ -116,10 +122,14 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{})}
 	s.SetLimits(Limits{cfg.MaxTransactions, cfg.MaxDialogs, cfg.MaxCallTime, cfg.TimerC, cfg.Recurse})
+	tc := cfg.Transport
 	if _, err := rand.Read(s.flowKey[:]); err != nil {
 		return nil, err
 	}
-	tc := cfg.Transport
+	if cfg.Edge != nil {
+		s.flowKey, s.edge = cfg.Edge.Key, newEdge(cfg.Edge, s)
+		tc.Fellows = s.edge
+	}
 	if tc.Shards == 0 {
 		tc.Shards = runtime.GOMAXPROCS(0)
 	}
@@ -200,6 +210,9 @@ type Stats struct {
 	CallersBack         uint64 // callers who came back over another connection in time
 	Panics              uint64
 	TraceDropped        uint64
+	Lagged              uint64 // requests that were looked at again because other nodes knew more
+	NextFlows           uint64 // phones reached over another flow of theirs, for the first one was gone (RFC 5626 §5.3)
+	Edge                EdgeStats
 
 	Transactions, Branches, Dialogs int64
 	Pending                         int64 // requests of the Handler without a final answer
@@ -209,7 +222,7 @@ type Stats struct {
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
-	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, heldLost, panics atomic.Uint64
+	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, heldLost, lagged, nextFlows, panics atomic.Uint64
 	transactions, branches, dialogs, pending, remains atomic.Int64
 }
 
@@ -221,7 +234,7 @@ func (s *Server) Registrar() *Registrar { return s.cfg.Registrar }
 
 // Stats adds up the shards.
 func (s *Server) Stats() Stats {
-	st := Stats{Handlers: s.handlers.running.Load()}
+	st := Stats{Handlers: s.handlers.running.Load(), Edge: s.edge.stats()}
 	for _, sh := range s.shards {
 		c := &sh.count
 		st.Requests += c.requests.Load()
@@ -244,6 +257,8 @@ func (s *Server) Stats() Stats {
 		st.HeldLost += c.heldLost.Load()
 		st.CallersLost += c.callersLost.Load()
 		st.CallersBack += c.callersBack.Load()
+		st.Lagged += c.lagged.Load()
+		st.NextFlows += c.nextFlows.Load()
 		st.Panics += c.panics.Load()
 		st.Transactions += c.transactions.Load()
 		st.Branches += c.branches.Load()
@@ -269,6 +284,12 @@ type Target struct {
 	User   string   // canonical user the target belongs to, "" outside
 	Tenant string
 	Delay  time.Duration // how much later than its group it rings; at once when nobody else rings any more
+	Others []Target      // further flows of the same phone, tried one after the other when this one is gone (RFC 5626 §5.3)
+}
+
+// Over tells whether one of the phone's flows is f.
+func (t *Target) Over(f transport.Flow) bool {
+	return t.Known && t.Flow == f || slices.ContainsFunc(t.Others, func(o Target) bool { return o.Known && o.Flow == f })
 }
 
 // Targets are the contacts a user has registered, in groups of equal q, highest first (RFC 3261 §16.6). Any goroutine.
@@ -286,6 +307,7 @@ func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
 		lone.groups[0] = lone.targets[:]
 		return lone.groups[:]
 	}
+	places = s.onePhoneOnce(places)
 	all := make([]Target, len(places))
 	var groups [][]Target
 	first := 0
@@ -297,6 +319,28 @@ func (s *Server) Targets(tenant, user string, now time.Time) [][]Target {
 		}
 	}
 	return groups
+}
+
+// onePhoneOnce keeps one place of each phone that has registered several flows, the first that is alive, and puts the others behind it: a phone
+// rings once (RFC 5626 §7).
+func (s *Server) onePhoneOnce(places []place) []place {
+	kept := places[:0]
+	for _, p := range places {
+		i := slices.IndexFunc(kept, func(o place) bool { return p.instance != "" && o.instance == p.instance })
+		switch {
+		case i < 0:
+			kept = append(kept, p)
+		case !s.net.Alive(kept[i].Flow) && s.net.Alive(p.Flow):
+			first := kept[i].Target
+			p.Others, first.Others = append(first.Others, first), nil
+			p.Others[len(p.Others)-1].Others = nil
+			p.q, p.since = kept[i].q, kept[i].since
+			kept[i] = p
+		default:
+			kept[i].Others = append(kept[i].Others, p.Target)
+		}
+	}
+	return kept
 }
 
 // targetOf is the way to a binding. What the phone wrote behind a '?' of its contact stays in the table alone.

@@ -31,6 +31,7 @@ type shard struct {
 	serial   uint64                    // number of the last branch
 	peak     int                       // most entries of a table since it was last replaced
 
+	second   bool               // a request is looked at again, see lookAgain
 	held     []transport.Packet // see takeover.go
 	finished []*fork            // whose handlers are to be told
 	msg      *message.Message   // the message in hand; whoever keeps it puts a new one here
@@ -117,6 +118,9 @@ func (sh *shard) FlowClosed(f transport.Flow, err error) {
 		b.connectionLost(err)
 	}
 	sh.callersLost(f)
+	if e := sh.srv.edge; e != nil && f.Node == 0 && sh.io.Index() == 0 {
+		e.closed(f)
+	}
 	sh.rest()
 }
 
@@ -216,6 +220,9 @@ func (sh *shard) send(f transport.Flow, b []byte) error {
 
 // request sends a request the way it belongs: to its transaction, its dialog, the registrar or the handler.
 func (sh *shard) request(m *message.Message, p transport.Packet) {
+	if sh.strays(m, p) {
+		return
+	}
 	via, _ := m.TopVia() // Validate has read it
 	key := sh.transactionKey(m, &via)
 	if tx := sh.txs[key]; tx != nil {
@@ -336,7 +343,13 @@ func (s *Server) warnAgent() string {
 // response gives a response to the branch that waits for it (RFC 3261 §16.7 step 1, §17.1.3), or to what is left of it.
 func (sh *shard) response(m *message.Message, p transport.Packet) {
 	via, _ := m.TopVia()
-	id, loop, ok := branchNumber(via.Branch)
+	id, loop, node, ok := branchNumber(via.Branch)
+	if e := sh.srv.edge; ok && node != 0 && e != nil && node != e.number {
+		if p.Flow.Node == 0 {
+			e.stray(node, p)
+		}
+		return
+	}
 	if b := sh.branches[id]; ok && b != nil && b.loop == loop {
 		switch m.Method {
 		case b.method:
@@ -357,7 +370,8 @@ func (sh *shard) response(m *message.Message, p transport.Packet) {
 	sh.count.strayResponses.Add(1)
 }
 
-// appendBranch writes the branch parameter of branch number id with the loop detection hash (RFC 3261 §16.6 step 8).
+// appendBranch writes the branch parameter of branch number id with the loop detection hash (RFC 3261 §16.6 step 8). One that goes over a flow of
+// another node ends with the number of this one, see appendVia.
 func appendBranch(dst []byte, id uint64, loop uint32) []byte {
 	dst = append(dst, message.BranchMagic...)
 	dst = strconv.AppendUint(dst, id, 36)
@@ -365,18 +379,26 @@ func appendBranch(dst []byte, id uint64, loop uint32) []byte {
 	return strconv.AppendUint(dst, uint64(loop), 36)
 }
 
-func branchNumber(branch string) (id uint64, loop uint32, ok bool) {
+func branchNumber(branch string) (id uint64, loop, node uint32, ok bool) {
 	if len(branch) <= len(message.BranchMagic) {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	num, hash, ok := strings.Cut(branch[len(message.BranchMagic):], ".")
 	if !ok {
-		return 0, 0, false
+		return 0, 0, 0, false
+	}
+	hash, home, abroad := strings.Cut(hash, ".")
+	if abroad {
+		n, err := strconv.ParseUint(home, 36, 32)
+		if err != nil {
+			return 0, 0, 0, false
+		}
+		node = uint32(n)
 	}
 	id, err := strconv.ParseUint(num, 36, 64)
 	if err != nil {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	h, err := strconv.ParseUint(hash, 36, 32)
-	return id, uint32(h), err == nil
+	return id, uint32(h), node, err == nil
 }

@@ -157,6 +157,14 @@ func (p *Phone) Reconnect() {
 	p.main = p.connect()
 }
 
+// Roam goes over to another server, as a phone does that no longer reaches its own: what it has to say goes there from now on.
+func (p *Phone) Roam(server netip.AddrPort) {
+	p.cfg.Server = server
+	if p.cfg.Net == "tcp" || p.cfg.Net == "tls" {
+		p.Reconnect()
+	}
+}
+
 // Move opens another TCP connection and leaves the old one as it is, never to hear what comes over it: the phone has gone to another
 // network. send puts bytes on the old one that were under way.
 func (p *Phone) Move() (send func(text string)) {

@@ -203,8 +203,11 @@ func (in *interfaces) has(ip netip.Addr) bool {
 
 // SentBy is the host and port that stand for this node in Via and Record-Route of messages sent on f (RFC 3261 §18.1.1): what
 // is advertised, else the listener's address, for a wildcard listener that of the interface towards the flow's remote.
-// IPv6 addresses have no brackets. Any goroutine; it does not allocate.
+// IPv6 addresses have no brackets. A flow of another node gets what that node replaces by its own, see Carry. Any goroutine; it does not allocate.
 func (t *Transport) SentBy(f Flow) (host string, port int) {
+	if f.Node != 0 {
+		return holderHost, holderPort
+	}
 	l := t.listenerOf(f)
 	if l == nil {
 		return t.addrs.advertise, 0
@@ -225,7 +228,7 @@ func (t *Transport) SentBy(f Flow) (host string, port int) {
 }
 
 func (t *Transport) listenerOf(f Flow) *listener {
-	if f.index() >= len(t.listeners) {
+	if f.index() >= len(t.listeners) || f.Node != 0 {
 		return nil
 	}
 	return t.listeners[f.index()]

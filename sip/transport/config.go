@@ -41,6 +41,8 @@ type Config struct {
 	Queue      int // messages a shard's queue holds, default 4096
 	NewHandler func(*Shard) Handler
 
+	Fellows Fellows // the way to flows of other nodes; nil when this one is alone
+
 	Guard *Guard // drops by source before anything is queued; nil drops nothing
 
 	// Tap sees every message on its shard's goroutine, before it is handled or when it is sent. msg is valid for the call

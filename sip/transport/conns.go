@@ -46,7 +46,7 @@ func (ct *connTable) stripe(id uint64) *connStripe { return &ct.stripes[id%uint6
 
 // get is the connection of a flow, nil when it is gone. Number, transport and remote must all agree.
 func (ct *connTable) get(f Flow) *conn {
-	if f.Conn == 0 {
+	if f.Conn == 0 || f.Node != 0 {
 		return nil
 	}
 	s := ct.stripe(f.Conn)

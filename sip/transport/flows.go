@@ -13,6 +13,9 @@ const noListener = 0xFFFF
 // Alive tells whether something sent on f has a way: a UDP flow always while its listener exists, a stream while it is open
 // or being opened.
 func (t *Transport) Alive(f Flow) bool {
+	if f.Node != 0 {
+		return t.cfg.Fellows != nil && t.cfg.Fellows.Alive(f)
+	}
 	if f.Net == UDP {
 		l := t.listenerOf(f)
 		return l != nil && l.udp != nil

@@ -62,6 +62,7 @@ func ParseNet(s string) (Net, bool) {
 type Flow struct {
 	Net      Net
 	Listener uint16         // low byte: index of the socket group or listener it belongs to; high byte: see source
+	Node     uint32         // NodeNumber of another node of the cluster that holds the flow, 0: this one does
 	Conn     uint64         // stream connection number, 0 for UDP
 	Remote   netip.AddrPort // the other end
 }

@@ -105,6 +105,12 @@ func (s *Shard) Send(f Flow, msg []byte) error {
 }
 
 func (s *Shard) send(f Flow, msg []byte) error {
+	if f.Node != 0 {
+		if s.t.cfg.Fellows == nil {
+			return ErrFlowGone
+		}
+		return s.t.cfg.Fellows.SendOn(f, msg)
+	}
 	if f.Net != UDP {
 		c := s.t.conns.get(f)
 		if c == nil {
