@@ -95,7 +95,7 @@ func TestEachFieldMovesAlongOrStays(t *testing.T) {
 		{heardKey{}, "key context", ""},
 		{ourKey{}, "suite master sender", ""},
 		{agreement{}, "theirs ours in out", ""},
-		{wires{}, "lines bundle all", "engine shard call"},
+		{wires{}, "lines bundle all", "engine shard call handshake"},
 		{wire{}, "transport mid", ""},
 		{transport{}, "own generations agreed pairs chosen lost association sources learned", "engine call known legs mid window checks"},
 		{generation{}, "ufrag password theirs", ""},

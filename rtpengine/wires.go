@@ -15,6 +15,8 @@ type wires struct {
 	lines  []wire
 	bundle *transport // that the m-lines of a BUNDLE group share; nil: none has been agreed on
 	all    []*transport
+	// handshake is who begins where this side leaves it to us. A takeover forgets it: the association goes on as it is.
+	handshake Handshake
 }
 
 type wire struct {
@@ -88,6 +90,12 @@ func (w *wires) client(t *transport, o *theirs) bool {
 	}
 	if a := t.agreed[rtp]; a != nil && samePrints(a.prints, o.prints) {
 		return a.active // the association goes on
+	}
+	switch w.handshake {
+	case HandshakeTheirs:
+		return false
+	case HandshakeOurs:
+		return true
 	}
 	return !t.own
 }

@@ -55,3 +55,19 @@ func (s *Session) Treat(side Side, t Treatment) {
 	defer s.mu.Unlock()
 	s.treat[side] = t
 }
+
+// Handshake is who is the client of a DTLS handshake. What the other side insists on comes first.
+type Handshake uint8
+
+const (
+	HandshakeAsFits Handshake = iota // we do with ICE, they without; DESIGN.md says why
+	HandshakeTheirs
+	HandshakeOurs
+)
+
+// Shake sets who begins the handshakes with a side from its next offer on.
+func (s *Session) Shake(side Side, h Handshake) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wires[side].handshake = h
+}

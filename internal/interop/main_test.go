@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 
 // run builds the program, unless TANDEM_BIN names one, and runs the tests.
 func run(m *testing.M) int {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin") // where Kamailio is
 	if program = os.Getenv("TANDEM_BIN"); program != "" {
 		return m.Run()
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,10 +20,11 @@ const (
 
 // call is what shares a Call-ID.
 type call struct {
-	id        string
-	created   time.Time
-	dialogues []*dialogue     // in the order in which they began
-	block     rtpengine.Block // of both sides of all of them, besides their own
+	id         string
+	created    time.Time
+	dialogues  []*dialogue     // in the order in which they began
+	block      rtpengine.Block // of both sides of all of them, besides their own
+	unrecorded bool            // a proxy has said that it is not to be recorded
 }
 
 // dialogue is one session and who its sides are.
@@ -40,6 +42,7 @@ type dialogue struct {
 	endAt    time.Time          // delete-delay; zero = nobody has deleted it
 	quiet    *[2]atomic.Int64   // by side: for how many ns it was silent when the engine said so, 0 = it speaks
 	answered bool
+	ptime    int // ms that the answer to the latest offer is to ask for, 0 = as it is
 }
 
 // begin makes a dialogue that no call has yet.
@@ -117,7 +120,7 @@ func (d *dialogue) hear(side rtpengine.Side, n names, o *options, now time.Time)
 // describe notes what a side's description and the proxy say of it.
 func (d *dialogue) describe(side rtpengine.Side, ask dict, sdp string) {
 	d.places[side] = placeOf(sdp)
-	for _, key := range [...]string{"label", "from-label"} {
+	for _, key := range [...]string{"label", "from-label", "set-label"} {
 		if label := ask.text(key); label != "" && len(label) <= maxName {
 			d.labels[side] = label
 		}
@@ -271,17 +274,20 @@ func sinceHeard(st rtpengine.SessionStats) [2]int64 {
 // report is what query and delete tell: in rtpengine's words, from which Kamailio fills its statistics.
 func (c *call) report(chosen []*dialogue) dict {
 	var packets, bytes, rtcp, dropped int64
-	tags := dict{}
+	tags, sources := dict{}, dict{}
 	latest := c.created
 	for _, d := range chosen {
 		if d.latest.After(latest) {
 			latest = d.latest
 		}
-		st := d.session.Stats()
+		lines := d.session.Quality()
 		for side := range d.tags {
 			medias := []any{}
-			for i, m := range st.Media {
+			for i, m := range lines {
 				stream := m.Sides[side]
+				if opinion := opinions(m.Course[side], d.created); opinion != nil {
+					sources[strconv.FormatUint(uint64(stream.SSRC), 10)] = opinion
+				}
 				var drops int64
 				for _, n := range stream.Drops {
 					drops += int64(n)
@@ -297,6 +303,9 @@ func (c *call) report(chosen []*dialogue) dict {
 			}
 			for _, tag := range d.tags[side] {
 				entry := dict{"tag": tag, "created": d.created.Unix(), "medias": medias}
+				if d.labels[side] != "" {
+					entry["label"] = d.labels[side]
+				}
 				if others := d.tags[side^1]; len(others) > 0 {
 					entry["in dialogue with"] = others[len(others)-1]
 				}
@@ -305,12 +314,53 @@ func (c *call) report(chosen []*dialogue) dict {
 		}
 	}
 	return dict{
-		"result": "ok", "created": c.created.Unix(), "last signal": latest.Unix(), "tags": tags,
+		"result": "ok", "created": c.created.Unix(), "last signal": latest.Unix(), "tags": tags, "SSRC": sources,
 		"totals": dict{
 			"RTP":  dict{"packets": packets, "bytes": bytes, "errors": dropped},
 			"RTCP": dict{"packets": rtcp, "bytes": int64(0), "errors": int64(0)},
 		},
 	}
+}
+
+// opinions are how one source has sounded, as proxies want it for their records: MOS in tenths, loss in percent, jitter in ms, round trips in µs. Nil
+// when nobody can say.
+func opinions(course *rtpengine.Course, began time.Time) dict {
+	if course == nil {
+		return nil
+	}
+	entry := func(mos float64, at time.Time, t *rtpengine.Stretch, samples int) dict {
+		lost := int64(0)
+		if all := t.Packets + t.Lost; all > 0 {
+			lost = int64((t.Lost*100 + all/2) / all)
+		}
+		trip := t.RTT.Microseconds()
+		return dict{
+			"MOS": int64(math.Round(mos * 10)), "reported at": at.Unix(), "packet loss": lost, "jitter": t.Jitter.Milliseconds(),
+			"round-trip time": trip, "round-trip time leg": trip, "samples": int64(samples),
+		}
+	}
+	var whole rtpengine.Stretch
+	var lowest, highest dict
+	var sum, rated, worst, best float64
+	at := began
+	for _, t := range course.Whole {
+		at = at.Add(t.Length)
+		whole.Packets, whole.Lost, whole.Jitter, whole.RTT = whole.Packets+t.Packets, whole.Lost+t.Lost, max(whole.Jitter, t.Jitter), max(whole.RTT, t.RTT)
+		if t.MOS == 0 {
+			continue
+		}
+		sum, rated = sum+t.MOS*t.Length.Seconds(), rated+t.Length.Seconds()
+		if t.Worst > 0 && (lowest == nil || t.Worst < worst) {
+			lowest, worst = entry(t.Worst, at, &t, 1), t.Worst
+		}
+		if t.MOS > best {
+			highest, best = entry(t.MOS, at, &t, 1), t.MOS
+		}
+	}
+	if rated == 0 || lowest == nil {
+		return nil
+	}
+	return dict{"average MOS": entry(sum/rated, at, &whole, len(course.Whole)), "lowest MOS": lowest, "highest MOS": highest}
 }
 
 func endpoint(peer netip.AddrPort) dict {

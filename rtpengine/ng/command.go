@@ -150,6 +150,12 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 		return dict{"result": "ok", "sdp": sdp} // it has been here before: a second session would send media in a circle
 	}
 	c := s.calls[n.call]
+	if o.fragment {
+		if c == nil {
+			return failure("Unknown call-id")
+		}
+		return dict{"result": "ok"} // a lite agent is found, whatever candidates the other side learns of later (RFC 8445 §2.5)
+	}
 	var d *dialogue
 	side := rtpengine.A
 	if c != nil {
@@ -158,7 +164,7 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 	fresh := d == nil
 	if fresh {
 		if s.draining.Load() {
-			return s.overload(o, "the node drains")
+			return s.overload(o, drained)
 		}
 		if c != nil && len(c.dialogues) >= maxDialogues {
 			return failure(fmt.Sprintf("the call has %d dialogues already", len(c.dialogues)))
@@ -183,7 +189,7 @@ func (s *Server) offer(ask dict, n names, now time.Time) dict {
 	}
 	d.describe(side, ask, sdp)
 	o.apply(s.calls[n.call], d, side)
-	d.offerer = side
+	d.offerer, d.ptime = side, o.reverse
 	return o.reply(o.afterOffer(out), s.mark)
 }
 
@@ -215,18 +221,27 @@ func (s *Server) answer(ask dict, n names, now time.Time) dict {
 	d.answered = true
 	d.noise()
 	d.describe(side, ask, sdp)
+	o.ptime = d.ptime
 	o.apply(c, d, side)
 	return o.reply(o.afterAnswer(out), s.mark)
 }
+
+// Why a full engine takes no more. These are rtpengine's words: a proxy that says nothing of "load limit", as OpenSIPS, knows by them that another
+// engine may do it.
+const (
+	tooMany = "Parallel session limit reached"
+	noPorts = "Ran out of ports"
+	drained = "Load limit exceeded"
+)
 
 // refusal puts an error of the engine into words. Proxies that say so understand "load limit" as "ask another engine".
 func (s *Server) refusal(o *options, err error) dict {
 	var reject *rtpengine.RejectError
 	switch {
 	case errors.Is(err, rtpengine.ErrBusy):
-		return s.overload(o, "too many sessions")
+		return s.overload(o, tooMany)
 	case errors.Is(err, rtpengine.ErrNoPorts):
-		return s.overload(o, "no media port is free")
+		return s.overload(o, noPorts)
 	case errors.As(err, &reject):
 		return failure(fmt.Sprintf("this description gets %d, Warning: %s", reject.Status, reject.Warning))
 	case errors.Is(err, rtpengine.ErrNoOffer):

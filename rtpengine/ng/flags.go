@@ -3,6 +3,8 @@ package ng
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -31,20 +33,74 @@ var prefixed = [...]struct{ prefix, key string }{
 	{"direction-", "direction"},
 }
 
-// transports are the words by which a flag alone names a protocol.
-var transports = map[string]string{
-	"RTP/AVP": "RTP/AVP", "RTP/AVPF": "RTP/AVPF", "RTP/SAVP": "RTP/SAVP", "RTP/SAVPF": "RTP/SAVPF", "UDP/TLS/RTP/SAVP": "UDP/TLS/RTP/SAVP",
-	"UDP/TLS/RTP/SAVPF": "UDP/TLS/RTP/SAVPF", "SRTP": "RTP/SAVP", "RTP": "RTP/AVP",
+// spelled are the names with capitals by their small letters: rtpengine takes some of them both ways, and "dtls=off" must not go unheard.
+var spelled = func() map[string]string {
+	names := map[string]string{"t38": "T.38", "ice-reject": "reject-ICE", "ptime-reverse": "ptime-reverse", "reverse-ptime": "ptime-reverse"}
+	for _, name := range [...]string{
+		"ICE", "ICE-lite", "DTLS", "DTLS-reverse", "DTLS-fingerprint", "SDES", "OSRTP", "T.38", "TOS", "DTMF-security", "DTMF-log-dest", "SIP-message-type",
+		"SIP-code", "SIP-source-address", "NAT-wait", "block-DTMF", "reject-ICE", "trickle-ICE", "WebRTC", "generate-RTCP", "full-rtcp-attribute", "no-rtcp-attribute",
+		"bundle",
+	} {
+		names[strings.ToLower(name)] = name
+	}
+	return names
+}()
+
+// named is a flag or key in the form it has here.
+func named(word string) string {
+	word = dashed(word)
+	if name, ok := spelled[strings.ToLower(word)]; ok {
+		return name
+	}
+	return word
 }
+
+// transports are the protocols that a flag alone may name.
+var transports = map[string]bool{
+	"RTP/AVP": true, "RTP/AVPF": true, "RTP/SAVP": true, "RTP/SAVPF": true, "UDP/TLS/RTP/SAVP": true, "UDP/TLS/RTP/SAVPF": true,
+}
+
+// transport is the protocol that a flag makes of the one named so far: as a whole, or by one of its parts, as in "SRTP AVPF".
+func transport(sofar, word string) (proto string, ok bool) {
+	if transports[word] {
+		return word, true
+	}
+	secret, dtls, feedback := strings.Contains(sofar, "/SAVP"), strings.HasPrefix(sofar, "UDP/TLS/"), strings.HasSuffix(sofar, "F")
+	switch word {
+	case "RTP":
+		secret, dtls = false, false
+	case "SRTP":
+		secret = true
+	case "DTLS":
+		secret, dtls = true, true
+	case "AVP":
+		feedback = false
+	case "AVPF":
+		feedback = true
+	default:
+		return "", false
+	}
+	proto = "RTP/AVP"
+	if secret {
+		proto = "RTP/SAVP"
+	}
+	if dtls {
+		proto = "UDP/TLS/" + proto
+	}
+	if feedback {
+		proto += "F"
+	}
+	return proto, true
+}
+
+// webRTC is what the flag of this name stands for. How SDES is spoken of need not be said: there is none beside DTLS.
+const webRTC = "UDP/TLS/RTP/SAVPF ICE=force rtcp-mux-offer rtcp-mux-require no-rtcp-attribute generate-mid"
 
 // normal is a request in one form.
 func normal(ask dict) (dict, error) {
 	d := make(dict, len(ask)+8)
 	for key, value := range ask {
-		if key != "sdp" {
-			key = dashed(key)
-		}
-		d[key] = value
+		d[named(key)] = value
 	}
 	text := d.text("rtpp-flags")
 	delete(d, "rtpp-flags")
@@ -52,10 +108,18 @@ func normal(ask dict) (dict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtpp-flags: %w", err)
 	}
+	words = append(d.words("flags"), words...)
+	if slices.ContainsFunc(words, func(word string) bool { return named(word) == "WebRTC" }) {
+		more, _ := d.spread(webRTC) // it is well formed
+		words = append(words, more...)
+	}
+	for _, key := range slices.Sorted(maps.Keys(d)) {
+		d.refile(key)
+	}
 	flags := []any{}
-	for _, word := range append(d.words("flags"), words...) {
+	for _, word := range words {
 		if !d.file(word) {
-			flags = append(flags, dashed(word))
+			flags = append(flags, named(word))
 		}
 	}
 	if len(flags) > 0 || d["flags"] != nil {
@@ -64,9 +128,31 @@ func normal(ask dict) (dict, error) {
 	return d, nil
 }
 
+// refile puts what stands under a key like "codec-strip" or "transcode" to where flags like "codec-strip-PCMA" go.
+func (d dict) refile(key string) {
+	values := d.words(key)
+	if len(values) == 0 {
+		return
+	}
+	for _, p := range prefixed {
+		rest, ok := cutFold(key+"-", p.prefix)
+		if !ok || key == p.key || dashed(key) == dashed(p.key) {
+			continue
+		}
+		if p.prefix == "transcode-" {
+			rest = p.prefix
+		}
+		delete(d, key)
+		for _, value := range values {
+			d.append(p.key, rest+value)
+		}
+		return
+	}
+}
+
 // file puts a flag that has a key of its own under that; false when it has none.
 func (d dict) file(word string) bool {
-	if proto, ok := transports[word]; ok {
+	if proto, ok := transport(d.text("transport-protocol"), word); ok {
 		d["transport-protocol"] = proto
 		return true
 	}
@@ -123,7 +209,7 @@ func (d dict) spread(text string) (words []string, err error) {
 		return nil, errors.New("a bracket is closed that was not opened")
 	}
 	for key, value := range into {
-		if key = dashed(key); d[key] == nil || key == "received-from" || key == "direction" {
+		if key = named(key); d[key] == nil || key == "received-from" || key == "direction" {
 			d[key] = value
 		} else if word, ok := value.(string); ok {
 			d.append(key, word)

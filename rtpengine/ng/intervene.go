@@ -266,7 +266,7 @@ func (c *call) enforceBlocks() {
 func (s *Server) startRecording(c *call) dict {
 	files := []any{}
 	for _, d := range c.dialogues {
-		file, err := d.record()
+		file, err := c.record(d)
 		if err != nil {
 			return failure(err.Error())
 		}
@@ -275,8 +275,13 @@ func (s *Server) startRecording(c *call) dict {
 	return dict{"result": "ok", "recording-files": files}
 }
 
+var errUnrecorded = errors.New("the proxy has excluded this call from recording")
+
 // record starts the recording of a dialogue unless it goes on already, and says where.
-func (d *dialogue) record() (file string, err error) {
+func (c *call) record(d *dialogue) (file string, err error) {
+	if c.unrecorded {
+		return "", errUnrecorded
+	}
 	rec, err := d.session.Record()
 	switch {
 	case errors.Is(err, rtpengine.ErrRecording):

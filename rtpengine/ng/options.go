@@ -18,6 +18,7 @@ type options struct {
 	wishes       rtpengine.OfferOptions
 	treat        rtpengine.Treatment // of who speaks
 	treated      bool                // treat has been said
+	shake        rtpengine.Handshake // with who speaks
 	rejectMux    bool                // rtcp-mux-reject: the offerer does not get it
 	sourceOnly   bool                // SIP-source-address: the addresses of the description are not believed
 	noRTCP       bool                // no a=rtcp line
@@ -35,6 +36,14 @@ type options struct {
 	wantsRecords bool
 	block        rtpengine.Block // block-DTMF: of who speaks, from now on
 	traffic      string          // drop-traffic: start or stop
+	fragment     bool            // the description is news of candidates alone (trickle ICE)
+	noICE        bool            // reject-ICE: the offerer does not get it
+	removed      []string        // kinds of m-lines that do not count: sdp-media-remove
+	extensions   []string        // header extensions that do not count, by URI; "all"
+	ptime        int             // ms that the description asks for, 0 = as it is
+	reverse      int             // the same for the answer to this offer
+	unrecorded   bool            // nobody may record this call any more
+	stopsRecords bool            // record-call=off
 	unmet        []string        // what was asked for and is not done
 	warnings     []string
 }
@@ -43,17 +52,15 @@ type options struct {
 var meant = map[string]bool{
 	"trust-address": true, "symmetric": true, "strict-source": true, "port-latching": true, "reset": true, "fatal": true, "fast": true,
 	"full-rtcp-attribute": true, "directional": true, "all": true, "pad-crypto": true, "recrypt": true, "allow-asymmetric-codecs": true,
-	"original-sendrecv": true, "provisional": true, "debug": true, "debugging": true, "no-tls-id": true, "reject-ICE": true, "trickle-ICE": true,
-	"block-egress": true, "skip-recording-db": true, "force": true, "to-tag": true,
+	"original-sendrecv": true, "provisional": true, "debug": true, "debugging": true, "no-tls-id": true, "trickle-ICE": true, "WebRTC": true,
+	"block-egress": true, "skip-recording-db": true, "force": true, "to-tag": true, "unidirectional": true, "new-branch": true,
 }
 
-// understood are the keys that are read elsewhere, or that say nothing a relay must obey: of DTLS and ICE nothing passes, the type of the SIP
-// message changes nothing.
+// understood are the keys that are read elsewhere, or that say nothing a relay must obey: the type of the SIP message changes nothing.
 var understood = map[string]bool{
 	"command": true, "call-id": true, "from-tag": true, "to-tag": true, "via-branch": true, "sdp": true, "flags": true,
-	"DTLS-reverse": true, "DTLS-fingerprint": true, "ICE-lite": true, "label": true, "from-label": true, "to-label": true, "set-label": true,
-	"metadata": true, "sip-message-type": true, "SIP-message-type": true, "sip-code": true, "SIP-code": true, "extra-id": true,
-	"delete-delay": true, "alias-key": true, "DTMF-log-dest": true, "xmlrpc-callback": true,
+	"label": true, "from-label": true, "to-label": true, "set-label": true, "SIP-message-type": true, "SIP-code": true, "extra-id": true,
+	"delete-delay": true,
 }
 
 // options reads a request in its normal form; wrong says what of it cannot be done at all. Everything else that is not done is counted and told in
@@ -75,12 +82,28 @@ func (s *Server) options(ask dict) (o *options, wrong string) {
 		return nil, wrong
 	}
 	o.choice()
-	s.count.ignored.Add(uint64(len(o.unmet)))
-	if len(o.unmet) > 0 {
-		slices.Sort(o.unmet)
-		o.warnings = append(o.warnings, "not available here: "+strings.Join(o.unmet[:min(len(o.unmet), 16)], ", "))
-	}
+	o.warnings = append(o.warnings, s.unmet(o.unmet, ask)...)
 	return o, ""
+}
+
+// maxTold bounds the things not done that the log has named.
+const maxTold = 256
+
+// unmet counts what was asked for and is not done, and puts it into a warning. Kamailio and OpenSIPS read no warnings, so the node's own log
+// names each such thing once. The loop's.
+func (s *Server) unmet(words []string, ask dict) (warnings []string) {
+	if len(words) == 0 {
+		return nil
+	}
+	s.count.ignored.Add(uint64(len(words)))
+	slices.Sort(words)
+	for _, word := range words {
+		if !s.told[word] && len(s.told) < maxTold {
+			s.told[word] = true
+			s.log.Warn("an NG flag or key is not available here and without effect; this is said once", "flag", word, "command", ask.text("command"), "call", ask.text("call-id"))
+		}
+	}
+	return []string{"not available here: " + strings.Join(words[:min(len(words), 16)], ", ")}
 }
 
 func (o *options) lacks(what string) { o.unmet = append(o.unmet, short(what)) }
@@ -104,6 +127,14 @@ func (o *options) flag(word string) {
 		o.treat.Wait, o.treated = true, true
 	case "block-DTMF":
 		o.block |= rtpengine.BlockDTMF
+	case "reject-ICE":
+		o.noICE = true
+	case "fragment":
+		o.fragment = true
+	case "strip-extmap":
+		o.extensions = append(o.extensions, "all")
+	case "exclude-recording":
+		o.unrecorded = true
 	default:
 		if !meant[word] {
 			o.lacks(word)
@@ -139,7 +170,43 @@ func (o *options) key(key string, ask dict) (wrong string) {
 		}
 	case "ICE":
 		for _, word := range words {
-			o.candidates(word)
+			if wrong = o.candidates(word); wrong != "" {
+				return wrong
+			}
+		}
+	case "ICE-lite":
+		for _, word := range words {
+			if !lite["lite-"+word] {
+				o.lacks("ICE-lite=" + word)
+			}
+		}
+	case "DTLS-fingerprint":
+		if !strings.EqualFold(word, "sha-256") {
+			o.lacks("DTLS-fingerprint=" + word)
+		}
+	case "alias-key":
+		if word != "off" {
+			o.lacks("alias-key=" + word)
+		}
+	case "T.38":
+		for _, word := range words {
+			if wrong = fax(word, ask); wrong != "" {
+				return wrong
+			}
+		}
+	case "ptime", "ptime-reverse":
+		o.packetTime(key, ask)
+	case "sdp-media-remove":
+		for _, word := range words {
+			o.removed = append(o.removed, strings.Trim(word, ","))
+		}
+	case "extmap":
+		d, _ := ask[key].(dict)
+		o.extensions = append(o.extensions, d.words("strip")...)
+		for op := range d {
+			if op != "strip" {
+				o.lacks("extmap-" + op)
+			}
 		}
 	case "DTLS":
 		for _, word := range words {
@@ -162,9 +229,12 @@ func (o *options) key(key string, ask dict) (wrong string) {
 	case "supports":
 		o.loadLimit = slices.ContainsFunc(words, func(w string) bool { return dashed(w) == "load-limit" })
 	case "record-call":
-		o.wantsRecords = word == "yes" || word == "on"
+		o.wantsRecords = o.wantsRecords || word == "yes" || word == "on"
+		o.stopsRecords = word == "no" || word == "off"
 	case "drop-traffic":
-		o.traffic = word
+		if o.traffic = word; word != "start" && word != "stop" {
+			o.lacks("drop-traffic=" + word)
+		}
 	case "sdp-attr":
 		o.attributes = attributesOf(ask[key], o.lacks)
 	case "codec":
@@ -197,7 +267,7 @@ func (o *options) place(key, word string) (wrong string) {
 	addr, err := netip.ParseAddr(word)
 	addr = addr.Unmap().WithZone("")
 	if key == "received-from" {
-		if o.source = addr; err != nil {
+		if o.source = addr; err != nil && word != "" { // a proxy that acts on no message names nobody
 			return "received-from names no IP address"
 		}
 		return ""
@@ -245,26 +315,71 @@ func (o *options) interfaces(names []string) {
 	}
 }
 
-// candidates takes a word of ICE.
-func (o *options) candidates(word string) {
-	switch word {
-	case "force", "remove":
-		o.ice = word
-	case "default", "optional":
-		o.ice = ""
-	default: // force-relay: candidates of others never pass
-		o.lacks("ICE=" + word)
-	}
+// lite are the words on ICE-lite that ask for what is so anyway: this engine is a lite agent towards both sides (RFC 8445 §2.5).
+var lite = map[string]bool{
+	"lite": true, "lite-both": true, "lite-forward": true, "lite-fwd": true, "lite-fw": true, "lite-offer": true, "lite-backward": true, "lite-backwards": true,
+	"lite-reverse": true, "lite-answer": true, "lite-back": true, "lite-bkw": true, "lite-bk": true,
 }
 
-// handshake takes a word of DTLS. Who begins is the engine's own affair.
+// candidates takes a word of ICE.
+func (o *options) candidates(word string) (wrong string) {
+	switch word = dashed(word); {
+	case word == "force" || word == "remove":
+		o.ice = word
+	case word == "default" || word == "optional":
+		o.ice = ""
+	case word == "force-relay":
+		return "ICE=force-relay is not available: candidates of the far side never pass this engine, and it is no relay beside them; ICE=force offers its own"
+	case word == "trickle" || lite[word]:
+	default:
+		o.lacks("ICE=" + word)
+	}
+	return ""
+}
+
+// handshake takes a word of DTLS: who begins, where who speaks leaves that to us, or that there is none.
 func (o *options) handshake(word string) {
 	switch word {
-	case "off", "no", "disable":
+	case "off", "no", "disable", "disabled":
 		o.off = true
+	case "passive":
+		o.shake = rtpengine.HandshakeTheirs
+	case "active":
+		o.shake = rtpengine.HandshakeOurs
 	default:
 		o.lacks("DTLS=" + word)
 	}
+}
+
+// fax takes a word of T.38, whose lines pass through as they are. There is no gateway to sound, and an offer that needs one is refused: who is called
+// would be offered what the operator knows he does not speak. What only tunes a gateway, or ends it, asks for nothing.
+func fax(word string, ask dict) (wrong string) {
+	if ask.text("command") != "offer" {
+		return ""
+	}
+	sdp := ask.text("sdp")
+	if word == "gateway" || word == "decode" && speaksOf(sdp, "image") || word == "force" && speaksOf(sdp, "audio") {
+		return "T.38=" + word + " is not available: this engine passes T.38 on as it is and has no gateway between fax and sound"
+	}
+	return ""
+}
+
+// packetTime takes the length of packets that a side is to be asked for. It is honoured where it is spoken of; packets that nobody transcodes stay
+// as their sender made them.
+func (o *options) packetTime(key string, ask dict) {
+	n, ok := ask.number(key)
+	switch {
+	case !ok || n < 1 || n > 200:
+		o.lacks(key)
+		return
+	case ask.text("command") != "offer": // rtpengine: ignored in answers
+		return
+	case key == "ptime":
+		o.ptime = int(n)
+	default:
+		o.reverse = int(n)
+	}
+	o.lacks("repacketization by " + key)
 }
 
 // codec takes the manipulations of codecs, by name and clock: what does not count, what is not told, what may be transcoded to. How it is
@@ -382,7 +497,7 @@ func (o *options) encryption(ask dict) (wrong string) {
 			}
 		}
 		switch {
-		case word == "off" || word == "no" || word == "disable":
+		case word == "off" || word == "no" || word == "disable" || word == "disabled":
 			off = true
 		case name == "no-" && known:
 			without = append(without, suite)
@@ -397,9 +512,9 @@ func (o *options) encryption(ask dict) (wrong string) {
 	o.wishes.Suites = suites(only, without)
 	policy := func(p rtpengine.SRTPPolicy) { o.wishes.SRTP = &p }
 	osrtp := ask.words("OSRTP")
-	offersOSRTP := slices.Contains(osrtp, "offer") || slices.Contains(osrtp, "offer-RFC")
+	offersOSRTP := slices.Contains(osrtp, "offer") || slices.Contains(osrtp, "offer-RFC") || slices.Contains(osrtp, "offer-rfc")
 	for _, word := range osrtp {
-		if word != "offer" && word != "offer-RFC" && word != "accept" && word != "accept-RFC" {
+		if !slices.Contains([]string{"offer", "offer-RFC", "offer-rfc", "accept", "accept-RFC", "accept-rfc"}, word) {
 			o.lacks("OSRTP-" + word)
 		}
 	}
@@ -460,6 +575,9 @@ func (o *options) treatment(d *dialogue, side rtpengine.Side) {
 	if o.treated {
 		d.session.Treat(side, o.treat)
 	}
+	if o.shake != rtpengine.HandshakeAsFits {
+		d.session.Shake(side, o.shake)
+	}
 }
 
 // apply does to a dialogue what an offer or answer asks for besides its description.
@@ -473,10 +591,13 @@ func (o *options) apply(c *call, d *dialogue, side rtpengine.Side) {
 	}
 	d.blocks[side] |= o.block
 	c.enforceBlocks()
+	if c.unrecorded = c.unrecorded || o.unrecorded; c.unrecorded || o.stopsRecords {
+		stopRecording(c)
+	}
 	if !o.wantsRecords {
 		return
 	}
-	if _, err := d.record(); err != nil {
+	if _, err := c.record(d); err != nil {
 		o.warnings = append(o.warnings, "this call is not recorded: "+err.Error())
 	}
 }

@@ -26,12 +26,14 @@ func editLines(sdp string, edit func(line string) string) string {
 // before is a description as the engine may read it.
 func (o *options) before(sdp string) []byte {
 	anew := o.sourceOnly && o.source.IsValid()
-	if !o.rejectMux && !anew {
+	if !o.rejectMux && !anew && !o.noICE && o.removed == nil && o.extensions == nil {
 		return []byte(sdp)
 	}
 	return []byte(editLines(sdp, func(line string) string {
 		switch {
-		case o.rejectMux && isMux(line):
+		case strings.HasPrefix(line, "m="):
+			return o.without(line)
+		case o.rejectMux && isMux(line), o.noICE && isICE(line), o.extensions != nil && o.strips(line):
 			return ""
 		case anew && strings.HasPrefix(line, "a=rtcp:"):
 			return strings.Fields(line)[0] // the port alone: the address is that of RTP
@@ -40,6 +42,35 @@ func (o *options) before(sdp string) []byte {
 		}
 		return line
 	}))
+}
+
+// without is an m-line, with port 0 when its kind is removed: it keeps its place, which offer and answer share (RFC 3264 §8), and nothing is agreed on.
+func (o *options) without(line string) string {
+	words := strings.Split(line, " ")
+	if len(words) < 3 || !slices.Contains(o.removed, strings.TrimPrefix(words[0], "m=")) {
+		return line
+	}
+	words[1] = "0"
+	return strings.Join(words, " ")
+}
+
+func isICE(line string) bool {
+	name, _, _ := strings.Cut(line, ":")
+	switch name {
+	case "a=ice-ufrag", "a=ice-pwd", "a=ice-options", "a=ice-lite", "a=ice-pacing", "a=candidate", "a=remote-candidates", "a=end-of-candidates":
+		return true
+	}
+	return false
+}
+
+// strips reports whether a line names a header extension that does not count: "a=extmap:1/recvonly URI attributes".
+func (o *options) strips(line string) bool {
+	rest, ok := strings.CutPrefix(line, "a=extmap:")
+	if !ok {
+		return false
+	}
+	words := strings.Fields(rest)
+	return slices.Contains(o.extensions, "all") || len(words) > 1 && slices.Contains(o.extensions, words[1])
 }
 
 func isMux(line string) bool { return line == "a=rtcp-mux" || line == "a=rtcp-mux-only" }
@@ -69,7 +100,7 @@ type polish struct {
 
 func (p *polish) run(sdp string) string {
 	o := p.o
-	if !o.address.IsValid() && !o.noRTCP && o.attributes == nil && (!p.offer || o.proto == "" && !o.mid) {
+	if !o.address.IsValid() && !o.noRTCP && o.attributes == nil && o.ptime == 0 && (!p.offer || o.proto == "" && !o.mid) {
 		return sdp
 	}
 	p.out.Grow(len(sdp) + 64)
@@ -100,6 +131,9 @@ func (p *polish) close() {
 	if p.offer && p.o.mid && p.section > 0 && !p.named {
 		p.put("a=mid:" + strconv.Itoa(p.section))
 	}
+	if p.o.ptime != 0 && p.kind == "audio" {
+		p.put("a=ptime:" + strconv.Itoa(p.o.ptime))
+	}
 	for _, a := range p.o.attributes {
 		if a.kind == p.kind && a.from == "" {
 			p.put("a=" + a.to)
@@ -124,6 +158,8 @@ func (p *polish) edit(line string) string {
 		return o.moved(line)
 	case strings.HasPrefix(line, "a=mid:"):
 		p.named = true
+	case o.ptime != 0 && p.kind == "audio" && strings.HasPrefix(line, "a=ptime:"):
+		return ""
 	}
 	if value, ok := strings.CutPrefix(line, "a="); ok {
 		for _, a := range o.attributes {
@@ -253,6 +289,16 @@ func placeOf(sdp string) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// speaksOf reports whether a description has an m-line of a kind that is not rejected.
+func speaksOf(sdp, kind string) bool {
+	for line := range strings.Lines(sdp) {
+		if rest, ok := strings.CutPrefix(line, "m="+kind+" "); ok && !strings.HasPrefix(rest, "0 ") {
+			return true
+		}
+	}
+	return false
 }
 
 // carries reports whether a description has a line.

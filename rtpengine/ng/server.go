@@ -64,9 +64,10 @@ type Server struct {
 	// owned by Run's loop:
 	calls    map[string]*call
 	memory   memory
-	pending  map[asker]bool // requests that workers are busy with
-	nameless uint64         // requests without a cookie
-	mark     string         // attribute of our own that loop-protect writes and looks for
+	pending  map[asker]bool  // requests that workers are busy with
+	nameless uint64          // requests without a cookie
+	told     map[string]bool // what is not done and the log has named
+	mark     string          // attribute of our own that loop-protect writes and looks for
 }
 
 // request is one message of somebody who may command.
@@ -108,7 +109,7 @@ func New(c Config) (*Server, error) {
 		c.ListenPacket = net.ListenPacket
 	}
 	return &Server{
-		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), ended: make(chan outcome), slots: make(chan struct{}, maxConns), pending: make(map[asker]bool), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
+		cfg: c, log: c.Log, inbox: make(chan request, inboxSize), ended: make(chan outcome), slots: make(chan struct{}, maxConns), pending: make(map[asker]bool), told: make(map[string]bool), calls: make(map[string]*call), mark: "a=tandem-ng:" + rand.Text(),
 	}, nil
 }
 

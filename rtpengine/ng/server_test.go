@@ -282,7 +282,7 @@ func TestAFullEngineSaysSo(t *testing.T) {
 	full := func(ec *rtpengine.Config, _ *Config) { ec.MaxSessions = 1 }
 	inWorld(t, full, func(w *world) {
 		w.ok(offer("a", "", phoneSDP(4000)))
-		if reason := w.refused(offer("a", "", phoneSDP(4000), "call-id", "c2")); reason != "too many sessions" {
+		if reason := w.refused(offer("a", "", phoneSDP(4000), "call-id", "c2")); reason != tooMany {
 			t.Errorf("reason %q", reason)
 		}
 		got := w.ask(offer("a", "", phoneSDP(4000), "call-id", "c2", "supports", list("load limit")))
@@ -293,7 +293,7 @@ func TestAFullEngineSaysSo(t *testing.T) {
 	few := func(ec *rtpengine.Config, _ *Config) { ec.PortMax = ec.PortMin + 3 }
 	inWorld(t, few, func(w *world) {
 		w.ok(offer("a", "", phoneSDP(4000)))
-		if reason := w.refused(offer("a", "", phoneSDP(4000), "call-id", "c2")); reason != "no media port is free" {
+		if reason := w.refused(offer("a", "", phoneSDP(4000), "call-id", "c2")); reason != noPorts {
 			t.Errorf("reason %q", reason)
 		}
 		w.sessions(1) // what could not be served is not kept
