@@ -81,7 +81,8 @@ type phoneConfig struct {
 	answer    string  // auto when empty; manual
 	codecs    string  // baresip's modules of them, g711 when empty
 	srtp      string  // baresip's mediaenc: srtp offers RTP/AVP with keys, srtp-mand RTP/SAVP, dtls_srtp UDP/TLS/RTP/SAVP; empty is plain
-	video     bool    // VP8 from a drawn picture
+	video     bool    // from a drawn picture
+	pictures  string  // baresip's module of their codec, vp8 when empty; avcodec is H.264
 	password  string  // the demo's when empty
 	extra     string  // more account parameters, each with its leading ;
 	contact   string  // user that it writes its texts to
@@ -120,7 +121,7 @@ func startPhone(t testing.TB, n *node, c phoneConfig) *phone {
 		write(t, filepath.Join(p.dir, "current_contact"), uri)
 	}
 	write(t, filepath.Join(p.dir, "contacts"), contacts)
-	write(t, filepath.Join(p.dir, "config"), p.config(control, c.video, cmp.Or(c.codecs, "g711")))
+	write(t, filepath.Join(p.dir, "config"), p.config(control, c))
 	family := "-4"
 	if n.ip.Is6() {
 		family = "-6"
@@ -133,7 +134,7 @@ func startPhone(t testing.TB, n *node, c phoneConfig) *phone {
 }
 
 // config is baresip's configuration file.
-func (p *phone) config(control int, video bool, codecs string) string {
+func (p *phone) config(control int, c phoneConfig) string {
 	lines := []string{
 		"poll_method epoll", "sip_listen " + p.address, "net_interface " + p.node.phoneIP(), "sip_trans_bsize 128",
 		"ctrl_tcp_listen " + net.JoinHostPort(p.node.phoneIP(), strconv.Itoa(control)),
@@ -146,11 +147,11 @@ func (p *phone) config(control int, video bool, codecs string) string {
 		"module srtp.so", "module dtls_srtp.so", "module ice.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
 		"module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app ctrl_tcp.so",
 	}
-	for codec := range strings.FieldsSeq(codecs) {
+	for codec := range strings.FieldsSeq(cmp.Or(c.codecs, "g711")) {
 		lines = append(lines, "module "+codec+".so")
 	}
-	if video {
-		lines = append(lines, "module vp8.so", "module fakevideo.so", "video_source fakevideo,nil",
+	if c.video {
+		lines = append(lines, "module "+cmp.Or(c.pictures, "vp8")+".so", "module fakevideo.so", "video_source fakevideo,nil",
 			"video_display fakevideo,nil", "video_size 176x144", "video_fps 10", "video_bitrate 128000")
 	}
 	return strings.Join(lines, "\n") + "\n"

@@ -89,6 +89,53 @@ func TestABrowserAndADeskPhoneHearEachOther(t *testing.T) {
 	}
 }
 
+// TestABrowserWithNoOtherWayTalksThroughTURN: its candidates are the node's relay alone, over which DTLS and media go to the node's own media port.
+func TestABrowserWithNoOtherWayTalksThroughTURN(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	web := startBrowserWith(t, n, browserConfig{user: "1002", scheme: "ws", tone: 440, relayed: true})
+	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
+	web.await(t, "registered", 1)
+	web.dial("sip:1001@" + n.host())
+	bob.talks(t, 1)
+	web.talks(t)
+	web.hears(t, 1000)
+	bob.hears(t, 440)
+	if way := web.report(t).Way; way != "relay" {
+		t.Errorf("the browser's way is %q", way)
+	}
+	for _, to := range []string{"media", "phone"} {
+		eventually(t, soon, "a second of packets through TURN to "+to, func() bool { return n.metric(t, `tandem_turn_packets_total\{to="`+to+`"\}`) >= 50 })
+	}
+	bob.hangUp(t)
+	web.await(t, "ended", 1)
+	n.carries(t, 0)
+
+	bob.dial(t, "1002")
+	bob.talks(t, 2)
+	web.await(t, "sound", 2)
+	web.hears(t, 1000)
+	bob.hears(t, 440)
+	web.commands <- browserCommand{Do: "hangup"}
+	bob.ends(t, 2)
+	eventually(t, 2*soon, "the relay sockets to be given back", func() bool { return n.metric(t, "tandem_turn_allocations") == 0 })
+}
+
+// TestALateOfferReachesABrowser: the caller's INVITE has no description, so the browser offers what it speaks, the caller is offered what a desk phone
+// speaks, and its answer comes in the ACK. The caller sends back what it hears.
+func TestALateOfferReachesABrowser(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	web := startBrowserWith(t, n, browserConfig{user: "1002", scheme: "ws", tone: 440})
+	web.await(t, "registered", 1)
+	caller := startSipp(t, n, sippRun{scenario: "call-late", lines: []string{line("1000", "1000", "1002")}, uri: "1002@" + n.host(), echo: true})
+	web.talks(t)
+	web.hears(t, 440)
+	web.commands <- browserCommand{Do: "hangup"}
+	succeeds(t, caller)
+	n.carries(t, 0)
+}
+
 func TestADeskPhoneCallsABrowser(t *testing.T) {
 	for _, page := range []string{"phone.html", "sipjs.html"} {
 		t.Run(page, func(t *testing.T) {

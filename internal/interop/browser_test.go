@@ -70,6 +70,7 @@ type browserEvent struct {
 	Wanted int    `json:"wanted"` // full pictures that were asked for
 	Full   int    `json:"full"`   // full pictures sent
 	Rate   int    `json:"rate"`   // bit/s that it believes it may send
+	Way    string `json:"way"`    // of its candidate in use: host, relay
 }
 
 // browserConfig says how one browser differs from the others.
@@ -79,6 +80,7 @@ type browserConfig struct {
 	page         string  // phone.html, which is JsSIP, when empty; sipjs.html
 	tone         float64 // Hz that its microphone hears
 	video        bool    // calls are made and taken with a picture
+	relayed      bool    // nothing passes its network but what the node's TURN server relays
 }
 
 // startBrowser opens a browser whose phone registers at the node over ws or wss.
@@ -96,9 +98,12 @@ func startBrowserWith(t testing.TB, n *node, c browserConfig) *browser {
 	if scheme == "wss" {
 		at = n.ready.Nodes[0].SIP.WSS
 	}
-	account := map[string]string{"url": at, "uri": "sip:" + user + "@" + n.host(), "password": cmp.Or(c.password, password), "video": "no"}
+	account := map[string]any{"url": at, "uri": "sip:" + user + "@" + n.host(), "password": cmp.Or(c.password, password), "video": "no"}
 	if c.video {
 		account["video"] = "yes"
+	}
+	if c.relayed {
+		account["ice"] = n.iceServers(t, user)
 	}
 	page := b.serve(t, account) + cmp.Or(c.page, "phone.html")
 	dir := t.TempDir()
@@ -124,6 +129,28 @@ func startBrowserWith(t testing.TB, n *node, c browserConfig) *browser {
 	return b
 }
 
+// iceServers are the node's TURN servers with a user's short-lived password, as its own page gets them.
+func (n *node) iceServers(t testing.TB, user string) (list []any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.ready.Nodes[0].HTTP+"/phone/account", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(user+"@"+n.ready.Domain, password)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var account struct {
+		ICE []any `json:"ice"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&account); err != nil || len(account.ICE) == 0 {
+		t.Fatalf("no TURN server is named: %s, %v", resp.Status, err)
+	}
+	return account.ICE
+}
+
 // keyHash is the SHA-256 of the public key that a TLS server shows, as Chromium
 // wants it.
 func keyHash(t testing.TB, at string) string {
@@ -143,7 +170,7 @@ func keyHash(t testing.TB, at string) string {
 }
 
 // serve starts the page's server and returns its address.
-func (b *browser) serve(t testing.TB, account map[string]string) string {
+func (b *browser) serve(t testing.TB, account map[string]any) string {
 	t.Helper()
 	modules := bundle(t)
 	ended := make(chan struct{})

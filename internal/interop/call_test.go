@@ -3,6 +3,8 @@
 package interop
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,17 +31,28 @@ func hearEachOther(t testing.TB, alice, bob *phone) {
 }
 
 func TestVideoIsRelayed(t *testing.T) {
-	n := startNode(t)
-	alice, bob := pair(t, n, phoneConfig{video: true}, phoneConfig{video: true})
-	alice.dial(t, "1001")
-	alice.talks(t, 1)
-	for _, p := range []*phone{alice, bob} {
-		eventually(t, soon, p.name+" to show ten pictures that the other drew", func() bool { return p.pictures(t) >= 10 })
-		p.relayed(t, "audio", "video")
+	for module, codec := range map[string]string{"vp8": "VP8/90000", "avcodec": "H264/90000"} {
+		t.Run(codec, func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(filepath.Join(baresipModules, module+".so")); err != nil {
+				peer(t, "baresip's "+module+".so", "baresip-ffmpeg")
+			}
+			n := startNode(t)
+			alice, bob := pair(t, n, phoneConfig{video: true, pictures: module}, phoneConfig{video: true, pictures: module})
+			alice.dial(t, "1001")
+			alice.talks(t, 1)
+			for _, p := range []*phone{alice, bob} {
+				eventually(t, soon, p.name+" to show ten pictures that the other drew", func() bool { return p.pictures(t) >= 10 })
+				p.relayed(t, "audio", "video")
+			}
+			if !has(bob.sent(`^SIP/2.0 200`), codec) {
+				t.Errorf("they did not agree on %s", codec)
+			}
+			hearEachOther(t, alice, bob)
+			alice.hangUp(t)
+			bob.ends(t, 1)
+		})
 	}
-	hearEachOther(t, alice, bob)
-	alice.hangUp(t)
-	bob.ends(t, 1)
 }
 
 // shown matches the count of decoded pictures in baresip's video report.

@@ -21,6 +21,7 @@ type sippRun struct {
 	lines     []string
 	calls     int    // in all; 1 when 0
 	rate      int    // calls a second; 10 when 0
+	echo      bool   // it sends back the packets it gets
 	uri       string // digest uri without its scheme; sipp does not take the request's
 }
 
@@ -55,6 +56,9 @@ func startSipp(t testing.TB, n *node, r sippRun) *process {
 		table := filepath.Join(dir, "table.csv")
 		write(t, table, "SEQUENTIAL\n"+strings.Join(r.lines, "\n")+"\n")
 		argv = append(argv, "-inf", table, "-auth_uri", r.uri)
+	}
+	if r.echo {
+		argv = append(argv, "-rtp_echo")
 	}
 	address := n.sip("udp")
 	if strings.HasPrefix(r.transport, "t") {

@@ -2,7 +2,7 @@
 # Installs the Debian packages that tests and measurements need, those that are missing only, and JsSIP and SIP.js for the browser.
 #   install-peers.sh SET...   with SET one of
 #     compiler   a C compiler, which Go's race detector needs
-#     phones     sipp, baresip, linphone, and Kamailio with its WebSocket, for make interop
+#     phones     sipp, baresip with H.264, linphone, and Kamailio with its WebSocket, for make interop
 #     browser    Chromium, and the modules of our browser phone and of the one in internal/interop, for make interop
 #     servers    Kamailio and rtpengine, for make bench
 set -euo pipefail
@@ -13,6 +13,7 @@ compiler gcc gcc
 compiler /usr/include/stdlib.h libc6-dev
 phones   sipp sip-tester
 phones   baresip baresip-core
+phones   /usr/lib/baresip/modules/avcodec.so baresip-ffmpeg
 phones   linphonec linphone-cli
 phones   /usr/sbin/kamailio kamailio
 phones   /usr/lib/*/kamailio/modules/websocket.so kamailio-websocket-modules

@@ -76,8 +76,10 @@ async function report() {
   const words = Int16Array.from(samples, (v) => Math.max(-32768, Math.min(32767, Math.round(v * 32768))));
   let text = '';
   for (const octet of new Uint8Array(words.buffer)) text += String.fromCharCode(octet);
-  let frames = 0, packets = 0, wanted = 0, full = 0, rate = 0;
-  for (const r of (await mine.connection.getStats()).values()) {
+  let frames = 0, packets = 0, wanted = 0, full = 0, rate = 0, way = '';
+  const stats = await mine.connection.getStats();
+  for (const r of stats.values()) {
+    if (r.type === 'transport' && stats.get(r.selectedCandidatePairId)) way = stats.get(stats.get(r.selectedCandidatePairId).localCandidateId).candidateType;
     if (r.type === 'candidate-pair') rate = Math.max(rate, r.availableOutgoingBitrate || 0);
     if (r.type === 'outbound-rtp' && r.kind === 'video') full += r.keyFramesEncoded || 0;
     if (r.type !== 'inbound-rtp') continue;
@@ -85,7 +87,7 @@ async function report() {
     if (r.kind === 'video') frames += r.framesDecoded || 0;
     packets += r.packetsReceived || 0;
   }
-  tell('report', { sound: btoa(text), frames, packets, wanted, full, rate: Math.round(rate) });
+  tell('report', { sound: btoa(text), frames, packets, wanted, full, way, rate: Math.round(rate) });
 }
 
 // command is what the test wants of any phone; the phone itself does the rest.

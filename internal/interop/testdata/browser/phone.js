@@ -53,7 +53,7 @@ function start(JsSIP, account) {
     if (e.originator === 'remote') tell('message', { peer: e.request.from.uri.toString(), text: e.request.body });
   });
   let session;
-  const pcConfig = { iceServers: [] };
+  const pcConfig = account.ice ? { iceServers: account.ice, iceTransportPolicy: 'relay' } : { iceServers: [] };
   phone.on('newRTCSession', async (e) => {
     session = talk(e.session);
     if (e.originator === 'local') return;
