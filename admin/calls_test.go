@@ -72,6 +72,41 @@ func TestACallIsListedTracedAndHungUp(t *testing.T) {
 	}
 }
 
+func TestCallsOfThePastAreSentThroughAnotherPlan(t *testing.T) {
+	n := newNode(t)
+	call, id := n.anAnsweredCall(t)
+	call.Bye()
+	until(t, "the call is over", func() bool { return n.PBX.Stats().Calls == 0 })
+	ask := func(text string) PlanReplayed {
+		t.Helper()
+		r, err := n.unix.ReplayCalls(t.Context(), PlanReplay{PlanComparison: PlanComparison{Files: []File{{Name: "acme.dialplan.hcl", Text: text}}}, Days: 1})
+		if err != nil || r.Calls != 1 {
+			t.Fatalf("replayed: %+v, %v", r, err)
+		}
+		return r
+	}
+	if r := ask(testPlan + "\necho \"more\" { extension = \"*44\" }\n"); r.Elsewhere != 0 || len(r.Moved) != 0 {
+		t.Errorf("a plan that adds a number moves %+v", r)
+	}
+	r := ask(strings.Replace(testPlan, "user \"bob\"", "echo \"other\" { extension = \"bob\" }\nuser \"robert\"", 1))
+	if r.Elsewhere != 1 || len(r.Moved) != 1 || r.Moved[0].Last.Call != id || fmt.Sprint(r.Moved[0].Was, r.Moved[0].Is) != "[user.bob] [echo.other]" {
+		t.Errorf("a plan that takes bob away: %+v", r)
+	}
+	if r, err := n.unix.ReplayCalls(t.Context(), PlanReplay{PlanComparison: PlanComparison{Version: 1}}); err != nil || r.Calls != 0 {
+		t.Errorf("no days: %+v, %v", r, err)
+	}
+	for name, q := range map[string]PlanComparison{"none": {}, "two": {Version: 1, Files: []File{{Name: "a", Text: ""}}}, "mistakes": {Files: []File{{Name: "a", Text: "user {"}}}} {
+		if _, err := n.unix.DiffPlans(t.Context(), q); status(err) != 422 {
+			t.Errorf("%s: %v, want 422", name, err)
+		}
+	}
+	for _, q := range []PlanComparison{{Version: 7}, {Before: 7, Version: 1}} {
+		if _, err := n.unix.DiffPlans(t.Context(), q); status(err) != 404 {
+			t.Errorf("%+v: %v, want 404", q, err)
+		}
+	}
+}
+
 func TestRegistrationsAreListedAndRemoved(t *testing.T) {
 	n := newNode(t)
 	n.plan(t)

@@ -106,6 +106,7 @@ func (s *Server) dialplanRoutes(api huma.API) {
 	route(api, http.MethodPost, "/dialplan/check", "check-dialplan", "Report every mistake in a dialplan, changing nothing", s.checkPlan, largeBody, fails(413))
 	route(api, http.MethodPost, "/dialplan", "apply-dialplan", "Put a dialplan in force", s.applyPlan, largeBody, refusals, fails(409, 413))
 	route(api, http.MethodPost, "/dialplan/explain", "explain-call", "Say where a call would go, and why", s.explainCall, fails(404))
+	s.compareRoutes(api)
 	route(api, http.MethodGet, "/dialplan", "get-dialplan", "Show the dialplan in force", s.getPlan, fails(404))
 	route(api, http.MethodGet, "/dialplan/versions", "list-dialplans", "List the versions, newest first", s.listPlans)
 	route(api, http.MethodGet, "/dialplan/versions/{number}", "get-dialplan-version", "Show a version", s.getPlanVersion, fails(404))

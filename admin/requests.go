@@ -164,6 +164,20 @@ func (c *Client) Explain(ctx context.Context, q CallQuestion) (CallExplained, er
 	return out, err
 }
 
+// DiffPlans says in which way calls would go differently by another dialplan.
+func (c *Client) DiffPlans(ctx context.Context, q PlanComparison) (PlanDifferences, error) {
+	var out PlanDifferences
+	err := c.do(ctx, http.MethodPost, "/dialplan/diff", nil, q, &out)
+	return out, err
+}
+
+// ReplayCalls says which calls of the last days would have gone elsewhere by another dialplan.
+func (c *Client) ReplayCalls(ctx context.Context, q PlanReplay) (PlanReplayed, error) {
+	var out PlanReplayed
+	err := c.do(ctx, http.MethodPost, "/dialplan/replay", nil, q, &out)
+	return out, err
+}
+
 // ApplyPlan puts a dialplan in force.
 func (c *Client) ApplyPlan(ctx context.Context, p PlanChange) (PlanApplied, error) {
 	var out PlanApplied

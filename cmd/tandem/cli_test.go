@@ -161,7 +161,15 @@ func TestAnOperatorsDay(t *testing.T) {
 	}
 	other := write(t, "acme.dialplan.hcl", strings.Replace(plan, "201", "301", 1))
 	expect(t, 1, "!version 1 was applied", "", "dialplan", "apply", other, "--if-version", "0")
+	expect(t, 0, "201 can be dialled no more; it was user.alice ("+file+":5:28)\n    met by calls to 201\n301 can be dialled: user.alice ("+other+":5:28)\n", "", "dialplan", "diff", other)
+	expect(t, 0, "!0 difference(s) between version 1 and these files", "", "dialplan", "diff", write(t, "acme.dialplan.hcl", plan+"\n\n# the same\n"))
+	expect(t, 1, "!acme.dialplan.hcl:1:", "", "dialplan", "diff", write(t, "acme.dialplan.hcl", `dialplan "acme" {`))
 	expect(t, 0, "version 2", "", "dialplan", "apply", other, "--if-version", "1")
+	expect(t, 0, "201 can be dialled: user.alice", "", "dialplan", "diff", "1")
+	expect(t, 0, "301 can be dialled: user.alice", "", "dialplan", "diff", "1", "2")
+	expect(t, 1, "!there is no version 9", "", "dialplan", "diff", "9")
+	expect(t, 2, "!two versions", "", "dialplan", "diff", "1", "2", "3")
+	expect(t, 0, "!0 of 0 call(s) since", "", "dialplan", "replay", "--days", "30", "1")
 	expect(t, 0, "version 3", "", "dialplan", "rollback", "1")
 	expect(t, 1, "!acme.dialplan.hcl:1:", "", "dialplan", "apply", write(t, "acme.dialplan.hcl", `dialplan "acme" {`))
 

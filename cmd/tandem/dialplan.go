@@ -23,7 +23,7 @@ import (
 
 func newDialplan(f *apiFlags) *cobra.Command {
 	return group("dialplan", "Check, format, apply, explain and show dialplans", nil,
-		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
+		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
 }
 
 // readPlanFiles reads files and, of directories, their *.dialplan.hcl.
@@ -206,23 +206,33 @@ func newPlanApply(f *apiFlags) *cobra.Command {
 	c.Flags().Int64Var(&version, "if-version", 0, "only when this version is in force; 0: only when there is none yet")
 	c.Flags().StringVar(&note, "note", "", "why, for the history")
 	c.RunE = f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
-		sources, err := readPlanFiles(args)
+		files, err := planFiles(args)
 		if err != nil {
 			return err
 		}
-		change := admin.PlanChange{Note: note, Author: userName()}
-		for _, s := range sources {
-			if !utf8.Valid(s.Text) {
-				return fmt.Errorf("%s is not UTF-8 text; `tandem dialplan check` says where", s.Name)
-			}
-			change.Files = append(change.Files, admin.File{Name: s.Name, Text: string(s.Text)})
-		}
+		change := admin.PlanChange{PlanFiles: admin.PlanFiles{Files: files}, Note: note, Author: userName()}
 		if c.Flags().Changed("if-version") {
 			change.IfVersion = &version
 		}
 		return applyPlan(ctx, client, out, change)
 	})
 	return c
+}
+
+// planFiles reads the files of a plan for a node.
+func planFiles(paths []string) ([]admin.File, error) {
+	sources, err := readPlanFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	var files []admin.File
+	for _, s := range sources {
+		if !utf8.Valid(s.Text) {
+			return nil, fmt.Errorf("%s is not UTF-8 text; `tandem dialplan check` says where", s.Name)
+		}
+		files = append(files, admin.File{Name: s.Name, Text: string(s.Text)})
+	}
+	return files, nil
 }
 
 // userName is who runs this command, for the history.
