@@ -23,7 +23,7 @@ type Difference struct {
 
 // Diff says in which way calls go differently by the later of two plans: what can be dialled, where it leads and when, what happens there. What
 // is only written differently is no difference. Choices by the clock are compared over the year that begins at from. Differences come in the
-// order of tenants, and there of settings, users, numbers and nodes. Either plan may be nil.
+// order of tenants, and there of settings, users, numbers, trunks, numbers outside, and nodes. Either plan may be nil.
 func Diff(before, after *Plan, from time.Time) []Difference {
 	var all []Difference
 	names := map[string]bool{}
@@ -44,6 +44,8 @@ func Diff(before, after *Plan, from time.Time) []Difference {
 			d.settings()
 			d.users()
 			d.numbers()
+			d.trunks()
+			d.patterns()
 			d.nodes()
 			all = append(all, d.found...)
 		}
@@ -159,6 +161,9 @@ func (d *differ) nodes() {
 		if c := changes(o.step, v.step, "Node", "At"); c != "" {
 			d.say(v.at, nil, "%s: %s", v.name, c)
 		}
+		if c := changes(d.was.leaving(o), d.is.leaving(v)); c != "" {
+			d.say(v.at, nil, "%s: %s", v.name, c)
+		}
 		if o.dnd != v.dnd {
 			d.say(v.at, nil, "%s: do not disturb is %s", v.name, map[bool]string{true: "on", false: "off"}[v.dnd])
 		}
@@ -184,7 +189,7 @@ func (d *differ) exits(o, v *vertex) {
 	}
 	var all []on
 	for _, e := range slices.Concat(o.exits, v.exits) {
-		if c := (on{e.on, e.key}); !slices.Contains(all, c) {
+		if c := (on{e.on, e.key}); e.on != onVia && !slices.Contains(all, c) {
 			all = append(all, c)
 		}
 	}
@@ -252,6 +257,11 @@ func (d *differ) reaching(name string) []string {
 					numbers[number] = true
 				}
 			})
+		}
+		for _, m := range t.matches {
+			if marked[m.to] {
+				numbers[m.pattern] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(numbers))

@@ -52,6 +52,43 @@ func TestDifferencesAreToldInWords(t *testing.T) {
 	golden(t, "testdata/diff.golden", b.String())
 }
 
+// changesOfCarriers are edits of the plan with trunks.
+var changesOfCarriers = [][2]string{
+	{`channels = 30`, `channels = 40`},
+	{`rates    = { "+44" = "0.02"`, `rates    = { "+44" = "0.01"`},
+	{`  caller   = "+442079460000"`, `  caller   = "+442079460009"`},
+	{`dial = "+447700900456"`, `dial = "+447700900457"`},
+	{`groups    = ["staff"]`, `groups    = []`},
+	{`match = ["+44*", "101", "118*"]`, `match = ["+44*", "101"]`},
+	{`match = ["+4490*"]`, `match = ["+4491*"]`},
+	{`next  = [408, 500, 503, "no_reply 4s"]`, `next  = [503, "no_reply 6s"]`},
+	{`cheapest(trunk.carrier_a, trunk.carrier_b)`, `[trunk.carrier_b]`},
+	{`location = "1 Acme Street, London"`, `location = "2 Acme Street, London"`},
+	{`calls  = 2`, `calls  = 3`},
+	{`"112"]`, `"112", "911"]`},
+}
+
+func TestDifferencesOutsideAreToldInWords(t *testing.T) {
+	from := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	before := compiledAll(t, Source{Name: "acme.hcl", Text: []byte(carriers)})
+	if d := Diff(before, compiledAll(t, Source{Name: "acme.hcl", Text: []byte("\n\n" + carriers)}), from); d != nil {
+		t.Errorf("another layout: %v", d)
+	}
+	var b strings.Builder
+	for _, c := range changesOfCarriers {
+		text := strings.Replace(carriers, c[0], c[1], 1)
+		if text == carriers {
+			t.Fatalf("%s is not in the plan", c[0])
+		}
+		fmt.Fprintf(&b, "# %s\n# -> %s\n", strings.TrimSpace(c[0]), strings.TrimSpace(c[1]))
+		for _, d := range Diff(before, compiledAll(t, Source{Name: "acme.hcl", Text: []byte(text)}), from) {
+			fmt.Fprintf(&b, "%d: %s [%s]\n", d.At.Line, d.Text, strings.Join(d.Numbers, " "))
+		}
+		b.WriteByte('\n')
+	}
+	golden(t, "testdata/diff_outside.golden", b.String())
+}
+
 func TestNoDifferenceWhereCallsGoTheSameWay(t *testing.T) {
 	text := officeText(t)
 	before := mustCompile(t, text)

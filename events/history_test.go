@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -35,7 +36,7 @@ func TestHistoryReadsAllFilesAndPassesOverDamage(t *testing.T) {
 	}
 	half := len(b) / 2
 	older, newer := b[:half], b[half:]
-	if err := os.WriteFile(path+".1", append(older, "{half a line\n"...), 0o600); err != nil {
+	if err := os.WriteFile(path+".1", slices.Concat(older, []byte("{half a line\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, newer, 0o600); err != nil {
