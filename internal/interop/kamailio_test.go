@@ -180,28 +180,40 @@ func TestACallGivenUpBehindKamailioLeavesNoSession(t *testing.T) {
 	n.empty(t)
 }
 
-// TestASDESPhoneAndAPlainOneHearEachOtherThroughKamailio: the operator's flags say that one side is spoken to by SRTP and the other by RTP, whoever calls.
-func TestASDESPhoneAndAPlainOneHearEachOtherThroughKamailio(t *testing.T) {
+// TestPhonesWithAndWithoutKeysHearEachOtherThroughKamailio: the operator's flags say that one is spoken to by SDES, one by DTLS and one by plain RTP, whoever
+// calls whom.
+func TestPhonesWithAndWithoutKeysHearEachOtherThroughKamailio(t *testing.T) {
 	t.Parallel()
 	n, kamailio, engines := startMediaBehindKamailio(t)
-	alice := startPhone(t, n, phoneConfig{user: "2000", tone: 440, srtp: "srtp-mand"}).registered(t)
-	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
-	for i, c := range []struct{ caller, callee *phone }{{alice, bob}, {bob, alice}} {
-		c.caller.dial(t, c.callee.user)
-		c.caller.talks(t, i+1)
-		c.callee.talks(t, i+1)
-		hearEachOther(t, alice, bob)
-		alice.relayed(t, "audio")
-		bob.relayed(t, "audio")
-		c.callee.hangUp(t)
-		c.caller.ends(t, i+1)
+	plain := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
+	sdes := startPhone(t, n, phoneConfig{user: "2000", tone: 440, srtp: "srtp-mand"}).registered(t)
+	dtls := startPhone(t, n, phoneConfig{user: "3000", tone: 1600, srtp: "dtls_srtp"}).registered(t)
+	tone, calls := map[*phone]float64{plain: 1000, sdes: 440, dtls: 1600}, map[*phone]int{}
+	for _, c := range [][2]*phone{{sdes, plain}, {plain, sdes}, {dtls, plain}, {plain, dtls}, {sdes, dtls}, {dtls, sdes}} {
+		caller, callee := c[0], c[1]
+		calls[caller]++
+		calls[callee]++
+		caller.dial(t, callee.user)
+		caller.talks(t, calls[caller])
+		callee.talks(t, calls[callee])
+		caller.hears(t, tone[callee])
+		callee.hears(t, tone[caller])
+		caller.relayed(t, "audio")
+		callee.relayed(t, "audio")
+		callee.hangUp(t)
+		caller.ends(t, calls[caller])
 	}
 	n.empty(t)
-	if offers := alice.got(`^INVITE `); !has(offers, " RTP/SAVP ") || !has(offers, "AES_CM_128_HMAC_SHA1_80") || has(offers, "AEAD") {
-		t.Errorf("alice was offered %+v", offers)
+	if offers := sdes.got(`^INVITE `); !has(offers, " RTP/SAVP ") || !has(offers, "AES_CM_128_HMAC_SHA1_80") || has(offers, "AEAD") || has(offers, "fingerprint") {
+		t.Errorf("2000 was offered %+v", offers)
 	}
-	if has(bob.got(`^INVITE `), "a=crypto") || has(bob.got(`^SIP/2.0 200`), "a=crypto") {
-		t.Error("bob was told a key")
+	if offers := dtls.got(`^INVITE `); !has(offers, " UDP/TLS/RTP/SAVP ") || !has(offers, "a=fingerprint") || has(offers, "a=crypto") {
+		t.Errorf("3000 was offered %+v", offers)
+	}
+	for _, word := range []string{"a=crypto", "a=fingerprint", "SAVP"} {
+		if has(plain.got(`^INVITE `), word) || has(plain.got(`^SIP/2.0 200`), word) {
+			t.Errorf("1001 was told of %s", word)
+		}
 	}
 	complaints(t, kamailio, engines)
 }

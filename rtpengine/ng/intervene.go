@@ -47,8 +47,53 @@ func (d dict) wants(flag string) bool {
 // dashed is a flag or key as it is written here: rtpengine takes dashes, spaces and underscores.
 func dashed(word string) string { return strings.NewReplacer(" ", "-", "_", "-").Replace(word) }
 
-// intervene carries out a command that acts on a call in progress. Later is the part of it that may read a file: not for the loop.
+// common are the keys that proxies send with everything, or that choose a party.
+var common = map[string]bool{
+	"command": true, "call-id": true, "from-tag": true, "to-tag": true, "via-branch": true, "flags": true, "received-from": true, "supports": true,
+	"SIP-message-type": true, "SIP-code": true, "address": true, "label": true, "from-label": true, "to-label": true, "all": true,
+}
+
+// meantBy are the other keys that mean something to a command.
+var meantBy = map[string][]string{
+	"play media":     {"file", "blob", "blob64", "db-id", "repeat-times", "repeat-duration", "duration", "start-pos"},
+	"play DTMF":      {"code", "digit"},
+	"block DTMF":     {"DTMF-security"},
+	"stop recording": {"pause"},
+}
+
+// intervene carries out a command that acts on a call in progress, and says what of it is not done. Later is the part of it that may read a file: not
+// for the loop.
 func (s *Server) intervene(command string, ask dict, c *call) (reply dict, later func() dict) {
+	var lacks []string
+	for key := range ask {
+		if !common[key] && !slices.Contains(meantBy[command], key) {
+			lacks = append(lacks, key)
+		}
+	}
+	for _, flag := range ask.words("flags") {
+		if !meant[flag] && flag != "pause" && flag != "discard-recording" {
+			lacks = append(lacks, flag)
+		}
+	}
+	said := s.unmet(lacks, ask)
+	remark := func(reply dict) dict {
+		if warning := reply.text("warning"); warning != "" {
+			said = append(said, warning)
+		}
+		if reply["result"] == "ok" && said != nil {
+			reply["warning"] = strings.Join(said, "; ")
+		}
+		return reply
+	}
+	if reply, later = s.carryOn(command, ask, c); later == nil {
+		return remark(reply), nil
+	}
+	slow := later
+	return nil, func() dict { return remark(slow()) }
+}
+
+// carryOn is intervene without the remarks.
+func (s *Server) carryOn(command string, ask dict, c *call) (reply dict, later func() dict) {
 	switch command {
 	case "play media":
 		return s.playMedia(ask, c)
@@ -62,7 +107,11 @@ func (s *Server) intervene(command string, ask dict, c *call) (reply dict, later
 		if ask.wants("pause") || ask.text("pause") == "yes" {
 			return failure(noPause), nil
 		}
-		return stopRecording(c), nil
+		reply = stopRecording(c)
+		if ask.wants("discard-recording") {
+			return failure("discard-recording is not available in Tandem: the recording has ended and its file stays"), nil
+		}
+		return reply, nil
 	}
 	return block(command, ask, c), nil
 }

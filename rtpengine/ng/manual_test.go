@@ -321,6 +321,44 @@ func TestACallThatTheProxyExcludesIsNotRecorded(t *testing.T) {
 	})
 }
 
+// What acts on a call in progress says what it cannot do, too.
+func TestWhatAnInterventionLacksIsSaid(t *testing.T) {
+	change := func(ec *rtpengine.Config, _ *Config) { ec.Recording.Dir = t.TempDir() }
+	inWorld(t, change, func(w *world) {
+		w.ok(offer("a", "", phoneSDP(4000)))
+		w.ok(answer("a", "b", phoneSDP(5000)))
+		for _, c := range []struct {
+			command string
+			more    []any
+			want    string // of the warning; "" for none
+		}{
+			{"play media", []any{"from-tag", "a", "file", "tone:busy:de", "repeat-times", int64(2), "flags", list("block-egress")}, ""},
+			{"play media", []any{"from-tag", "a", "file", "tone:busy:de", "codec", dict{"set": list("opus")}}, "not available here: codec"},
+			{"stop media", []any{"from-tag", "a"}, ""},
+			{"stop media", []any{"from-tag", "a", "moh", "x"}, "not available here: moh; nothing was playing"},
+			{"play DTMF", []any{"from-tag", "a", "code", "5"}, ""},
+			{"play DTMF", []any{"from-tag", "a", "code", "5", "duration", int64(500), "volume", int64(8)}, "not available here: duration, volume"},
+			{"block DTMF", []any{"DTMF-security", "drop"}, ""},
+			{"block DTMF", []any{"trigger", "123"}, "not available here: trigger"},
+			{"unblock DTMF", nil, ""},
+			{"start recording", []any{"recording-file", "/x.wav", "metadata", "x"}, "not available here: metadata, recording-file"},
+			{"stop recording", nil, ""},
+		} {
+			ask := opensips(c.command, c.more...)
+			if got := w.ask(ask); got["result"] != "ok" || got.text("warning") != c.want {
+				t.Errorf("%v\ngot  %v\nwant %q", ask, got, c.want)
+			}
+		}
+		w.ok(opensips("start recording"))
+		if reason := w.refused(opensips("stop recording", "flags", list("discard-recording"))); !strings.Contains(reason, "its file stays") {
+			t.Error(reason)
+		}
+		if got := w.ask(opensips("stop recording")); got["warning"] == nil {
+			t.Error("the recording went on")
+		}
+	})
+}
+
 // opensips is what its module sends besides call-id, tags and sdp: modules/rtpengine/rtpengine.c, rtpe_function_call_prepare.
 func opensips(command string, more ...any) dict {
 	d := dict{"command": command, "call-id": "c1", "received-from": list("IP4", "127.0.0.1")}

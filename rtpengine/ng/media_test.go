@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,6 +200,48 @@ func TestACallLivesWhileOneSideTalksOrBothHold(t *testing.T) {
 	for _, id := range []string{"c1", "held"} {
 		if got := r.ask(dict{"command": "query", "call-id": id}); got["result"] != "ok" {
 			t.Errorf("%s: %v", id, got)
+		}
+	}
+}
+
+// A call becomes a fax: what the machines say of T.38 passes as it is, and so do their packets, whatever the flags say of a gateway that is not needed.
+func TestAFaxPassesThrough(t *testing.T) {
+	r := run(t, 0)
+	a, b := newPhone(t), newPhone(t)
+	r.connect(a, b)
+	const lines = "a=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\na=T38FaxRateManagement:transferredTCF\r\na=T38FaxUdpEC:t38UDPRedundancy\r\n"
+	fax := func(p *phone) string {
+		head, _, _ := strings.Cut(p.sdp(), "m=audio")
+		return head + "m=image " + strconv.Itoa(p.conn.LocalAddr().(*net.UDPAddr).Port) + " udptl t38\r\n" + lines
+	}
+	there := r.want("ok", offer("a", "b", fax(a), "T.38", list("stop", "no-ECM"), "transport-protocol", "RTP/AVP")).text("sdp")
+	back := r.want("ok", answer("a", "b", fax(b))).text("sdp")
+	for _, sdp := range []string{there, back} {
+		for line := range strings.Lines(" udptl t38\r\n" + lines) {
+			if !strings.Contains(sdp, line) {
+				t.Errorf("no %q in\n%s", line, sdp)
+			}
+		}
+	}
+	udptl := []byte{0, 1, 3, 0xd0, 0xa0, 0, 0}
+	for _, c := range []struct {
+		from, to *phone
+		sdp      string
+	}{{a, b, back}, {b, a, there}} {
+		c.from.dial(strings.Replace(c.sdp, "m=image", "m=audio", 1))
+		heard, buffer := false, make([]byte, 2048)
+		for range 50 {
+			if _, err := c.from.conn.WriteToUDPAddrPort(udptl, c.from.to); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.to.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if n, err := c.to.conn.Read(buffer); err == nil && bytes.Equal(buffer[:n], udptl) {
+				heard = true
+				break
+			}
+		}
+		if !heard {
+			t.Error("a packet of the fax was never heard")
 		}
 	}
 }
