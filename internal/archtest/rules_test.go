@@ -72,6 +72,7 @@ const (
 // mayPanic lists the files outside tests that call panic, each with its reason. A peer's bytes can never reach one of these.
 var mayPanic = map[string]string{
 	"auth/machine.go":               "a machine that cannot apply a committed command must stop, not diverge",
+	"auth/secret.go":                "a machine that cannot apply a committed command must stop, not diverge",
 	"bench/internal/wire/socket.go": "a program error in the load driver",
 	"bench/media/ng.go":             "a program error in the load driver",
 	"cluster/fsm.go":                "a machine that cannot apply a committed command must stop, not diverge",
