@@ -36,6 +36,14 @@ const (
 	RegistrationRemoved Kind = "registration.removed"
 	RegistrationExpired Kind = "registration.expired"
 
+	// CallEmergency tells that somebody calls for help: From, To, Reason is the location, Detail has the node and who is to be notified.
+	CallEmergency Kind = "call.emergency"
+
+	TrunkUp           Kind = "trunk.up"   // an address of a trunk answers again; To is the trunk
+	TrunkDown         Kind = "trunk.down" // none does; Reason
+	TrunkRegistered   Kind = "trunk.registered"
+	TrunkUnregistered Kind = "trunk.unregistered" // Reason
+
 	AuthFailed  Kind = "auth.failed"
 	GuardBanned Kind = "guard.banned"
 

@@ -37,6 +37,7 @@ type branch struct {
 	body   string        // session description of the request; see fork.newBody
 	out    []byte        // request as sent, then the ACK to a final response; nil once neither is needed
 
+	answered  int // challenges
 	breadth   int
 	udp       transport.Flow // where to send when TCP, tried for size, does not work (RFC 3261 §18.1.1)
 	viaTCP    bool
@@ -134,6 +135,10 @@ func (s *Server) flowFor(t *Target) (transport.Flow, bool) {
 func (b *branch) prepare(flow transport.Flow) {
 	b.number()
 	b.flow = flow
+	if b.fork.veil != nil {
+		b.writeVeiled()
+		return
+	}
 	b.sh.buf = b.build(b.sh.buf[:0])
 	b.out = append(b.out[:0], b.sh.buf...)
 }
@@ -399,6 +404,8 @@ func (b *branch) leave(r *remains) {
 func (sh *shard) responseAgain(r *remains, m *message.Message, p transport.Packet) {
 	switch {
 	case m.Method != "INVITE" || m.Status < 200:
+	case r.tag != "" && m.Status < 300 && m.ToTag() != r.tag: // another phone behind the next hop of a veiled call (RFC 3261 §13.2.2.4)
+		(&branch{sh: sh, flow: p.Flow}).ackAndBye(m, tooLate)
 	case m.Status < 300 && !r.own:
 		sh.successAgain(r, m, p)
 	case r.last != nil:
@@ -469,6 +476,9 @@ func (b *branch) success(m *message.Message, p transport.Packet) {
 	case !f.success(b, m, p):
 	case f.tx.own != nil: // it has left already
 		return
+	case f.veil != nil:
+		b.leave(&remains{flow: f.tx.flow, last: f.sent, own: true, tag: m.ToTag()})
+		return
 	default:
 		b.leave(&remains{flow: f.tx.flow, last: []byte(b.sdpOut), shift: f.shift, session: f.session})
 		return
@@ -480,12 +490,17 @@ func (b *branch) success(m *message.Message, p transport.Packet) {
 // failure takes a final response of 300 and above: acknowledges it and judges it.
 func (b *branch) failure(m *message.Message) {
 	b.unwatch()
+	again := b.authorized(m)
 	if b.method == "INVITE" {
 		ack := b.acknowledge(m.Get(message.To))
 		_ = b.sh.send(b.flow, ack)
 		b.leave(&remains{flow: b.flow, last: ack})
 	} else {
 		b.leave(nil)
+	}
+	if again != nil {
+		again()
+		return
 	}
 	if b.fork != nil {
 		b.fork.failed(b, m)

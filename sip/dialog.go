@@ -129,6 +129,7 @@ type party struct {
 	noInfo  bool // its last Allow leaves INFO out
 	tenant  string
 	user    string
+	login   *Login // answers its challenges, nil without
 }
 
 type dialogState uint8
@@ -148,6 +149,8 @@ type Dialog struct {
 	fork     *fork // until the call is answered
 	caller   party
 	callee   party
+	veil     *veil  // between them, nil without
+	above    string // To value that the caller knows us by, behind a veil
 	state    dialogState
 	byCaller bool // who sent the BYE
 	late     bool // the last INVITE carried no offer: its ACK carries the answer
@@ -170,10 +173,14 @@ type Dialog struct {
 func (d *Dialog) CallID() string { return d.callID }
 
 func (d *Dialog) owns(fromTag, toTag string) (fromCaller, ok bool) {
+	other := d.callee.tag
+	if d.veil != nil {
+		other = message.Tag(d.above)
+	}
 	switch {
-	case d.caller.tag == fromTag && d.callee.tag == toTag:
+	case d.caller.tag == fromTag && other == toTag:
 		return true, true
-	case d.caller.tag == toTag && d.callee.tag == fromTag:
+	case d.caller.tag == toTag && other == fromTag:
 		return false, true
 	}
 	return false, false
@@ -181,9 +188,12 @@ func (d *Dialog) owns(fromTag, toTag string) (fromCaller, ok bool) {
 
 // earlyDialog finds or makes the dialog that a response with a To tag belongs to (RFC 3261 §12.1). nil: the table is full.
 func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
-	from, to := m.FromTag(), m.ToTag()
-	for _, d := range sh.dialogs[sh.dialogKey(m.CallID())] {
-		if d, ok := d.(*Dialog); ok && d.caller.tag == from && d.callee.tag == to {
+	from, to, callID := m.FromTag(), m.ToTag(), m.CallID()
+	if f.veil != nil {
+		from, callID = f.tx.m.FromTag(), f.in.callID
+	}
+	for _, d := range sh.dialogs[sh.dialogKey(callID)] {
+		if d, ok := d.(*Dialog); ok && d.caller.tag == from && d.callee.tag == to && (f.veil == nil || d.fork == f) {
 			return d
 		}
 	}
@@ -200,10 +210,23 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 	d.caller.flow = sh.partyFlow(&d.caller, f.in.Flow)
 	d.caller.allows(inv)
 	d.callee = party{tag: to, value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
+	d.caller.login, d.callee.login = f.in.Login, b.target.Login
+	if f.veil != nil && !d.veiled(f, inv) {
+		return nil
+	}
 	if !sh.addDialog(d.callID, d) {
+		d.forget()
 		return nil
 	}
 	return d
+}
+
+// forget takes the dialog out of the tables.
+func (d *Dialog) forget() {
+	d.sh.removeDialog(d.callID, d)
+	if d.veil != nil {
+		d.sh.removeDialog(d.veil.callID, calleeSide{d})
+	}
 }
 
 // secondDialog is the dialog of a further 2xx to one INVITE: the caller will end it (RFC 3261 §13.2.2.4). It gets no media
@@ -297,7 +320,7 @@ func (sh *shard) dropOtherEarly(f *fork, but *Dialog) {
 	for i := len(list) - 1; i >= 0; i-- {
 		if d, ok := list[i].(*Dialog); ok && d != but && d.fork == f && d.state == dialogEarly {
 			d.state = dialogEnded
-			sh.removeDialog(callID, d)
+			d.forget()
 			list = sh.dialogs[sh.dialogKey(callID)]
 		}
 	}
@@ -362,12 +385,16 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 		tx.respond(&message.Response{Status: 491})
 		return
 	}
+	if d.veil != nil && !crosses(m.Method) {
+		tx.respond(&message.Response{Status: 501, Extra: []byte("Allow: " + veiledMethods + "\r\n")})
+		return
+	}
 	if d.takenByMedia(m, fromCaller) {
 		tx.respond(&message.Response{Status: 200})
 		return
 	}
 	tx.routed = sh.srv.route(m)
-	f := &fork{sh: sh, tx: tx, relay: Relay{Media: d.media}, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth}
+	f := &fork{sh: sh, tx: tx, relay: Relay{Media: d.media}, dialog: d, fromCaller: fromCaller, breadth: defaultBreadth, veil: d.veil}
 	tx.fork = f
 	d.begins(f, m)
 	if d.state == dialogConfirmed {
@@ -388,7 +415,10 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 	if sh.srv.isOurHop(uri) && to.contact != "" { // phones that send to the node instead of to the remote target
 		uri = to.contact
 	}
-	target := Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user}
+	target := Target{URI: uri, Flow: to.flow, Known: true, Tenant: to.tenant, User: to.user, Login: to.login}
+	if d.veil != nil {
+		target.URI, target.Path = to.contact, to.routes
+	}
 	sh.dereference(&target, tx.routed.next != "")
 	f.begin(target, defaultBreadth)
 }
@@ -482,6 +512,10 @@ func (d *Dialog) ack(m *message.Message, p transport.Packet, fromCaller bool) {
 	from, to := d.sides(fromCaller)
 	d.seen(from, m, p)
 	d.relocate(to)
+	if d.veil != nil {
+		d.acrossVeiled(m, p, fromCaller)
+		return
+	}
 	r := sh.srv.route(m)
 	target := Target{URI: r.uri, Flow: to.flow, Known: true}
 	if sh.srv.isOurHop(r.uri) && to.contact != "" {
@@ -589,7 +623,7 @@ func (d *Dialog) ended(reason string, byCaller bool) {
 	d.release()
 	d.state = dialogEnded
 	d.sh.timers.stop(&d.timer)
-	d.sh.removeDialog(d.callID, d)
+	d.forget()
 	if d.media != nil {
 		d.media.Close()
 	}
@@ -617,7 +651,10 @@ func (d *Dialog) hangup(reason string) {
 // hangupLater ends the call a response belongs to once the response has gone up.
 func (sh *shard) hangupLater(m *message.Message) {
 	if d, _ := sh.findDialog(m); d != nil {
-		if d, ok := d.(*Dialog); ok {
+		switch d := d.(type) {
+		case *Dialog:
+			d.Hangup("session description refused")
+		case calleeSide:
 			d.Hangup("session description refused")
 		}
 	}

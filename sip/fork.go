@@ -34,10 +34,13 @@ type fork struct {
 	auth    []byte // challenges of all 401 and 407 answers (step 7)
 	timer   timer
 	until   time.Time // end of Relay.Timeout
+	silent  time.Time // end of Relay.Quiet for the group in hand, zero once somebody has spoken
 	delayed delayed
 	breadth int
 
 	session    session
+	veil       *veil   // that the request goes on behind, nil without
+	sent       []byte  // 2xx to an INVITE as the caller of a veiled call got it
 	dialog     *Dialog // set for requests inside a dialog
 	fromCaller bool    // which side sent the request
 	shift      uint32  // what its number was raised by, see numbering
@@ -55,6 +58,8 @@ type fork struct {
 	cancelling bool // no further group is begun
 	byCaller   bool // the caller sent CANCEL
 	timedOut   bool
+	quiet      bool // ended by Relay.Quiet
+	heard      bool // somebody has said more than 100
 	answered   bool
 	abandoned  bool // the handler has gone on: a late 2xx is acknowledged and ended by us
 	done       bool
@@ -76,6 +81,13 @@ func (f *fork) start() {
 		tx.respond(&message.Response{Status: 440})
 		f.finish(Result{Status: 440})
 		return
+	}
+	if f.veil != nil {
+		if options := impassable(tx.m); options != nil {
+			tx.respond(&message.Response{Status: 420, Extra: message.AppendHeader(nil, "Unsupported", strings.Join(options, ", "))})
+			f.finish(Result{Status: 420})
+			return
+		}
 	}
 	f.limitBreadth()
 	if d := f.relay.Timeout; d > 0 {
@@ -239,6 +251,9 @@ func (f *fork) nextGroup() {
 		f.live--
 		f.hurry()
 		if f.live > 0 {
+			if q := f.relay.Quiet; q > 0 {
+				f.silent = f.sh.now().Add(q)
+			}
 			f.armTimer()
 			return
 		}
@@ -267,11 +282,27 @@ func (f *fork) armTimer() {
 	if next := f.delayed.next(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
 		at = next
 	}
+	if !f.silent.IsZero() && (at.IsZero() || f.silent.Before(at)) {
+		at = f.silent
+	}
 	if at.IsZero() {
 		return
 	}
 	f.timer.owner = f
 	f.sh.timers.arm(&f.timer, at)
+}
+
+// tooQuiet gives a group up of which nobody has said anything but 100: the next is tried, or the handler goes on at once. A late answer is
+// acknowledged and ended.
+func (f *fork) tooQuiet() {
+	f.silent = time.Time{}
+	if len(f.groups) == 0 {
+		f.quiet = f.best == nil
+		f.abandon()
+		return
+	}
+	f.cancelBranches(`SIP;cause=408;text="no reply"`)
+	f.nextGroup()
 }
 
 // expire ends a group that rang long enough, or the whole fork.
@@ -280,6 +311,8 @@ func (f *fork) expire(now time.Time) {
 	case f.cancelling: // branches that did not answer their CANCEL in time
 		f.timedOut = true
 		f.abandon()
+	case !f.silent.IsZero() && !now.Before(f.silent):
+		f.tooQuiet()
 	case !f.until.IsZero() && !now.Before(f.until):
 		f.timedOut = true
 		f.cancel(`SIP;cause=408;text="no answer"`)
@@ -337,6 +370,12 @@ func (f *fork) provisional(b *branch, m *message.Message, p transport.Packet) {
 	if f.tx.state != txProceeding || f.abandoned {
 		return
 	}
+	f.heard = true
+	if !f.silent.IsZero() {
+		f.silent = time.Time{}
+		f.sh.timers.stop(&f.timer)
+		f.armTimer()
+	}
 	d := f.dialog
 	if d == nil && f.tx.invite && f.tx.own == nil && m.ToTag() != "" {
 		d = f.sh.earlyDialog(f, b, m)
@@ -358,7 +397,7 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 	if f.tx.own != nil {
 		return f.ownAnswered(b, m, p)
 	}
-	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted {
+	if f.abandoned || f.tx.state != txProceeding && f.tx.state != txAccepted || f.veil != nil && f.tx.m == nil {
 		if f.tx.invite {
 			b.ackAndBye(m, tooLate)
 		}
@@ -452,6 +491,10 @@ func (sh *shard) successAgain(r *remains, m *message.Message, p transport.Packet
 
 // up sends a response to the caller without our Via and with the session description as the caller is to see it.
 func (f *fork) up(b *branch, m *message.Message, p transport.Packet) {
+	if f.veil != nil {
+		f.upVeiled(b, m, p)
+		return
+	}
 	e := &f.sh.edit
 	e.Reset()
 	e.PopValue(m, message.ViaID)
@@ -609,7 +652,8 @@ func (f *fork) conclude() {
 		f.relay.Media.Rollback()
 	}
 	f.byeFailed()
-	res := Result{TimedOut: f.timedOut, Cancelled: f.byCaller}
+	res := Result{TimedOut: f.timedOut, Cancelled: f.byCaller, Quiet: f.quiet || f.timedOut && !f.heard && f.best == nil}
+	res.Unreached = f.best == nil && !f.timedOut && !f.byCaller && !f.quiet
 	if f.best != nil {
 		res.Status = f.best.Status
 	} else if f.timedOut {
@@ -675,6 +719,8 @@ func (tx *transaction) refuseBest(status int) {
 		tx.end() // RFC 4320 §4.2: a 408 to a non-INVITE comes too late for anybody
 	case best == nil:
 		tx.respond(&message.Response{Status: max(status, 400), Extra: tx.unencrypted()})
+	case tx.fork.veil != nil:
+		tx.refuseVeiled(best)
 	case best.Status == 503: // step 6: the node is fine, the callee is not
 		tx.respond(&message.Response{Status: 500, Extra: tx.sh.srv.warning(nil, 399, "the next hop answered 503")})
 	case best.Status == 401 || best.Status == 407:

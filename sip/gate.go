@@ -74,7 +74,7 @@ func (s *Server) isOurs(u message.URI) bool {
 // admit authenticates a request, opens its transaction and gives it to the handler.
 func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri message.URI) {
 	srv := sh.srv
-	tenant, user, ok := sh.authenticate(m, p, key, uri)
+	tenant, user, peer, ok := sh.authenticate(m, p, key, uri)
 	if !ok {
 		return
 	}
@@ -103,6 +103,7 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 	}
 	tx.routed = r
 	in := newInbound(tx, p.Flow, uri, tenant, user)
+	in.from(peer, srv.cfg.Trunks)
 	tx.in = in
 	sh.count.pending.Add(1)
 	if tx.invite {
@@ -119,21 +120,28 @@ func (sh *shard) admit(m *message.Message, p transport.Packet, key uint64, uri m
 
 // authenticate challenges a request of a user or tells who he is (RFC 3261 §22). The tenant is that of the From domain,
 // else of the Request-URI: a stranger is asked for a name here, and cannot have one. From is that user or nobody (RFC 3323).
-func (sh *shard) authenticate(m *message.Message, p transport.Packet, key uint64, uri message.URI) (tenant, user string, ok bool) {
+// A call from a trunk is known by its source, or by the contact or the credentials of the trunk, and has no user.
+func (sh *shard) authenticate(m *message.Message, p transport.Packet, key uint64, uri message.URI) (tenant, user string, peer *Peer, ok bool) {
 	srv := sh.srv
 	a, _ := message.ParseAddress(m.Get(message.From))
 	from, err := message.ParseURI(a.URI)
 	if err != nil {
 		sh.refuse(m, p, 400, "From: "+err.Error())
-		return "", "", false
+		return "", "", nil, false
 	}
 	tenant, known := srv.cfg.Directory.TenantOf(from.Host)
 	if !known {
 		tenant, known = srv.cfg.Directory.TenantOf(uri.Host)
 	}
+	if m.Method == "INVITE" && !sh.isUser(tenant, known, from) {
+		if peer = srv.cfg.Trunks.peer(p.Flow.Remote.Addr(), uri, srv.cfg.Directory); peer != nil {
+			return peer.Tenant, "", peer, true
+		}
+	}
 	if !known {
+		sh.stranger(m, p)
 		sh.refuse(m, p, 403, "neither From nor the Request-URI is in a domain of this node")
-		return "", "", false
+		return "", "", nil, false
 	}
 	d := srv.cfg.Digest.Verify(m, tenant, true, p.Flow.Remote.Addr(), sh.now())
 	if !d.OK {
@@ -145,17 +153,48 @@ func (sh *shard) authenticate(m *message.Message, p transport.Packet, key uint64
 		if !sh.lookAgain(m, &d, again) {
 			sh.challenge(m, p, tenant, true, d)
 		}
-		return "", "", false
+		return "", "", nil, false
+	}
+	if peer = srv.cfg.Trunks.authenticated(tenant, d.User); peer != nil {
+		if m.Method != "INVITE" {
+			sh.refuse(m, p, 403, "a trunk sends calls and nothing else")
+			return "", "", nil, false
+		}
+		return peer.Tenant, "", peer, true
 	}
 	if isAnonymous(m) {
-		return tenant, d.User, true
+		return tenant, d.User, nil, true
 	}
 	canonical, exists := srv.cfg.Directory.User(tenant, from.UserDecoded())
 	if home, ours := srv.cfg.Directory.TenantOf(from.Host); !exists || canonical != d.User || !ours || home != tenant {
 		sh.refuse(m, p, 403, "From names another user than the credentials")
-		return "", "", false
+		return "", "", nil, false
 	}
-	return tenant, d.User, true
+	return tenant, d.User, nil, true
+}
+
+// isUser tells whether From names a user of ours, who is challenged wherever he is.
+func (sh *shard) isUser(tenant string, known bool, from message.URI) bool {
+	if !known {
+		return false
+	}
+	home, ours := sh.srv.cfg.Directory.TenantOf(from.Host)
+	if !ours || home != tenant {
+		return false
+	}
+	_, exists := sh.srv.cfg.Directory.User(tenant, from.UserDecoded())
+	return exists
+}
+
+// stranger counts a call that comes from no trunk and no user against its source: where there are trunks, whoever calls so looks for a way to
+// call at our expense.
+func (sh *shard) stranger(m *message.Message, p transport.Packet) {
+	if t := sh.srv.cfg.Trunks; m.Method == "INVITE" && t.peers.Load().any {
+		t.count.strangers.Add(1)
+		if g := sh.srv.cfg.Guard; g != nil {
+			g.Failed(p.Flow.Remote.Addr())
+		}
+	}
 }
 
 // challenge asks for credentials, the same way for users there are and are not. Nothing is kept. Credentials that are wrong get

@@ -26,7 +26,10 @@ func dropClaims(m *message.Message, e *message.Edit) {
 // assertIdentity writes who has sent a request that began something: the user whose credentials it carried, as RFC 3325 §5 has
 // it. All peers are phones, which nobody vouches for: the identity stays here when the caller asks for privacy (§7).
 func (tx *transaction) assertIdentity(dst []byte) []byte {
-	if tx.in == nil || privacyOf(tx.m).withhold {
+	if tx.own != nil && tx.own.Veil != nil {
+		return tx.own.Veil.appendCaller(dst)
+	}
+	if tx.in == nil || tx.in.User == "" || privacyOf(tx.m).withhold {
 		return dst
 	}
 	return message.AppendHeader(dst, "P-Asserted-Identity", "<"+tx.in.identity()+">")

@@ -17,6 +17,8 @@ type Inbound struct {
 	Tenant string
 	User   string // canonical user who sent it, authenticated
 	At     time.Time
+	Trunk  string // that it comes from, "" = none; then User is ""
+	Login  *Login // answers challenges of who has sent it, nil without
 
 	sh     *shard
 	tx     *transaction
@@ -27,6 +29,22 @@ type Inbound struct {
 
 func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user string) *Inbound {
 	return &Inbound{Msg: tx.m, Flow: f, URI: uri, Tenant: tenant, User: user, At: tx.sh.now(), sh: tx.sh, tx: tx, callID: tx.m.CallID()}
+}
+
+// from notes the trunk that a call comes from, if it does. A carrier calls the contact that it was given: whom the call is for stands in To.
+func (in *Inbound) from(peer *Peer, t *Trunks) {
+	if peer == nil {
+		return
+	}
+	t.count.inbound.Add(1)
+	in.Trunk, in.Login = peer.Name, peer.login
+	if in.URI.User != peer.token {
+		return
+	}
+	a, _ := message.ParseAddress(in.Msg.Get(message.To))
+	if to, err := message.ParseURI(a.URI); err == nil {
+		in.URI = to
+	}
 }
 
 // Respond sends a response of the node's own: a provisional one, or a final one, which ends the transaction. A response
@@ -75,7 +93,9 @@ type Relay struct {
 	Groups  [][]Target    // one group after the other, the targets of a group at once
 	Timeout time.Duration // longest wait for an answer over all groups; 0 is timer C alone
 	Pause   time.Duration // longest ringing of one group before the next is tried; 0 waits for final responses
+	Quiet   time.Duration // longest wait of one group for anything but 100 before the next is tried; 0 is as long as SIP waits
 	Media   Media         // rewrites session descriptions; nil leaves bodies alone. The relay owns it from here on.
+	Veil    *Veil         // nil relays the request as it is
 	Events  CallEvents    // told of what happens to the call; nil tells nobody
 	Hold    time.Duration // how long the first 2xx waits for Dialog.Release at most, behind Events.Answered; 0 sends it at once
 }
@@ -113,6 +133,8 @@ type Result struct {
 	Answered  bool // a 2xx was passed on
 	Cancelled bool // the caller gave up
 	TimedOut  bool // Timeout or Pause ran out
+	Quiet     bool // nobody has said anything: Quiet ran out, or nothing came at all
+	Unreached bool // nobody could be reached, and what is there of a status is not theirs
 }
 
 // Gone tells whether nobody waits for an answer any more: the caller has hung up, or a final response went out.
@@ -121,7 +143,7 @@ func (in *Inbound) Gone() bool { return in.tx.state != txProceeding }
 // Start sends the request on; then is told how that ended. When nobody answered, nothing final has been sent to the caller
 // yet: then tries something else or calls RefuseBest.
 func (in *Inbound) Start(r Relay, then func(Result)) {
-	f := &fork{sh: in.sh, tx: in.tx, in: in, relay: r, then: then, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg)}
+	f := &fork{sh: in.sh, tx: in.tx, in: in, relay: r, then: then, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg), veil: in.sh.wear(r.Veil)}
 	f.start()
 }
 

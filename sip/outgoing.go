@@ -41,11 +41,15 @@ func (l *Leg) Call(o Outgoing, then func(Result)) *Ringing {
 	uri := message.URI{Scheme: "sip", User: message.Escape(o.To), Host: l.domain}
 	text := append([]byte("INVITE "), uri.String()...)
 	text = append(text, " SIP/2.0\r\nMax-Forwards: 70\r\n"...)
+	to := "<" + uri.String() + ">"
+	if v := o.Veil; v != nil {
+		own.from, to = v.From+";tag="+own.tag, v.To
+	}
 	text = message.AppendHeader(text, "From", own.from)
-	text = message.AppendHeader(text, "To", "<"+uri.String()+">")
+	text = message.AppendHeader(text, "To", to)
 	text = message.AppendHeader(text, "Call-ID", callID)
 	text = append(text, "CSeq: 1 INVITE\r\nAllow: "+legMethods+"\r\n"...)
-	if l.privacy != "" {
+	if l.privacy != "" && o.Veil == nil {
 		text = message.AppendHeader(text, "Privacy", l.privacy)
 	}
 	if sh.srv.cfg.Software != "" {
@@ -145,11 +149,11 @@ func (f *fork) giveUp(status int) {
 func (f *fork) legTo(b *branch, m *message.Message) *Leg {
 	own := f.tx.own
 	l := &Leg{
-		sh: f.sh, callID: m.CallID(), tag: own.tag, local: own.from, cseq: 1, events: own.Leg, domain: f.in.URI.Host, unheard: true,
+		sh: f.sh, callID: m.CallID(), tag: own.tag, local: own.from, cseq: 1 + f.shift, events: own.Leg, domain: f.in.URI.Host, unheard: true,
 		limit: f.sh.now().Add(f.sh.srv.limits().MaxCallTime),
 	}
 	l.remote = party{
-		tag: m.ToTag(), value: m.Get(message.To), contact: remoteTarget(m), flow: b.flow, tenant: b.target.Tenant, user: b.target.User,
+		tag: m.ToTag(), value: m.Get(message.To), contact: remoteTarget(m), flow: b.flow, tenant: b.target.Tenant, user: b.target.User, login: b.target.Login,
 	}
 	for _, v := range m.List(message.RecordRoute) {
 		l.remote.routes = append([]string{v}, l.remote.routes...)

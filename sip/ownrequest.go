@@ -17,14 +17,18 @@ type ownRequest struct {
 	cseq         uint32
 	extra        []byte // whole header lines with CRLF
 	body         string
+	spent        int         // hops that it has made already
 	dialog       *Dialog     // whose remote target and count it concerns, nil for the end of a call
 	toCaller     bool        // which party of dialog it goes to
 	done         func(Reply) // told once what came of it; may be nil
 }
 
+// mostHops is Max-Forwards of a request of the node's own (RFC 3261 §8.1.1.6).
+const mostHops = 70
+
 // sendOwn sends a request of the node's own.
 func (sh *shard) sendOwn(r ownRequest) {
-	b := &branch{sh: sh, method: r.method, flow: r.to.flow}
+	b := &branch{sh: sh, method: r.method, flow: r.to.flow, target: Target{Login: r.to.login}}
 	if r.done != nil {
 		b.own = &r
 	}
@@ -70,7 +74,7 @@ func (b *branch) writeOwn(r *ownRequest) {
 	for _, v := range routes {
 		out = message.AppendHeader(out, "Route", v)
 	}
-	out = append(out, "Max-Forwards: 70\r\n"...)
+	out = message.AppendHeader(out, "Max-Forwards", strconv.Itoa(mostHops-r.spent))
 	out = message.AppendHeader(out, "From", r.from)
 	out = message.AppendHeader(out, "To", r.to.value)
 	out = message.AppendHeader(out, "Call-ID", r.callID)
@@ -138,10 +142,11 @@ type Reply struct {
 	Status      int
 	ContentType string
 	Body        string
+	msg         *message.Message // nil when there is none; not to be kept
 }
 
 func replyOf(m *message.Message) Reply {
-	return Reply{Status: m.Status, ContentType: m.Get(message.ContentType), Body: m.Body()}
+	return Reply{Status: m.Status, ContentType: m.Get(message.ContentType), Body: m.Body(), msg: m}
 }
 
 // maxOwn is how many requests of the node's own may wait for an answer in one call.
@@ -211,12 +216,17 @@ func (d *Dialog) ownRequest(method string, toCaller bool) (ownRequest, bool) {
 	d.relocate(to)
 	seq, ok := from.numbers.own(from.cseq)
 	d.changed()
-	return ownRequest{method: method, to: *to, from: from.value, callID: d.callID, cseq: seq, toCaller: toCaller}, ok
+	r := ownRequest{method: method, to: *to, cseq: seq, toCaller: toCaller}
+	r.from, r.callID = d.seenBy(toCaller)
+	return r, ok
 }
 
 // target writes the Contact that a request which refreshes the remote target has: that of the party it is sent for stays.
 func (d *Dialog) target(dst []byte, toCaller bool) []byte {
-	from, _ := d.sides(!toCaller)
+	from, to := d.sides(!toCaller)
+	if d.veil != nil {
+		return append(d.sh.srv.appendOwnURI(append(dst, "Contact: <"...), to.flow, "", isSIPS(to.contact)), ">\r\n"...)
+	}
 	return message.AppendHeader(dst, "Contact", "<"+from.contact+">")
 }
 

@@ -14,7 +14,8 @@ type remains struct {
 	last    []byte
 	loop    uint32 // of a branch: see branch.loop
 	shift   uint32 // of an INVITE inside a dialog: see fork.shift
-	own     bool   // of an INVITE of the node's own: last is the ACK to its 2xx
+	own     bool   // of an INVITE of the node's own: last is the ACK to its 2xx; of a veiled one: that 2xx as it went up
+	tag     string // of a veiled one: the callee's
 	session        // of a branch that has answered an INVITE
 }
 

@@ -57,6 +57,7 @@ type Config struct {
 	Edge      *EdgeConfig // the way to the other nodes; nil when this one is alone
 	// CatchUp waits until this node has applied what others have agreed on so far, see cluster.Cluster.CatchUp; nil when there are no others.
 	CatchUp func(context.Context) error
+	Trunks  *Trunks // nil knows none
 
 	Software        string        // Server and User-Agent header, "" leaves them out
 	TimerC          time.Duration // longest ringing of one branch (RFC 3261 §16.6 step 11), default 3m
@@ -120,6 +121,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
+	if cfg.Trunks == nil {
+		cfg.Trunks = NewTrunks(TrunksConfig{})
+	}
 	s := &Server{cfg: cfg, seed: maphash.MakeSeed(), stopped: make(chan struct{})}
 	s.SetLimits(Limits{cfg.MaxTransactions, cfg.MaxDialogs, cfg.MaxCallTime, cfg.TimerC, cfg.Recurse})
 	tc := cfg.Transport
@@ -128,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Edge != nil {
 		s.flowKey, s.edge = cfg.Edge.Key, newEdge(cfg.Edge, s)
-		tc.Fellows, tc.Self = s.edge, s.edge.number
+		tc.Fellows = s.edge
 	}
 	if tc.Shards == 0 {
 		tc.Shards = runtime.GOMAXPROCS(0)
@@ -137,6 +141,7 @@ func New(cfg Config) (*Server, error) {
 		s.cfg.TraceBytes = max(s.cfg.TraceBytes/tc.Shards, 1<<16)
 	}
 	tc.Guard = cfg.Guard
+	tc.ServerName = cfg.Trunks.ServerName
 	tc.NewHandler = func(io *transport.Shard) transport.Handler {
 		sh := newShard(s, io)
 		s.shards = append(s.shards, sh)
@@ -152,6 +157,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.net = t
+	cfg.Trunks.srv.Store(s)
 	return s, nil
 }
 
@@ -283,6 +289,7 @@ type Target struct {
 	Path   []string // becomes Route (RFC 3327 §5.2)
 	User   string   // canonical user the target belongs to, "" outside
 	Tenant string
+	Login  *Login        // answers challenges of the target; nil passes them on
 	Delay  time.Duration // how much later than its group it rings; at once when nobody else rings any more
 	Others []Target      // further flows of the same phone, tried one after the other when this one is gone (RFC 5626 §5.3)
 }

@@ -169,6 +169,8 @@ func (sh *shard) condemnCall(id string) {
 		switch d := d.(type) {
 		case *Dialog:
 			d.hangup("internal error")
+		case calleeSide:
+			d.hangup("internal error")
 		case *Leg:
 			d.hangup("internal error")
 		}

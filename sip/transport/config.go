@@ -34,15 +34,15 @@ type Config struct {
 	// of its family, a name for all.
 	Advertise string
 
-	TLSConfig *tls.Config // of the TLS and WSS listeners
-	TLSClient *tls.Config // of connections opened from here; nil verifies the peer against the system's roots
+	TLSConfig  *tls.Config                 // of the TLS and WSS listeners
+	ServerName func(netip.AddrPort) string // whom the certificate at an address has to name; "" or nil is the address
+	TLSClient  *tls.Config                 // of connections opened from here; nil verifies the peer against the system's roots
 
 	Shards     int // default GOMAXPROCS
 	Queue      int // messages a shard's queue holds, default 4096
 	NewHandler func(*Shard) Handler
 
 	Fellows Fellows // the way to flows of other nodes; nil when this one is alone
-	Self    uint32  // NodeNumber of this node, 0 when it is alone
 
 	Guard *Guard // drops by source before anything is queued; nil drops nothing
 

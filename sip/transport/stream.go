@@ -48,6 +48,9 @@ func (t *Transport) dialTLS(ctx context.Context, nc net.Conn, raddr netip.AddrPo
 	if t.cfg.TLSClient != nil {
 		cfg = t.cfg.TLSClient.Clone()
 	}
+	if cfg.ServerName == "" && t.cfg.ServerName != nil {
+		cfg.ServerName = t.cfg.ServerName(raddr)
+	}
 	if cfg.ServerName == "" {
 		cfg.ServerName = raddr.Addr().String()
 	}
