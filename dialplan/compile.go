@@ -24,10 +24,7 @@ const maxSources = 10_000
 // mistakes and warnings, in the order of the sources; the plan is nil when there is any error. Compile is pure: the same
 // sources give the same plan and diagnostics on every machine.
 func Compile(sources []Source) (*Plan, []Diagnostic) {
-	return compileWith(language(laterBlocks()), sources)
-}
-
-func compileWith(g *grammar, sources []Source) (*Plan, []Diagnostic) {
+	g := language()
 	d := newDiagnostics(sources)
 	if !d.checkSizes(sources) {
 		return nil, d.sorted()

@@ -88,9 +88,9 @@ type grammar struct {
 }
 
 // language is the grammar without the blocks that are left to later versions.
-func language(later []string) *grammar {
-	g := &grammar{rules: blockRules(), later: later}
-	for _, name := range later {
+func language() *grammar {
+	g := &grammar{rules: blockRules(), later: laterBlocks()}
+	for _, name := range g.later {
 		g.rules[name] = &blockRule{later: true}
 	}
 	for _, kind := range nodeKinds() {
@@ -243,19 +243,11 @@ func blockRules() map[string]*blockRule {
 			},
 		},
 	}
-	for _, name := range unknownBlocks() {
-		rules[name] = &blockRule{later: true}
-	}
 	return rules
 }
 
-// laterBlocks are those that this version refuses by name, because no carrier performs them.
-func laterBlocks() []string {
-	return append(unknownBlocks(), "emergency", "limits", "number", "outbound", "trunk")
-}
-
-// unknownBlocks are words that belong to the language and have no rules yet.
-func unknownBlocks() []string { return []string{"app", "page", "park", "queue", "voicemail"} }
+// laterBlocks are words that belong to the language and that this version refuses by name.
+func laterBlocks() []string { return []string{"app", "page", "park", "queue", "voicemail"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {

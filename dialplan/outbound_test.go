@@ -9,14 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// compileAll compiles with the whole language, what no carrier performs yet included.
-func compileAll(sources []Source) (*Plan, []Diagnostic) {
-	return compileWith(language(unknownBlocks()), sources)
-}
-
 func compiledAll(t testing.TB, sources ...Source) *Plan {
 	t.Helper()
-	plan, diags := compileAll(sources)
+	plan, diags := Compile(sources)
 	if plan == nil {
 		t.Fatalf("does not compile:\n%s", render(diags))
 	}

@@ -70,7 +70,7 @@ func TestNumbersAreRewrittenByTheirLongestBeginning(t *testing.T) {
 func TestTablesAreReadWithTheirPlaces(t *testing.T) {
 	table := Source{"/etc/rates/carrier_a.csv", []byte("# prefix, price\n+44,0.02\n\n  447 , 0.03 , mobiles\r\n+1,x\n+44,0.05\nabc,1\n")}
 	text := "dialplan \"acme\" {}\ntrunk \"a\" {\n  hosts = [\"192.0.2.1\"]\n  rates = \"carrier_a.csv\"\n}\n"
-	_, diags := compileAll([]Source{{"acme.hcl", []byte(text)}, table})
+	_, diags := Compile([]Source{{"acme.hcl", []byte(text)}, table})
 	var got []string
 	for _, d := range diags {
 		got = append(got, fmt.Sprintf("%s:%d:%d %s", d.File, d.Line, d.Col, d.Summary))

@@ -378,10 +378,6 @@ func (r *reader) readObject(v value, e *hclsyntax.ObjectConsExpr) (value, bool) 
 
 // readCheapest reads cheapest(trunk.carrier_a, trunk.carrier_b).
 func (r *reader) readCheapest(v value, e *hclsyntax.FunctionCallExpr) (value, bool) {
-	if contains(r.later, "trunk") {
-		r.wrong(v.rng, "cheapest() is not available in this version yet", "")
-		return v, false
-	}
 	v.shape = shapeVia
 	ok := true
 	for _, arg := range e.Args {

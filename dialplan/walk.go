@@ -327,3 +327,13 @@ func (w *Walk) Tenant() string {
 	}
 	return w.t.public.Name
 }
+
+// Caller is the number of a caller outside as "+" and digits, read as the trunk writes it that he came in over; "" when it is not known, or
+// withheld.
+func (w *Walk) Caller() string {
+	if w.t == nil {
+		return ""
+	}
+	var number [mostDigits + 1]byte
+	return string(w.outsider(number[:0]))
+}

@@ -1,7 +1,6 @@
 package pbx
 
 import (
-	"cmp"
 	"errors"
 	"net/netip"
 	"strings"
@@ -36,14 +35,37 @@ func (l *leg) ring(step dialplan.Step) (status int) {
 		}
 		return 480
 	}
+	r := sip.Relay{Groups: groups, Timeout: step.Timeout, Veil: l.call.veil()}
+	if step.Strategy != dialplan.All {
+		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
+	}
+	l.begin(step, r, nil)
+	return 0
+}
+
+// overTrunk is ring for a number beyond a trunk.
+func (l *leg) overTrunk(step dialplan.Step) (outcome int) {
+	ways, outcome := l.call.leave(step)
+	if outcome != 0 {
+		return outcome
+	}
+	l.begin(step, l.call.trunkRelay(step, ways), step.Out.Trunk)
+	return 0
+}
+
+// begin makes our end of a call and lets it go out.
+func (l *leg) begin(step dialplan.Step, r sip.Relay, trunk *dialplan.Trunk) {
 	l.sip.Go(func() func() {
 		b, offer, err := l.newBridge()
 		if err != nil {
-			return func() { l.call.next(l.call.unperformed(step, err)) }
+			return func() {
+				l.call.hangUpLine()
+				l.call.next(l.call.unperformed(step, err))
+			}
 		}
-		return func() { b.call(step, groups, offer) }
+		b.media.out = trunk
+		return func() { b.call(r, offer) }
 	})
-	return 0
 }
 
 // newBridge makes our end of a call, and has the caller hear that phones ring.
@@ -67,13 +89,10 @@ func (l *leg) newBridge() (*bridge, string, error) {
 	return b, string(offer), nil
 }
 
-func (b *bridge) call(step dialplan.Step, groups [][]sip.Target, offer string) {
+func (b *bridge) call(r sip.Relay, offer string) {
 	l := b.near
 	l.bridge = b
-	r := sip.Relay{Groups: groups, Timeout: step.Timeout, Media: b.media, Events: bridgeRinging{b}}
-	if step.Strategy != dialplan.All {
-		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
-	}
+	r.Media, r.Events = b.media, bridgeRinging{b}
 	b.ringing = l.sip.Call(sip.Outgoing{Relay: r, To: l.call.to, SDP: b.inside(offer), Leg: b, Answered: b.answered}, b.rung)
 }
 
@@ -122,11 +141,11 @@ func (b *bridge) rung(r sip.Result) {
 		return
 	}
 	b.end("")
-	status := cmp.Or(r.Status, 480)
-	if r.TimedOut {
-		status = 408
+	trunk := b.media.out != nil
+	if trunk {
+		l.call.hangUpLine()
 	}
-	l.call.next(status)
+	l.call.next(outcomeOf(r, trunk))
 }
 
 // end takes the bridge down: what rings is cancelled, the phone that has answered is hung up. The caller's leg stays.

@@ -13,6 +13,7 @@ import (
 	"tandem/dialplan"
 	"tandem/events"
 	"tandem/sip"
+	"tandem/sip/message"
 	"tandem/sip/transport"
 )
 
@@ -43,6 +44,13 @@ type Call struct {
 	peer   netip.AddrPort
 	began  time.Time
 
+	trunk   *dialplan.Trunk // that the call comes from, nil = from a user; then also the three below
+	display string          // name of the caller
+	shown   string          // his number as phones see it, "" = not known
+	domain  string          // that phones see him and us in
+	private bool            // he does not want to be known
+	helped  bool            // the world was told that somebody calls for help
+
 	mu       sync.Mutex
 	state    State
 	node     string // dialplan node in hand
@@ -50,6 +58,7 @@ type Call struct {
 	answered time.Time
 	dialog   *sip.Dialog
 	leg      *leg
+	line     *line // of a trunk, nil without
 	media    *relayMedia
 	refusal  string        // why hangup ended the call before it was answered
 	looked   bool          // the route was looked at again, see lookAgain; of the shard
@@ -131,11 +140,11 @@ func (c *Call) measured(m *events.Media) {
 
 // run finds the route and tries its first step.
 func (c *Call) run() {
-	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
 	c.begin()
-	if c.unknown() && c.lookAgain(func(lags bool) {
+	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
+	if c.walk.Step() == nil && c.lookAgain(func(lags bool) {
 		c.begin()
-		if lags && c.unknown() {
+		if lags && c.walk.Step() == nil {
 			refuseUnsure(c.in)
 			c.end(503, "this node lags behind the others")
 			return
@@ -148,7 +157,15 @@ func (c *Call) run() {
 }
 
 func (c *Call) begin() {
-	c.walk = c.pbx.cfg.Plan().Begin(dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}, c.pbx.cfg.Directory)
+	q := dialplan.Call{Tenant: c.tenant, FromUser: c.from, To: c.to, At: c.began}
+	switch {
+	case c.trunk != nil:
+		q.Tenant, q.FromUser, q.Outside, q.Trunk, q.Number, q.Private = c.trunk.Tenant, "", true, c.trunk.Name, c.from, c.private
+	case c.in.Msg.Has(message.Privacy):
+		_, _, q.Private = caller(c.in.Msg)
+	}
+	c.walk = c.pbx.cfg.Plan().Begin(q, c.pbx.cfg.Directory)
+	c.arrived()
 }
 
 // next goes on in the plan because the step in hand has come to status.
@@ -178,6 +195,10 @@ func (c *Call) perform(status int) {
 			if status = c.ring(step); status == 0 {
 				return
 			}
+		case dialplan.StepTrunk:
+			if status = c.overTrunk(step); status == 0 {
+				return
+			}
 		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
@@ -188,6 +209,7 @@ func (c *Call) perform(status int) {
 			return
 		}
 	}
+	status = dialplan.StatusOf(status)
 	if l := c.answeredHere(); l != nil {
 		l.sorry(status, "nobody has answered")
 		return
@@ -228,7 +250,7 @@ func (c *Call) ring(step dialplan.Step) (status int) {
 		}
 		return 480
 	}
-	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout, Hold: c.pbx.holds()}
+	r := sip.Relay{Groups: groups, Events: c, Timeout: step.Timeout, Hold: c.pbx.holds(), Veil: c.veil()}
 	if step.Strategy != dialplan.All {
 		r.Timeout, r.Pause = step.Timeout*time.Duration(len(groups)), step.Timeout
 	}
@@ -250,10 +272,9 @@ func (c *Call) rung(r sip.Result) {
 	case r.Cancelled:
 		c.end(487, c.whyEnded())
 	case c.isOver():
-	case r.TimedOut:
-		c.next(408)
 	default:
-		c.next(cmp.Or(r.Status, 480))
+		step := c.walk.Step()
+		c.next(outcomeOf(r, step != nil && step.Kind == dialplan.StepTrunk))
 	}
 }
 
@@ -357,7 +378,11 @@ func (c *Call) Answered(d *sip.Dialog, t sip.Target) {
 	}
 	c.dialog = d
 	c.mu.Unlock()
-	c.isAnswered(t.User)
+	by := t.User
+	if step := c.walk.Step(); by == "" && step != nil {
+		by = step.Node
+	}
+	c.isAnswered(by)
 	c.pbx.copier.begin(c)
 }
 
@@ -373,6 +398,7 @@ func (c *Call) isAnswered(by string) {
 		c.walk = dialplan.Walk{}
 	}
 	c.mu.Unlock()
+	c.speaks(now)
 	c.pbx.answered.Add(1)
 	c.pbx.takes(c.tenant, by)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: now, To: by, Status: 200})
@@ -414,6 +440,7 @@ func (c *Call) end(status int, reason string) {
 	c.mu.Unlock()
 	c.pbx.remove(c)
 	c.pbx.copier.ended(c)
+	c.hangUpLine()
 	if wasAnswered {
 		c.pbx.leaves(c.tenant, by, time.Now())
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tandem/dialplan"
 	"tandem/events"
 	"tandem/rtpengine"
 	"tandem/sip/transport"
@@ -16,8 +17,9 @@ import (
 // rewritten (sip.Media). The engine's session is made with the first offer, so that calls without one cost nothing.
 type relayMedia struct {
 	call  *Call
-	own   bool        // the caller's side is an end of our own: see bridge
-	rings atomic.Bool // the phones of a call of our own ring: they have not spoken for themselves yet
+	out   *dialplan.Trunk // that is called, nil = phones
+	own   bool            // the caller's side is an end of our own: see bridge
+	rings atomic.Bool     // the phones of a call of our own ring: they have not spoken for themselves yet
 
 	mu      sync.Mutex
 	session Session
@@ -117,7 +119,7 @@ func (m *relayMedia) Offer(fromCaller bool, sdp string, src, dst transport.Flow,
 		return "", err
 	}
 	out, err := s.OfferWith(side(fromCaller), []byte(sdp), src.Remote.Addr().Unmap(), dst.Remote.Addr().Unmap(), rtpengine.OfferOptions{
-		Speaks: m.dialect(dst), SRTP: m.srtp(!fromCaller, terms), Own: m.srtp(fromCaller, terms),
+		Speaks: m.dialect(dst), SRTP: m.srtp(!fromCaller, terms), Own: m.srtp(fromCaller, terms), Codecs: m.codecs(!fromCaller),
 	})
 	return string(out), mediaError(err)
 }

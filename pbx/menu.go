@@ -32,6 +32,8 @@ func (l *leg) do(step dialplan.Step) (status int) {
 	switch step.Kind {
 	case dialplan.StepRing:
 		return l.ring(step)
+	case dialplan.StepTrunk:
+		return l.overTrunk(step)
 	case dialplan.StepReject:
 		l.sorry(step.Status, step.Reason)
 	default:

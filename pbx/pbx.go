@@ -32,6 +32,8 @@ type Signalling interface {
 	// not on a shard. An error says that this cannot be had.
 	MayLag() bool
 	CatchUp() error
+	// TrunkWays are the ways that a call to a number may take over a trunk; no Groups when it is down.
+	TrunkWays(tenant, trunk, number string) sip.TrunkWays
 	// Import goes on with the dialog of a call that another process has given away.
 	Import(ctx context.Context, a sip.Arrival) (*sip.Dialog, error)
 }
@@ -59,6 +61,7 @@ type PBX struct {
 	epoch  string // prefix of call ids, different after each start
 	last   atomic.Uint64
 	copier *copier // nil without Config.Copies
+	lines  lines
 
 	mu          sync.Mutex
 	calls       map[string]*Call
@@ -83,6 +86,7 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Copies != nil {
 		p.copier = &copier{pbx: p, copies: cfg.Copies, wait: cmp.Or(cfg.CopyWait, 50*time.Millisecond), wake: make(chan struct{}, 1)}
 	}
+	p.lines.taken, p.lines.spent = make(map[lineKey]int), make(map[lineKey]*spending)
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil
 }
@@ -112,6 +116,8 @@ type Stats struct {
 	PicturesWanted            uint64 // INFOs that want a full picture, done in the media
 	PicturesAsked             uint64 // INFOs to phones that have agreed to no other way of being asked for one
 	PicturesRefused           uint64 // refused by them
+	TrunkFull                 uint64 // calls that found their trunk full
+	TrunkLimited              uint64 // calls beyond the limits of who calls
 	Calls                     int
 }
 
@@ -120,7 +126,9 @@ func (p *PBX) Stats() Stats {
 	p.mu.Lock()
 	n := len(p.calls)
 	p.mu.Unlock()
+	full, over := p.lines.refused()
 	return Stats{
+		TrunkFull: full, TrunkLimited: over,
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		Arrived: p.arrived.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
@@ -135,7 +143,15 @@ func (p *PBX) ServeInvite(in *sip.Inbound) {
 		return
 	}
 	c := newCall(p, in, to)
+	if in.Trunk != "" {
+		if status, why := c.fromTrunk(); status != 0 {
+			p.limited.Add(1)
+			in.Refuse(status, why)
+			return
+		}
+	}
 	if status, why := p.add(c); status != 0 {
+		c.hangUpLine()
 		p.limited.Add(1)
 		in.Refuse(status, why)
 		return
@@ -158,6 +174,12 @@ const noPhone = "the user has no phone registered"
 func (p *PBX) dialled(in *sip.Inbound) (to dialled, status int, why string) {
 	if in.URI.Scheme == "tel" {
 		return dialled{name: telNumber(in.URI.Opaque)}, 0, ""
+	}
+	if in.Trunk != "" {
+		if to.name = userOf(in.URI); to.name == "" {
+			return to, 484, "nobody is dialled"
+		}
+		return to, 0, ""
 	}
 	tenant, ok := p.cfg.Directory.TenantOf(in.URI.Host)
 	switch {
@@ -238,10 +260,13 @@ func (p *PBX) add(c *Call) (status int, why string) {
 	switch {
 	case len(p.calls) >= lim.MaxCalls:
 		return 503, "too many calls"
-	case p.byUser[key] >= lim.CallsPerUser:
+	case c.trunk == nil && p.byUser[key] >= lim.CallsPerUser:
 		return 486, "too many calls of this user"
 	}
 	p.calls[c.id] = c
+	if c.trunk != nil { // its channels are its limit
+		return 0, ""
+	}
 	p.byUser[key]++
 	return 0, ""
 }
@@ -260,6 +285,9 @@ func (p *PBX) remove(c *Call) {
 	p.peak = max(p.peak, len(p.calls)+1)
 	if len(p.calls) == 0 && p.peak >= shrinkAbove { // a map never gets smaller by itself
 		p.peak, p.calls, p.byUser = 0, make(map[string]*Call), make(map[string]int)
+		return
+	}
+	if c.trunk != nil {
 		return
 	}
 	if p.byUser[key]--; p.byUser[key] <= 0 {

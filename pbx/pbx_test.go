@@ -71,6 +71,7 @@ type office struct {
 	srv    *sip.Server
 	events *events.Log
 	plan   *dialplan.Plan
+	trunks *sip.Trunks
 	hosts  int
 }
 
@@ -126,12 +127,14 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.trunks = sip.NewTrunks(sip.TrunksConfig{})
+	o.trunks.Set(SIPTrunks(plan, trunkSecret))
 	h := o.net.Host(officeServer)
 	if o.srv, err = sip.New(sip.Config{
 		Transport: transport.Config{
 			UDP: []string{officeServer + ":5060"}, TCP: []string{officeServer + ":5060"}, Shards: 2, ListenPacket: h.ListenPacket, Listen: h.Listen, Dial: h.Dial,
 		},
-		Digest: digest, Registrar: registrar, Location: places, Directory: dir, Handler: o.pbx, Events: log, TraceBytes: 1 << 18,
+		Digest: digest, Registrar: registrar, Location: places, Directory: dir, Handler: o.pbx, Events: log, TraceBytes: 1 << 18, Trunks: o.trunks,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -144,9 +147,12 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	calls := make(chan error, 1)
 	go func() { done <- o.srv.Run(ctx) }()
 	go func() { calls <- o.pbx.Run(ctx) }()
+	registering := make(chan error, 1)
+	go func() { registering <- o.trunks.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		<-calls
+		<-registering
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
@@ -387,4 +393,8 @@ func (o *office) change(text string) {
 		o.t.Fatalf("the plan does not compile: %v", faults)
 	}
 	o.plan = plan
+	o.trunks.Set(SIPTrunks(plan, trunkSecret))
 }
+
+// trunkSecret gives every trunk the password "carrier".
+func trunkSecret(string, string) string { return "carrier" }

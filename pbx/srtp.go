@@ -9,6 +9,9 @@ import "tandem/rtpengine"
 // Terms are a user's policy in one number (sip.Media). 0 leaves it to an engine elsewhere, where the plan says nothing.
 func (m *relayMedia) Terms(tenant, user string) uint8 {
 	p := m.call.pbx
+	if m.out != nil && user == "" {
+		return p.trunkPolicy(m.out)
+	}
 	policy, planned := rtpengine.ParseSRTPPolicy(p.cfg.Plan().SRTP(tenant, user))
 	switch {
 	case planned:
@@ -25,6 +28,8 @@ func (m *relayMedia) srtp(ofCaller bool, terms uint8) *rtpengine.SRTPPolicy {
 	switch {
 	case ofCaller && m.own:
 		terms = 0
+	case ofCaller && m.call.trunk != nil:
+		terms = m.call.pbx.trunkPolicy(m.call.trunk)
 	case ofCaller:
 		terms = m.Terms(m.call.tenant, m.call.from)
 	}

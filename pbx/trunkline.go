@@ -1,0 +1,116 @@
+package pbx
+
+import (
+	"sync"
+	"time"
+
+	"tandem/dialplan"
+)
+
+// lines count what calls take of trunks and of the limits of their callers. A node counts what goes through itself. Any goroutine.
+type lines struct {
+	mu    sync.Mutex
+	taken map[lineKey]int       // channels
+	spent map[lineKey]*spending // by limit, and by user where it is for each
+	full  uint64
+	over  uint64
+}
+
+type lineKey struct{ tenant, name, user string }
+
+// spending is what has been used up of a limit.
+type spending struct {
+	calls int // at the moment
+	day   string
+	talk  time.Duration // on that day
+	money int64         // millionths
+}
+
+// seize takes a channel of a trunk and a place in each limit, or says why not: dialplan.Full or dialplan.Limited.
+func (b *lines) seize(l *line, now time.Time) (outcome int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := lineKey{tenant: l.trunk.Tenant, name: l.trunk.Name}
+	if !l.exempt {
+		for _, limit := range l.limits {
+			if s := b.spent[limitKey(limit, l.user)]; s != nil && s.reached(limit, now) {
+				b.over++
+				return dialplan.Limited
+			}
+		}
+		if l.trunk.Channels > 0 && b.taken[key] >= l.trunk.Channels {
+			b.full++
+			return dialplan.Full
+		}
+	}
+	b.taken[key]++
+	for _, limit := range l.limits {
+		key := limitKey(limit, l.user)
+		if b.spent[key] == nil {
+			b.spent[key] = new(spending)
+		}
+		b.spent[key].calls++
+	}
+	return 0
+}
+
+func limitKey(l *dialplan.Limit, user string) lineKey {
+	if !l.Each {
+		user = ""
+	}
+	return lineKey{l.Tenant, l.Name, user}
+}
+
+func (s *spending) reached(l *dialplan.Limit, now time.Time) bool {
+	s.turn(now)
+	return l.Calls > 0 && s.calls >= l.Calls || l.Minutes > 0 && s.talk >= time.Duration(l.Minutes)*time.Minute || l.Money > 0 && s.money >= l.Money
+}
+
+// turn begins a new day.
+func (s *spending) turn(now time.Time) {
+	if day := now.UTC().Format(time.DateOnly); s.day != day {
+		s.day, s.talk, s.money = day, 0, 0
+	}
+}
+
+// release gives back what a call has taken, and counts what it has used up.
+func (b *lines) release(l *line, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := lineKey{tenant: l.trunk.Tenant, name: l.trunk.Name}
+	if b.taken[key]--; b.taken[key] <= 0 {
+		delete(b.taken, key)
+	}
+	var talk time.Duration
+	if !l.spoken.IsZero() {
+		talk = now.Sub(l.spoken)
+	}
+	for _, limit := range l.limits {
+		key := limitKey(limit, l.user)
+		s := b.spent[key]
+		if s == nil {
+			continue
+		}
+		s.turn(now)
+		s.calls--
+		s.talk += talk
+		s.money += int64(talk/time.Second) * l.price / 60
+		if s.calls == 0 && s.talk == 0 {
+			delete(b.spent, key)
+		}
+	}
+}
+
+// channels is how many channels of a trunk are taken.
+func (b *lines) channels(tenant, name string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.taken[lineKey{tenant: tenant, name: name}]
+}
+
+// refused counts what was refused: calls that found their trunk full, and calls beyond a limit.
+func (b *lines) refused() (full, over uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.full, b.over
+}
