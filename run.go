@@ -99,6 +99,8 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 		out.run("fellows", func() error { return n.tellFellows(outer) })
 	}
 	out.run("sip", func() error { return n.sip.Run(forSIP) })
+	out.run("trunks", func() error { return n.feedTrunks(outer) })
+	out.run("trunk registrations", func() error { return n.trunks.Run(outer) })
 	out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
 	for _, l := range n.web {
 		out.run("web", func() error { return n.serveWeb(forSIP, l) })

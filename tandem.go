@@ -42,6 +42,8 @@ type Node struct {
 	member  *certs.Membership // nil when this node is alone
 	events  *events.Log
 	auth    *auth.Store
+	secrets *auth.Secrets
+	trunks  *sip.Trunks
 	plans   *dialplan.Store
 	places  *sip.Location
 	cluster *cluster.Cluster
@@ -99,6 +101,7 @@ func (n *Node) buildStores() (err error) {
 	if n.auth, err = auth.New(auth.Config{KeyFile: c.AuthKeyFile(), Log: n.log}); err != nil {
 		return err
 	}
+	n.secrets = auth.NewSecrets(n.auth)
 	n.plans, err = dialplan.New(dialplan.Config{Log: n.log})
 	return err
 }
@@ -130,7 +133,7 @@ func (n *Node) buildCluster() (err error) {
 	n.places = sip.NewLocation()
 	cc := cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
-		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places},
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places, auth.SecretsMachine: n.secrets},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
 		Copies:   cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
 		Requests: map[string]cluster.Handler{}, Messages: n.edgeMessages(),
@@ -295,7 +298,7 @@ func (n *Node) buildSIP() (err error) {
 		Epoch:    uint64(time.Now().UnixNano()), // connections of an earlier start are gone
 		Location: n.places, Log: n.cluster, MinExpires: c.Limits.RegisterMin, MaxExpires: c.Limits.RegisterMax,
 		DefaultExpires: c.Limits.RegisterDefault, MaxBindings: c.Limits.BindingsPerAOR, Node: c.Node.Name,
-		GRUUKey: derivedKey("tandem gruu", c.AuthKeyFile()), Leads: n.leads,
+		GRUUKey: derivedKey("tandem gruu", c.AuthKeyFile()),
 	})
 	if err != nil {
 		return err
@@ -308,7 +311,8 @@ func (n *Node) buildSIP() (err error) {
 			n.log.Warn("source banned", "peer", b.Source.String(), "until", b.Until, "reason", b.Reason)
 		},
 	})
-	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: secrets{n.auth}, Key: derivedKey("tandem nonce", c.AuthKeyFile()), Lifetime: c.Auth.NonceLifetime})
+	n.trunks = sip.NewTrunks(sip.TrunksConfig{Key: derivedKey("tandem trunks", c.AuthKeyFile()), Lead: n.leads, Events: n.events, Log: n.log})
+	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: secrets{n.auth, n.trunks}, Key: derivedKey("tandem nonce", c.AuthKeyFile()), Lifetime: c.Auth.NonceLifetime})
 	if err != nil {
 		return err
 	}
@@ -321,7 +325,7 @@ func (n *Node) buildSIP() (err error) {
 				ReadTimeout: c.SIP.ReadTimeout, WriteTimeout: c.SIP.WriteTimeout, IdleTimeout: streamIdle(c),
 			},
 		},
-		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard, Edge: n.edge(), CatchUp: n.catchUp(),
+		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard, Trunks: n.trunks, Edge: n.edge(), CatchUp: n.catchUp(),
 		Software: c.SIP.ServerName, TimerC: c.SIP.TimerC, MaxTransactions: c.Limits.Transactions, MaxDialogs: c.Limits.Calls,
 		MaxCallTime: c.Limits.CallDuration, TraceBytes: c.Limits.TraceBytes, Recurse: c.SIP.FollowRedirects, Log: n.log,
 	})
@@ -377,7 +381,7 @@ func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready, TakeOver: n.handOver,
 	})
 	return err
@@ -455,9 +459,15 @@ func (d directory) User(tenant, name string) (string, bool) {
 }
 
 // secrets gives the digest what the account table keeps (sip.Secrets).
-type secrets struct{ accounts *auth.Store }
+type secrets struct {
+	accounts *auth.Store
+	trunks   *sip.Trunks // some call in with credentials
+}
 
 func (s secrets) HA1(tenant, name string, sha256 bool) (ha1 [64]byte, n int, user string, ok bool) {
+	if ha1, n, user, ok = s.trunks.HA1(tenant, name, sha256); ok {
+		return ha1, n, user, ok
+	}
 	alg := auth.MD5
 	if sha256 {
 		alg = auth.SHA256

@@ -67,6 +67,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
 	}
+	if cfg.Trunks != nil {
+		m.trunks(cfg.Trunks.Stats(), c.s.trunks())
+	}
 	if cfg.Engines != nil {
 		m.engines(cfg.Engines.Stats())
 	}
@@ -249,6 +252,8 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_answered_total", "Calls answered.", st.Answered)
 	m.counter("tandem_calls_failed_total", "Calls that were not answered.", st.Failed)
 	m.counter("tandem_calls_limited_total", "Calls refused by a limit.", st.Limited)
+	m.counter("tandem_trunk_full_total", "Calls that found all channels of a trunk taken.", st.TrunkFull)
+	m.counter("tandem_trunk_limited_total", "Calls that were beyond the limits of their caller.", st.TrunkLimited)
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
 	m.counter("tandem_calls_info_digits_total", "Digits that came in an INFO to a call that the node answered.", st.InfoDigits)
 	m.counter("tandem_calls_arrived_total", "Answered calls taken over from the process before.", st.Arrived)

@@ -67,6 +67,7 @@ func (s *Server) api() http.Handler {
 	s.nodeRoutes(api)
 	s.clusterRoutes(api)
 	s.engineRoutes(api)
+	s.trunkRoutes(api)
 	s.eventRoutes(api)
 	documentProblems(api.OpenAPI())
 	mux.HandleFunc("/", notFound(mux))

@@ -40,6 +40,8 @@ type Config struct {
 	Dialplan  *dialplan.Store
 	Location  *sip.Location
 	PBX       *pbx.PBX
+	Trunks    *sip.Trunks   // nil when there are none
+	Secrets   *auth.Secrets // nil in tests
 	SIP       *sip.Server
 	Digest    *sip.Digest
 	Registrar *sip.Registrar
