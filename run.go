@@ -66,6 +66,9 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, l := range n.web {
 		_ = l.Close()
 	}
+	if n.parting == nil { // else they are the successor's
+		n.virtual.end()
+	}
 	if n.parting != nil {
 		n.parting.Close()
 	}
@@ -109,6 +112,9 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 		n.succeed()
 		_ = n.listenAside() // what fails is left out, and said
 	}
+	if own := parseVirtual(n.cfg.Cluster.VirtualAddresses); len(own) > 0 {
+		out.run("virtual addresses", func() error { n.virtual.announce(outer, own); return nil })
+	}
 	for _, p := range n.asides {
 		out.run(p.name, func() error { return p.run(outer) })
 	}
@@ -130,6 +136,10 @@ func (n *Node) start(ctx context.Context) error {
 		if err := n.firstPlan(wait); err != nil {
 			return err
 		}
+	}
+	own := parseVirtual(n.cfg.Cluster.VirtualAddresses)
+	if err := n.virtual.start(wait, own, n.heir != nil); err != nil {
+		return err
 	}
 	if err := n.sip.Listen(); err != nil {
 		return err

@@ -398,6 +398,7 @@ func (n *Node) inherit(ctx context.Context) error {
 		return err
 	}
 	n.heir.taken()
+	n.virtual.inherit(parseVirtual(n.cfg.Cluster.VirtualAddresses))
 	for _, a := range n.heir.arrivals {
 		a.Settle()
 	}

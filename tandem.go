@@ -57,6 +57,7 @@ type Node struct {
 	guard   *transport.Guard
 	admin   *admin.Server
 
+	virtual  *virtualAddresses
 	web      []webListener
 	asides   []aside // that listen
 	ready    chan struct{}
@@ -82,6 +83,7 @@ func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
 	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
+	n.virtual = newVirtualAddresses(cfg.Node.DataDir, log)
 	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildEngines, n.buildNG, n.buildTURN, n.buildSIP, n.buildPhone, n.buildAdmin} {
 		if err := build(); err != nil {
 			return nil, err

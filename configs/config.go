@@ -105,7 +105,7 @@ type Cluster struct {
 	Join             []string      // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
 	Token            string        // from `tandem cluster token`; used once
 	CopyWait         time.Duration // longest wait of a caller, once his call is answered, until other nodes could go on with it
-	VirtualAddresses []string      // not available in this version
+	VirtualAddresses []string      // addresses that this node puts on its interfaces, and that move to a survivor; see VirtualAddress
 }
 
 // Admin is the operators' window: API, metrics, health, profiles.

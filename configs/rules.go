@@ -266,3 +266,24 @@ func ParsePorts(s string) (PortRange, error) {
 	}
 	return r, nil
 }
+
+// VirtualAddress reads "203.0.113.10/24@eth0": an address, how much of it names the network, and the interface that it stands on.
+func VirtualAddress(text string) (at netip.Prefix, on string, err error) {
+	prefix, on, found := strings.Cut(text, "@")
+	at, err = netip.ParsePrefix(prefix)
+	addr := at.Addr()
+	switch {
+	case err != nil || !found || on == "" || len(on) > 15 || strings.ContainsAny(on, "/ \t\n"):
+		return at, on, fmt.Errorf("%q is not an address on an interface", text)
+	case addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.Is4In6() || addr.Zone() != "":
+		return at, on, fmt.Errorf("%q is no address that can move between machines", text)
+	}
+	return at, on, nil
+}
+
+func virtualAddress(s string) (wrong, instead string) {
+	if _, _, err := VirtualAddress(s); err != nil {
+		return err.Error(), `write address/bits@interface, like "203.0.113.10/24@eth0"`
+	}
+	return "", ""
+}

@@ -134,7 +134,7 @@ func schema(c *Config) []section {
 			list("join", &c.Cluster.Join, listener(7000)),
 			text("token", &c.Cluster.Token),
 			duration("copy_wait", &c.Cluster.CopyWait, time.Millisecond, 400*time.Millisecond),
-			notYet("virtual_addresses", &c.Cluster.VirtualAddresses, "moving an address to a surviving node"),
+			list("virtual_addresses", &c.Cluster.VirtualAddresses, virtualAddress),
 		}},
 		{"admin", []key{
 			text("listen", &c.Admin.Listen, optional(listener(9090))),
@@ -340,19 +340,6 @@ func alarm(name string, field *QualityAlarm) key {
 			return nil
 		},
 	}
-}
-
-// notYet accepts a key that a later version will use, but only empty: a setting must not be silently without effect.
-func notYet(name string, field *[]string, what string) key {
-	k := list(name, field)
-	k.set = func(v value) []flaw {
-		if len(v.list) == 0 {
-			*field = nil
-			return nil
-		}
-		return whole(name+" is not available in this version yet", what+" comes with a later version; remove the line or leave the list empty")
-	}
-	return k
 }
 
 func whole(summary, detail string) []flaw { return []flaw{{-1, summary, detail}} }

@@ -45,6 +45,9 @@ var rules = []rule{
 	// How a process gives its sockets to the one that takes its place.
 	{dir: "internal/handover"},
 
+	// Addresses that move between nodes, on the interfaces of this machine.
+	{dir: "internal/virtualip", outside: []string{"golang.org/x/sys"}},
+
 	// What a node would meet on a machine, asked before it starts.
 	{dir: "internal/doctor", own: []string{"configs", "rtpengine"}, outside: []string{"golang.org/x/sys"}},
 

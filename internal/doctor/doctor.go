@@ -69,6 +69,7 @@ func (x *examination) all(ctx context.Context) []Finding {
 	}
 	x.buffers()
 	x.files()
+	x.virtualAddresses()
 	x.listeners()
 	x.advertised(ctx)
 	x.clock()

@@ -303,3 +303,27 @@ func TestThisMachineIsExamined(t *testing.T) {
 		}
 	}
 }
+
+func TestVirtualAddressesNeedRightsAndAnInterface(t *testing.T) {
+	const both, none = "CapEff:\t0000000000003000", "CapEff:\t0000000000000000"
+	for _, c := range []struct {
+		rights, at string
+		want       Finding
+	}{
+		{both, "192.0.2.10/24@lo", Finding{State: OK, Found: "192.0.2.10/24@lo"}},
+		{none, "192.0.2.10/24@lo", Finding{State: Problem, Found: "CAP_NET_ADMIN", Advice: "AmbientCapabilities"}},
+		{both, "192.0.2.10/24@nowhere0", Finding{State: Problem, Found: "no interface nowhere0", Advice: "ip link"}},
+	} {
+		x := machine(t, map[string]string{"proc/self/status": c.rights})
+		x.cfg.Cluster.VirtualAddresses = []string{c.at}
+		x.virtualAddresses()
+		x.finds(t, c.want)
+	}
+	x := machine(t, nil)
+	x.virtualAddresses()
+	x.finds(t)
+	x.cfg.Cluster.VirtualAddresses = []string{"192.0.2.10/24@lo"}
+	if !x.listener("sip.udp", "udp", netip.MustParseAddrPort("192.0.2.10:5060")) || x.listener("sip.udp", "udp", netip.MustParseAddrPort("192.0.2.11:5060")) {
+		t.Errorf("%+v", x.list)
+	}
+}

@@ -55,7 +55,7 @@ func dotted(v [2]int) string { return fmt.Sprintf("%d.%d", v[0], v[1]) }
 var capabilities = []struct {
 	bit  int
 	name string
-}{{10, "CAP_NET_BIND_SERVICE"}, {12, "CAP_NET_ADMIN"}, {39, "CAP_BPF"}}
+}{{10, "CAP_NET_BIND_SERVICE"}, {12, "CAP_NET_ADMIN"}, {13, "CAP_NET_RAW"}, {39, "CAP_BPF"}}
 
 // has reports whether this process has a capability.
 func (x *examination) has(name string) bool {

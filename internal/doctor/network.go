@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"tandem/configs"
 )
 
 // nodeRuns reports whether somebody answers at the socket of the local commands.
@@ -77,6 +80,10 @@ func (x *examination) mediaBinds() {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
 			continue // the configuration's own check has said so
+		}
+		if x.virtual(addr) && !x.running {
+			x.ok(check, text+" comes with the node: its ports cannot be tried before")
+			continue
 		}
 		taken := 0
 		var example uint16
@@ -194,12 +201,49 @@ func (x *examination) listener(key, network string, at netip.AddrPort) bool {
 		x.problem(check, key+" "+at.String()+" is taken by another program", "ss -lntup tells which; stop it, or choose another port")
 	case errors.Is(err, syscall.EACCES):
 		x.problem(check, key+" "+at.String()+": ports below 1024 need a right", "grant CAP_NET_BIND_SERVICE, or choose a higher port")
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && x.virtual(at.Addr()):
+		return true // it comes with the node
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		x.problem(check, key+" "+at.String()+" is no address of this machine", "name one of its own, or 0.0.0.0 for all")
 	default:
 		x.problem(check, fmt.Sprintf("%s %s: %v", key, at, cause(err)), "correct "+key)
 	}
 	return false
+}
+
+// virtual tells whether an address is one that the node puts on an interface itself.
+func (x *examination) virtual(addr netip.Addr) bool {
+	return slices.ContainsFunc(x.cfg.Cluster.VirtualAddresses, func(text string) bool {
+		at, _, err := configs.VirtualAddress(text)
+		return err == nil && at.Addr() == addr
+	})
+}
+
+// virtualAddresses looks at what they need: the rights, and the interfaces.
+func (x *examination) virtualAddresses() {
+	const check = "virtual addresses"
+	list := x.cfg.Cluster.VirtualAddresses
+	if len(list) == 0 {
+		return
+	}
+	for _, name := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW"} {
+		if !x.has(name) {
+			x.problem(check, "this process lacks "+name+": no address can be put on an interface and announced",
+				"run the doctor as the node runs; for systemd AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW, for containers --cap-add")
+			return
+		}
+	}
+	for _, text := range list {
+		_, on, err := configs.VirtualAddress(text)
+		if err != nil {
+			continue // the configuration's own check has said so
+		}
+		if _, err := net.InterfaceByName(on); err != nil {
+			x.problem(check, text+": this machine has no interface "+on, "ip link lists those that there are; correct cluster.virtual_addresses")
+			return
+		}
+	}
+	x.ok(check, strings.Join(list, ", ")+" can be put on their interfaces")
 }
 
 // advertised judges the addresses that phones are told.

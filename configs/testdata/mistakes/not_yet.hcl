@@ -1,3 +1,0 @@
-cluster {
-  virtual_addresses = ["203.0.113.10/24@eth0"]
-}
