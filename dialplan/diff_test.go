@@ -119,7 +119,7 @@ func TestDifferencesAreThoseOfCalls(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	from := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	text := officeText(t)
-	for range 150 {
+	for range 40 {
 		plans := [2]*Plan{}
 		for i := range plans {
 			edited := text

@@ -52,7 +52,7 @@ func TestEachUserHasHisOwnMediaEncryption(t *testing.T) {
 		if sdp := bob.Requests("INVITE")[0].Body(); !strings.Contains(sdp, " RTP/SAVP 0\r\n") || !strings.Contains(sdp, "a=crypto:1 ") {
 			t.Errorf("bob is offered\n%s", sdp)
 		}
-		if sdp := carol.Requests("INVITE")[0].Body(); !strings.Contains(sdp, " RTP/AVP 0\r\n") || strings.Contains(sdp, "a=crypto") {
+		if sdp := carol.AwaitRequest("INVITE").Body(); !strings.Contains(sdp, " RTP/AVP 0\r\n") || strings.Contains(sdp, "a=crypto") {
 			t.Errorf("carol is offered\n%s", sdp)
 		}
 		call.Bye()
