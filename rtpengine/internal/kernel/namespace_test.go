@@ -137,11 +137,17 @@ func listen(t testing.TB, at string) *net.UDPConn {
 	return conn
 }
 
-// hear reads one packet, or gives nil after a moment.
+// hear reads one packet that is on its way: a neighbour may have to be found first, on a busy machine. It gives nil when none comes.
 func hear(t testing.TB, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 	t.Helper()
+	return hearFor(t, conn, 10*time.Second)
+}
+
+// hearFor waits for so long.
+func hearFor(t testing.TB, conn *net.UDPConn, patience time.Duration) ([]byte, netip.AddrPort) {
+	t.Helper()
 	b := make([]byte, 2000)
-	if err := conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	n, from, err := conn.ReadFromUDPAddrPort(b)
