@@ -34,6 +34,12 @@ func (n *Node) catchUp() func(context.Context) error {
 	return n.cluster.CatchUp
 }
 
+// leads tells whether this node leads the cluster, or is alone.
+func (n *Node) leads() bool {
+	_, leader, _ := n.cluster.Watch()
+	return leader == n.cfg.Node.Name || n.cfg.Cluster.Listen == ""
+}
+
 // tellFellows tells the signalling which nodes there are, until ctx ends.
 func (n *Node) tellFellows(ctx context.Context) error {
 	for {

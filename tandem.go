@@ -300,7 +300,7 @@ func (n *Node) buildSIP() (err error) {
 		Epoch:    uint64(time.Now().UnixNano()), // connections of an earlier start are gone
 		Location: n.places, Log: n.cluster, MinExpires: c.Limits.RegisterMin, MaxExpires: c.Limits.RegisterMax,
 		DefaultExpires: c.Limits.RegisterDefault, MaxBindings: c.Limits.BindingsPerAOR, Node: c.Node.Name,
-		GRUUKey: derivedKey("tandem gruu", c.AuthKeyFile()),
+		GRUUKey: derivedKey("tandem gruu", c.AuthKeyFile()), Leads: n.leads,
 	})
 	if err != nil {
 		return err

@@ -27,6 +27,3 @@ func (n *Node) feedTrunks(ctx context.Context) error {
 		plan, changes = n.plan(), n.secrets.Changes()
 	}
 }
-
-// leads tells whether this node is the one that registers at carriers: the leader of the cluster.
-func (n *Node) leads() bool { return n.cluster.Status().State == "leader" }

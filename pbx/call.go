@@ -142,9 +142,9 @@ func (c *Call) measured(m *events.Media) {
 func (c *Call) run() {
 	c.begin()
 	c.publish(events.Event{Kind: events.CallStarted, Time: c.began, CallID: c.callID, From: c.from, To: c.to, Peer: c.peer.String()})
-	if c.walk.Step() == nil && c.lookAgain(func(lags bool) {
+	if c.unknown() && c.lookAgain(func(lags bool) {
 		c.begin()
-		if lags && c.walk.Step() == nil {
+		if lags && c.unknown() {
 			refuseUnsure(c.in)
 			c.end(503, "this node lags behind the others")
 			return

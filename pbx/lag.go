@@ -1,6 +1,9 @@
 package pbx
 
-import "tandem/sip"
+import (
+	"tandem/dialplan"
+	"tandem/sip"
+)
 
 // What a node refuses because it does not know a number or a phone may have become known on another node a moment ago: news of what is agreed
 // travel for 10 to 20 ms. So before such an answer the node asks whether it lags, once for a request, and looks again.
@@ -45,6 +48,12 @@ func (c *Call) lookAgain(then func(lags bool)) bool {
 		}
 	})
 	return true
+}
+
+// unknown tells whether the number is refused because nobody has it, and not by a node of the plan.
+func (c *Call) unknown() bool {
+	step := c.walk.Step()
+	return step == nil || step.Kind == dialplan.StepReject && step.Node == ""
 }
 
 // findPhone looks the phone of a GRUU up once more.

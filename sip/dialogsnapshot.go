@@ -109,7 +109,11 @@ func (w *snapshotWriter) party(p *party, at transport.Place) {
 	for _, r := range p.routes {
 		w.text(r)
 	}
-	w.uint(uint64(at.Net))
+	w.uint(uint64(at.Net) | uint64(at.Holder.Node)<<8)
+	if at.Holder.Node != 0 {
+		w.uint(uint64(at.Holder.Listener))
+		w.uint(at.Holder.Conn)
+	}
 	w.addr(at.Listener)
 	w.addr(netip.AddrPortFrom(at.Source, 0))
 	w.addr(at.Remote)
@@ -234,10 +238,13 @@ func (r *snapshotReader) party(p *partySnapshot) {
 		p.routes = append(p.routes, r.text())
 	}
 	kind := r.uint()
-	if kind > uint64(transport.WSS) {
+	if kind&0xFF > uint64(transport.WSS) || kind>>8 > math.MaxUint32 {
 		r.fail()
 	}
 	p.place.Net = transport.Net(kind)
+	if h := &p.place.Holder; kind>>8 > 0 { // an older program refuses the call
+		h.Node, h.Listener, h.Conn = uint32(kind>>8), uint16(r.uint()), r.uint()
+	}
 	p.place.Listener = r.addr()
 	p.place.Source = r.addr().Addr()
 	p.place.Remote = r.addr()

@@ -589,3 +589,59 @@ func TestNobodyOutsideIsServedAsANode(t *testing.T) {
 		tr.dirty = true
 	})
 }
+
+func TestACallThatIsTakenOverReachesAPhoneOfAThirdNode(t *testing.T) {
+	for name, taker := range map[string]int{"by another node": 2, "by the node that holds the phone's connection": 1} {
+		t.Run(name, func(t *testing.T) {
+			playTogether(t, 3, nil, func(t *testing.T, tr *troupe) {
+				tr.dirty = true // alice, whose node is gone, answers nothing
+				alice, bob := tr.phone(0, "alice"), tr.phone(1, "bob", overTCP)
+				bob.OnInvite(answerAfter(time.Second))
+				tr.settle()
+				alice.Call("bob", sdpOf("alice")).MustAnswer()
+				time.Sleep(time.Second)
+				first := tr.stages[0]
+				snapshot, err := first.dialogs[0].Export(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				tr.kill(0)
+				d, err := tr.stages[taker].srv.Import(t.Context(), Arrival{Snapshot: snapshot})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.Hangup("enough")
+				bye := bob.AwaitRequest("BYE")
+				expect(t, "Request-URI", bye.URI(), bob.Contact())
+			})
+		})
+	}
+}
+
+func TestEachExpiredBindingIsSweptByOneNode(t *testing.T) {
+	playTogether(t, 3, nil, func(t *testing.T, tr *troupe) {
+		now := time.Now()
+		for i := range tr.stages {
+			for _, user := range []string{"alice", "bob"} {
+				tr.phone(i, user).Register("Expires: 60")
+			}
+		}
+		tr.settle()
+		tr.kill(2)
+		sweep := func(at time.Time) (swept [3]int) {
+			for i, s := range tr.stages[:2] {
+				swept[i] = s.loc.Sweep(troupeLog{tr, i}, at, i == 0)
+			}
+			tr.settle()
+			return swept
+		}
+		bindings := func() int { return tr.stages[1].loc.Stats().Bindings }
+		expect(t, "bindings", bindings(), 6)
+		expect(t, "swept in time", sweep(now.Add(30*time.Second)), [3]int{})
+		expect(t, "swept when what the phones were told is over", sweep(now.Add(2*time.Minute)), [3]int{2, 2})
+		expect(t, "bindings left", bindings(), 2)
+		expect(t, "swept when the leases of the dead node's phones are over", sweep(now.Add(25*time.Hour)), [3]int{2, 0})
+		expect(t, "bindings left", bindings(), 0)
+		tr.dirty = true
+	})
+}

@@ -444,16 +444,19 @@ const (
 	sweepCommands = 64       // begun after which no further shard is looked at
 )
 
-// Sweep proposes to remove what has expired, in commands of bounded size, and returns how many bindings that is. While
+// Sweep proposes to remove what has expired, in commands of bounded size, and returns how many bindings that is. Of several nodes each takes care of
+// its own phones, for it knows what they were told, and the one that leads of the others' as well when their leases have ended. While
 // commands of an earlier Sweep are under way it does nothing. Any goroutine.
-func (l *Location) Sweep(log Log, now time.Time) int {
+func (l *Location) Sweep(log Log, now time.Time, leads bool) int {
 	if !l.sweeping.CompareAndSwap(0, 1) {
 		return 0
 	}
 	defer l.sweeping.Add(-1)
 	swept, sent := 0, 0
 	for i := 0; i < locationShards && sent < sweepCommands; i++ {
-		n, commands := l.shards[i].sweep(now.UnixMilli())
+		n, commands := l.shards[i].sweep(now.UnixMilli(), func(r bindingRecord) bool {
+			return leads || l.holder(string(r.view().node)) == 0
+		})
 		swept += n
 		sent += len(commands)
 		for _, cmd := range commands {
@@ -471,8 +474,11 @@ func (l *Location) proposeSweep(log Log, cmd []byte) {
 	}
 }
 
-// sweep dooms every expired binding, from then on only the log may prolong it, and builds the commands that remove them.
-func (sh *locationShard) sweep(now int64) (n int, commands [][]byte) {
+// sweepOthers is how soon a shard is looked at again that holds expired bindings another node takes care of.
+const sweepOthers = 10 * time.Second
+
+// sweep dooms every expired binding that is ours to sweep, from then on only the log may prolong it, and builds the commands that remove them.
+func (sh *locationShard) sweep(now int64, ours func(bindingRecord) bool) (n int, commands [][]byte) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.due > now {
@@ -483,10 +489,15 @@ func (sh *locationShard) sweep(now int64) (n int, commands [][]byte) {
 	for aor, all := range sh.aors {
 		for r, rest := bindingRecord(nil), all; len(rest) > 0; {
 			r, rest = cutRecord(rest)
-			sh.due = min(sh.due, r.until())
 			if r.until() > now {
+				sh.due = min(sh.due, r.until())
 				continue
 			}
+			if !ours(r) {
+				sh.due = min(sh.due, now+sweepOthers.Milliseconds())
+				continue
+			}
+			sh.due = min(sh.due, r.until())
 			r.doom(true)
 			n++
 			if len(cmd) == 0 {

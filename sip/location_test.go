@@ -225,7 +225,7 @@ func TestSweepRemovesWhatExpiredInBoundedCommandsAndTellsWatchers(t *testing.T) 
 	})
 	now := locTime.Add(time.Hour)
 	for range 100 {
-		if l.Sweep(log, now) == 0 {
+		if l.Sweep(log, now, true) == 0 {
 			break
 		}
 	}
@@ -235,7 +235,7 @@ func TestSweepRemovesWhatExpiredInBoundedCommandsAndTellsWatchers(t *testing.T) 
 	if log.bytes > 16<<10 {
 		t.Errorf("a command of %d bytes", log.bytes)
 	}
-	if l.Sweep(log, now) != 0 || l.Sweep(log, locTime.Add(2*time.Hour)) == 0 {
+	if l.Sweep(log, now, true) != 0 || l.Sweep(log, locTime.Add(2*time.Hour), true) == 0 {
 		t.Error("swept too early or not at all")
 	}
 }
@@ -248,10 +248,10 @@ func TestBindingThatIsBeingSweptIsRefreshedThroughTheLogOnly(t *testing.T) {
 	locPut(l, "acme", "alice", 10, b)
 	l.tell(aor, []Binding{b})
 	now := locTime.Add(time.Minute)
-	if n := l.Sweep(log, now); n != 1 {
+	if n := l.Sweep(log, now, true); n != 1 {
 		t.Fatalf("swept %d", n)
 	}
-	if l.Sweep(log, now) != 0 {
+	if l.Sweep(log, now, true) != 0 {
 		t.Error("swept again while a sweep is under way")
 	}
 	next := b
@@ -272,11 +272,11 @@ func TestFailedSweepIsTriedAgain(t *testing.T) {
 	log := &locLog{loc: l, full: errors.New("busy")}
 	locPut(l, "acme", "alice", 10, locBinding("sip:a@b", "id", 1, locTime, time.Minute))
 	now := locTime.Add(2 * time.Hour)
-	l.Sweep(log, now)
+	l.Sweep(log, now, true)
 	log.full, log.lost = nil, errors.New("lost")
-	l.Sweep(log, now)
+	l.Sweep(log, now, true)
 	log.lost = nil
-	if l.Sweep(log, now) != 1 || l.Stats().Bindings != 0 {
+	if l.Sweep(log, now, true) != 1 || l.Stats().Bindings != 0 {
 		t.Errorf("got %+v", l.Stats())
 	}
 }
@@ -621,7 +621,7 @@ func locStep(t *testing.T, rnd *rand.Rand, l **Location, m *locModel, now time.T
 			}
 		}
 	case 8:
-		(*l).Sweep(&locLog{loc: *l}, now)
+		(*l).Sweep(&locLog{loc: *l}, now, true)
 		for u, bs := range m.users {
 			m.users[u] = slices.DeleteFunc(bs, func(b Binding) bool {
 				if b.Expires.IsZero() {

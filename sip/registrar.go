@@ -28,6 +28,7 @@ type RegistrarConfig struct {
 	Node           string        // name of this node
 	Epoch          uint64        // of this node's start: tells which stream connections are gone
 	GRUUKey        [32]byte      // seals temporary GRUUs; kept over restarts and equal on all nodes, so that they stay good. Zeros: random
+	Leads          func() bool   // whether this node leads its cluster, and sweeps for those that are gone as well; nil when it is alone
 	Agent          string        // host in Warning headers, default "tandem"
 }
 
@@ -120,7 +121,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			r.cfg.Location.Sweep(r.cfg.Log, now)
+			r.cfg.Location.Sweep(r.cfg.Log, now, r.cfg.Leads == nil || r.cfg.Leads())
 		}
 	}
 }

@@ -132,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Edge != nil {
 		s.flowKey, s.edge = cfg.Edge.Key, newEdge(cfg.Edge, s)
-		tc.Fellows = s.edge
+		tc.Fellows, tc.Self = s.edge, s.edge.number
 	}
 	if tc.Shards == 0 {
 		tc.Shards = runtime.GOMAXPROCS(0)

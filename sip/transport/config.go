@@ -43,6 +43,7 @@ type Config struct {
 	NewHandler func(*Shard) Handler
 
 	Fellows Fellows // the way to flows of other nodes; nil when this one is alone
+	Self    uint32  // NodeNumber of this node, 0 when it is alone
 
 	Guard *Guard // drops by source before anything is queued; nil drops nothing
 

@@ -14,10 +14,21 @@ type Place struct {
 	Listener netip.AddrPort // zero: there was none
 	Source   netip.Addr     // the address of ours that the peer talks to, zero when the routing table says it; see Flow
 	Remote   netip.AddrPort
+	Holder   Holder // of a flow that another node holds: it means the same in every process
+}
+
+// A Holder says which flow of another node one is.
+type Holder struct {
+	Node     uint32 // see Flow
+	Listener uint16
+	Conn     uint64
 }
 
 // PlaceOf tells where a flow is, for FlowAt in another process.
 func (t *Transport) PlaceOf(f Flow) Place {
+	if f.Node != 0 {
+		return Place{Net: f.Net, Remote: f.Remote, Holder: Holder{f.Node, f.Listener, f.Conn}}
+	}
 	p := Place{Net: f.Net, Source: t.addrs.source(f.source()).ip, Remote: f.Remote}
 	if l := t.listenerOf(f); l != nil && !l.web {
 		p.Listener = l.addr
@@ -28,6 +39,13 @@ func (t *Transport) PlaceOf(f Flow) Place {
 // FlowAt is the flow at a place that another process told of. One of UDP is as good as it was there; a connection is gone, and its flow
 // stays dead. It wants Listen to have been called.
 func (t *Transport) FlowAt(p Place) Flow {
+	if h := p.Holder; h.Node != 0 {
+		f := Flow{Net: p.Net, Listener: h.Listener, Conn: h.Conn, Remote: p.Remote, Node: h.Node}
+		if h.Node == t.cfg.Self {
+			f.Node = 0
+		}
+		return f
+	}
 	f := Flow{Net: p.Net, Listener: noListener, Remote: p.Remote}
 	at := slices.IndexFunc(t.listeners, func(l *listener) bool { return !l.web && l.net == p.Net && l.addr == p.Listener })
 	if at < 0 && p.Net == UDP {
