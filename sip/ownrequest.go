@@ -51,6 +51,12 @@ func (sh *shard) sendOwn(r ownRequest) {
 	b.send()
 }
 
+// ownBranch is what the branch parameter of a request of the node's own depends on: two shards may count the same (RFC 3261 §8.1.1.7).
+type ownBranch struct {
+	id     uint64
+	callID string
+}
+
 // writeOwn makes the bytes of a request of the node's own and decides on the connection it takes.
 func (b *branch) writeOwn(r *ownRequest) {
 	sh := b.sh
@@ -69,7 +75,7 @@ func (b *branch) writeOwn(r *ownRequest) {
 	}
 	out := make([]byte, 0, 512+len(r.body))
 	out = append(append(append(append(out, r.method...), ' '), uri...), " SIP/2.0\r\n"...)
-	b.loop = uint32(maphash.Comparable(sh.srv.seed, b.id))
+	b.loop = uint32(maphash.Comparable(sh.srv.seed, ownBranch{b.id, r.callID}))
 	out = sh.appendVia(out, b.flow, b.id, b.loop)
 	for _, v := range routes {
 		out = message.AppendHeader(out, "Route", v)
