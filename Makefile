@@ -8,7 +8,7 @@ ARGS     ?=
 TAGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop faults fuzz bench check fmt cover vuln ui
+.PHONY: help build demo test race interop faults trails fuzz bench check fmt cover vuln ui
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ interop: ## run the tests with real phones: sipp, baresip, linphone, a browser
 
 faults: ## play RUNS (200) random histories of faults against three nodes in fake time
 	TANDEM_FAULTS=$(RUNS) $(GO) test -count=1 -timeout 30m -run TestRandomFaultsLoseNothing ./cluster
+
+trails: ## send 100,000 random calls through random dialplans, and compare each with what explain says of it
+	$(GO) test -count=1 -run TestTheExplainedWayIsTheOneThatCallsGo ./dialplan -rapid.checks=2000
 
 fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one package
 	FUZZTIME=$(FUZZTIME) internal/tools/fuzz.sh $(PKG)

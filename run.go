@@ -233,7 +233,7 @@ func (n *Node) ApplyPlan(ctx context.Context, sources []dialplan.Source, author,
 	return nil
 }
 
-// readPlans reads files, and the *.dialplan.hcl of directories. What does not exist is no error: a node may start without.
+// readPlans reads files, and the *.dialplan.hcl of directories with the tables (*.csv) beside them. What does not exist is no error: a node may start without.
 func readPlans(paths []string) ([]dialplan.Source, error) {
 	var sources []dialplan.Source
 	for _, path := range paths {
@@ -249,6 +249,11 @@ func readPlans(paths []string) ([]dialplan.Source, error) {
 			if files, err = filepath.Glob(filepath.Join(path, "*.dialplan.hcl")); err != nil {
 				return nil, err
 			}
+			tables, err := filepath.Glob(filepath.Join(path, "*.csv"))
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, tables...)
 		}
 		for _, f := range files {
 			text, err := os.ReadFile(f)

@@ -55,7 +55,7 @@ func (s *Server) explainCall(_ context.Context, in *struct{ Body CallQuestion })
 	} else if user, ok := plan.UserName(tenant.Name, q.From); ok {
 		call.FromUser = user
 	} else if strings.HasPrefix(q.From, "+") {
-		call.Outside = true
+		call.Outside, call.Number = true, q.From
 	} else {
 		return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("tenant %s has no user %q; a caller outside is a number with +", tenant.Name, q.From))
 	}

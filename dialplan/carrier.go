@@ -277,7 +277,7 @@ func (d *drafter) share() {
 			slices.Sort(n.trunk.Shared)
 			for _, network := range slices.SortedFunc(maps.Keys(n.trunk.addressed), netip.Prefix.Compare) {
 				if first := senders[network]; first != nil && first != n {
-					d.wrong(n.trunk.addressed[network], fmt.Sprintf("calls from %s are already those of %s", network, first.ref), "it stands at "+at(first.trunk.addressed[network])+"; no call could tell which it is")
+					d.wrong(n.trunk.addressed[network], fmt.Sprintf("calls from %s are already those of %s", strings.TrimSuffix(strings.TrimSuffix(network.String(), "/32"), "/128"), first.ref), "it stands at "+at(first.trunk.addressed[network])+"; no call could tell which it is")
 					continue
 				}
 				senders[network] = n

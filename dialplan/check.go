@@ -214,7 +214,7 @@ func (c checker) findUnreachable() {
 	}
 	for _, n := range c.nodes {
 		if !reached[n] && !n.lent {
-			c.warn(n.rng, fmt.Sprintf("no call can reach %s", n.ref), "give it an extension, or name it in the otherwise of a node that calls reach")
+			c.warn(n.rng, fmt.Sprintf("no call can reach %s", n.ref), n.remedyOfLost())
 		}
 	}
 	for _, known := range c.calendars {
@@ -222,6 +222,17 @@ func (c checker) findUnreachable() {
 			c.warn(known.rng, fmt.Sprintf("nothing asks calendar %q", known.name), fmt.Sprintf("write open(%q) ? ... : ... where calls depend on it", known.name))
 		}
 	}
+}
+
+// remedyOfLost says what could lead calls to a node.
+func (n *node) remedyOfLost() string {
+	switch n.kind {
+	case "trunk":
+		return "name it in the via of an outbound node, or say where its calls go: in { go = ... }"
+	case "outbound":
+		return `say which numbers it is for, match = ["+44*"], or name it in the otherwise of another outbound node`
+	}
+	return "give it an extension, or name it in the otherwise of a node that calls reach"
 }
 
 // findDeadEnds warns of ring groups that say nothing about calls nobody answers.

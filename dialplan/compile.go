@@ -127,7 +127,7 @@ func anyTenant(files []file) bool {
 }
 
 func (d *diagnostics) draftAll(files []file, whole bool, tables []string) []*draft {
-	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, byDID: map[string]place{}, byCountry: map[string]map[day]string{}, whole: whole, tables: tables, read: map[string]bool{}}
+	dr := &drafter{diagnostics: d, byDomain: map[string]place{}, byDID: map[string]place{}, byCountry: map[string]map[day]string{}, whole: whole, tables: tables, read: map[string]bool{}, rated: map[string]*rates{}, matched: map[string]place{}}
 	if !anyTenant(files) {
 		if d.failed() {
 			return nil // most likely the dialplan block itself was refused

@@ -28,8 +28,10 @@ type departure struct {
 	caller    string
 	callerID  callerID
 	hasPolicy bool
-	limits    [][]*Limit // by class of callers
 	emergency *Emergency
+
+	limits     []*limitDraft // that count for some callers
+	everyLimit []*Limit      // all of them
 }
 
 // departs is one trunk of a departure.
@@ -42,8 +44,8 @@ type departs struct {
 
 // entrance is who may dial a node.
 type entrance struct {
-	users []bool // by their index
-	words string // for refusals
+	groups []string
+	words  string // for refusals
 }
 
 // owned is a pattern and whose it is.
@@ -195,14 +197,18 @@ func (w *Walk) dial(d *departure, via *departs) *Step {
 	if price := l.price(o.number()); price > 0 {
 		s.out.Price = int64(price)
 	}
-	if d.emergency == nil && d.limits != nil {
-		class := int32(0)
-		if o.from >= 0 {
-			class = w.t.limiter.class[o.from]
-		}
-		s.out.Limits = d.limits[class]
+	if d.emergency == nil && len(d.limits) > 0 {
+		s.out.Limits = d.limitsFor(w.groups())
 	}
 	return &s.step
+}
+
+// groups are those of the caller.
+func (w *Walk) groups() []string {
+	if w.out.from < 0 {
+		return nil
+	}
+	return w.t.public.Users[w.out.from].Groups
 }
 
 // shows says whose number those see who are called, and what the carrier is told besides. A number that came from outside is written to buffer.
@@ -393,7 +399,7 @@ func (w *Walk) leaveHouse() bool {
 		}
 		w.log.note(Trace{At: match.at, Node: v.name, Text: fmt.Sprintf("%s is one of %s, which %s is for", number, match.pattern, v.name)}, "")
 	}
-	if v.entrance != nil && (w.out.from < 0 || !v.entrance.users[w.out.from]) {
+	if v.entrance != nil && !common(v.entrance.groups, w.groups()) {
 		w.arrive(v, nil)
 		w.refuse(&Step{Kind: StepReject, Status: 403, Reason: fmt.Sprintf("%s is for users of %s", v.name, v.entrance.words), At: v.at})
 		return true

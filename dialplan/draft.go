@@ -102,8 +102,10 @@ type drafter struct {
 
 	byCountry map[string]map[day]string // holidays, each country's once
 
-	tables []string // sources that are tables, sorted
-	read   map[string]bool
+	tables  []string // sources that are tables, sorted
+	read    map[string]bool
+	rated   map[string]*rates // tables of prices
+	matched map[string]place  // tables of prefixes, and which node reads them
 }
 
 type place struct {

@@ -59,7 +59,6 @@ func (t *tenant) build(d *draft) map[*node]target {
 	for i, n := range d.nodes {
 		b.index[n] = target(i)
 	}
-	t.limiter = newLimiter(d.limits, t.public.Users)
 	t.vertices = make([]vertex, len(d.nodes))
 	for i, n := range d.nodes {
 		if n.trunk != nil {
@@ -99,7 +98,8 @@ func (b *builder) line(n *node) *line {
 // leaveHouse finishes how calls leave at a node.
 func (b *builder) leaveHouse(v *vertex, n *node) {
 	if n.kind == "trunk" {
-		v.departs = &departure{via: []departs{{v.line, b.index[n], -1, v.at}}, timeout: outboundTimeout, limits: b.t.limiter.of(n)}
+		v.departs = &departure{via: []departs{{v.line, b.index[n], -1, v.at}}, timeout: outboundTimeout}
+		v.departs.limit(b.draft.limitsOf(n))
 	}
 	o := n.out
 	if o == nil {
@@ -107,18 +107,16 @@ func (b *builder) leaveHouse(v *vertex, n *node) {
 	}
 	v.dials = o.dial
 	if len(o.allow) > 0 {
-		v.entrance = &entrance{words: list(o.allow)}
-		for _, u := range b.t.public.Users {
-			v.entrance.users = append(v.entrance.users, slices.ContainsFunc(u.Groups, func(g string) bool { return contains(o.allow, g) }))
-		}
+		v.entrance = &entrance{o.allow, list(o.allow)}
 	}
 	if len(o.via) == 0 {
 		return
 	}
 	d := &departure{
 		cheapest: o.cheapest, next: o.next, noReply: o.noReply, timeout: n.timeout, caller: o.caller, callerID: o.callerID, hasPolicy: o.hasPolicy,
-		emergency: o.emergency, limits: b.t.limiter.of(n),
+		emergency: o.emergency,
 	}
+	d.limit(b.draft.limitsOf(n))
 	for i, e := range v.exits {
 		if e.on == onVia {
 			d.via = append(d.via, departs{b.t.vertices[e.to].line, e.to, i, e.at})

@@ -7,7 +7,11 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-const mostLimits = 100 // of a tenant
+// mostLimits bounds limits of a tenant, mostNevers its never blocks: each search goes through the whole plan.
+const (
+	mostLimits = 100
+	mostNevers = 100
+)
 
 // limitDraft is a limits block.
 type limitDraft struct {
@@ -111,45 +115,49 @@ func (c checker) findEmptyGroups(who string, list value, members map[string]bool
 	}
 }
 
-// limiter tells which limits count for whom: users who are in the same groups of limits are of one class.
-type limiter struct {
-	class  []int32 // of users, by their index
-	limits []*limitDraft
-	counts [][]bool // of each class: which of limits count
+// limitsOf lists the limits that calls by a node count for.
+func (d *draft) limitsOf(n *node) (all []*limitDraft) {
+	for _, l := range d.limits {
+		if len(l.to) == 0 || slices.ContainsFunc(l.to, func(v value) bool { return v.ref == n.ref }) {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
-// newLimiter sorts users into classes; class 0 is of callers who are no users of the plan.
-func newLimiter(limits []*limitDraft, users []User) *limiter {
-	l := &limiter{class: make([]int32, len(users)), limits: limits, counts: [][]bool{make([]bool, len(limits))}}
-	for i, limit := range limits {
-		l.counts[0][i] = len(limit.groups) == 0
-	}
-	for i, u := range users {
-		counts := make([]bool, len(limits))
-		for j, limit := range limits {
-			counts[j] = len(limit.groups) == 0 || slices.ContainsFunc(limit.groups, func(g string) bool { return contains(u.Groups, g) })
-		}
-		class := slices.IndexFunc(l.counts, func(c []bool) bool { return slices.Equal(c, counts) })
-		if class < 0 {
-			class = len(l.counts)
-			l.counts = append(l.counts, counts)
-		}
-		l.class[i] = int32(class)
-	}
-	return l
+// counts tells whether the limit counts for a caller in these groups.
+func (l *limitDraft) counts(groups []string) bool {
+	return len(l.groups) == 0 || common(l.groups, groups)
 }
 
-// of lists the limits of calls by an outbound node, for each class.
-func (l *limiter) of(n *node) [][]*Limit {
-	if len(l.limits) == 0 {
-		return nil
+// common tells whether two lists have a word in common.
+func common(a, b []string) bool {
+	return slices.ContainsFunc(a, func(word string) bool { return contains(b, word) })
+}
+
+// limit gives a departure its limits.
+func (d *departure) limit(limits []*limitDraft) {
+	d.limits = limits
+	for _, l := range limits {
+		d.everyLimit = append(d.everyLimit, &l.Limit)
 	}
-	all := make([][]*Limit, len(l.counts))
-	for class, counts := range l.counts {
-		for i, limit := range l.limits {
-			if counts[i] && (len(limit.to) == 0 || slices.ContainsFunc(limit.to, func(v value) bool { return v.ref == n.ref })) {
-				all[class] = append(all[class], &limit.Limit)
-			}
+}
+
+// limitsFor are the limits of a departure that count for a caller in these groups.
+func (d *departure) limitsFor(groups []string) (all []*Limit) {
+	applying := 0
+	for _, l := range d.limits {
+		if l.counts(groups) {
+			applying++
+		}
+	}
+	if applying == len(d.limits) {
+		return d.everyLimit
+	}
+	all = make([]*Limit, 0, applying)
+	for _, l := range d.limits {
+		if l.counts(groups) {
+			all = append(all, &l.Limit)
 		}
 	}
 	return all

@@ -25,7 +25,9 @@ func (d *drafter) never(t *draft, b block) {
 		}
 	}
 	n := &neverDraft{name: b.label, rng: b.named, from: d.places(t, b.attrs["from"]), to: d.places(t, b.attrs["to"])}
-	t.nevers = append(t.nevers, n)
+	if t.nevers = append(t.nevers, n); len(t.nevers) == mostNevers+1 {
+		d.wrong(b.named, fmt.Sprintf("tenant %s has more than %d never blocks", t.name, mostNevers), "join some of them: from and to take lists")
+	}
 }
 
 // places takes kinds of nodes, and nodes.
@@ -95,19 +97,29 @@ type search struct {
 	came  map[*node]hop
 	queue []*node
 	found *node
+
+	dialled bool // what callers of menus can dial is there
 }
 
 // from goes on from a node; first: a call begins there.
 func (s *search) from(n *node, first bool) {
-	s.eachWay(n, first, func(to *node, at hcl.Range) {
-		if _, seen := s.came[to]; !seen && s.found == nil {
-			s.came[to] = hop{n, at, s.came[n].far + 1}
-			s.queue = append(s.queue, to)
-			if to.is(s.rule.to) {
-				s.found = to
+	ways := n.ways
+	if n.trunk != nil && first && !n.lent { // what arrives at a trunk from outside is another thing than what leaves over it
+		ways = n.trunk.arrives
+	}
+	for _, w := range ways {
+		for _, l := range w.leaves {
+			s.reach(n, l.node, l.rng)
+		}
+	}
+	if n.kind == "menu" && n.dial && !s.dialled {
+		s.dialled = true
+		for _, to := range s.nodes {
+			if to.isDialable() {
+				s.reach(n, to, n.rng)
 			}
 		}
-	})
+	}
 	for _, m := range n.members { // they are rung here, and their own ways do not count
 		if to := s.byRef[m.ref]; to != nil && to.is(s.rule.to) && s.found == nil {
 			s.came[to] = hop{n, m.rng, s.came[n].far + 1}
@@ -116,23 +128,15 @@ func (s *search) from(n *node, first bool) {
 	}
 }
 
-// eachWay visits where calls can go from a node, by whatever cause. What arrives at a trunk from outside is another thing than what leaves over it.
-func (c checker) eachWay(n *node, arriving bool, visit func(to *node, at hcl.Range)) {
-	ways := n.ways
-	if n.trunk != nil && arriving && !n.lent {
-		ways = n.trunk.arrives
+// reach notes that calls come from a node to another one.
+func (s *search) reach(n, to *node, at hcl.Range) {
+	if _, seen := s.came[to]; seen || s.found != nil {
+		return
 	}
-	for _, w := range ways {
-		for _, l := range w.leaves {
-			visit(l.node, l.rng)
-		}
-	}
-	if n.kind == "menu" && n.dial {
-		for _, to := range c.nodes {
-			if to.isDialable() {
-				visit(to, n.rng)
-			}
-		}
+	s.came[to] = hop{n, at, s.came[n].far + 1}
+	s.queue = append(s.queue, to)
+	if to.is(s.rule.to) {
+		s.found = to
 	}
 }
 

@@ -79,7 +79,16 @@ func (d *drafter) match(t *draft, n *node, list value) {
 			}
 			continue
 		}
-		for _, row := range d.table(v) {
+		source := d.table(v)
+		if source == "" {
+			continue
+		}
+		if first, twice := d.matched[source]; twice {
+			d.wrong(v.rng, fmt.Sprintf("the prefixes of %q are already those of another node", v.text), "it is named at "+first.String()+"; a prefix has one owner")
+			continue
+		}
+		d.matched[source], d.read[source] = place{t.name, v.rng}, true
+		for _, row := range d.rows(source) {
 			if p, ok := d.pattern(t, row.prefix, row.rng); ok {
 				n.out.patterns = append(n.out.patterns, p)
 			}

@@ -98,7 +98,6 @@ type tenant struct {
 	abroad   prefixes         // numbers with "+" -> index in matches
 	local    prefixes         // numbers as they are dialled -> index in matches
 	matches  []owned
-	limiter  *limiter
 
 	vertices  []vertex
 	decisions []decision

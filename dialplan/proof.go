@@ -144,7 +144,7 @@ func (d *diagnostics) runTests(p *Plan, t *draft) {
 			d.wrong(test.expect.rng, fmt.Sprintf("test %q failed: the call goes to %s, expected %s", test.name, got, want), r.inOneLine())
 		}
 		if test.dialled.shape != 0 && r.Dialled != test.dialled.text {
-			d.wrong(test.dialled.rng, fmt.Sprintf("test %q failed: dialled is %q, expected %q", test.name, r.Dialled, test.dialled.text), "")
+			d.wrong(test.dialled.rng, fmt.Sprintf("test %q failed: dialled is %q, expected %q", test.name, r.Dialled, test.dialled.text), r.inOneLine())
 		}
 		if test.caller.shape != 0 && r.Caller != test.caller.text {
 			d.wrong(test.caller.rng, fmt.Sprintf("test %q failed: the number that is shown is %q, expected %q", test.name, r.Caller, test.caller.text), r.inOneLine())

@@ -1,6 +1,7 @@
 package dialplan
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,7 +38,12 @@ func (d *drafter) rates(v value) *rates {
 	r := &rates{rng: v.rng}
 	seen := map[string]hcl.Range{}
 	if v.shape == shapeText {
-		for _, row := range d.table(v) {
+		source := d.table(v)
+		if known := d.rated[source]; known != nil || source == "" {
+			return cmp.Or(known, r)
+		}
+		d.read[source], d.rated[source] = true, r
+		for _, row := range d.rows(source) {
 			d.price(r, seen, row.prefix, row.rng, row.price, row.priceRange)
 		}
 		return r

@@ -21,8 +21,8 @@ type row struct {
 	rng, priceRange hcl.Range
 }
 
-// table finds the table that a plan names: a source of this name, in whatever folder.
-func (d *drafter) table(v value) []row {
+// table finds the table that a plan names: a source of this name, in whatever folder. "" when there is none.
+func (d *drafter) table(v value) (source string) {
 	var found []string
 	for _, name := range d.tables {
 		if name == v.text || strings.HasSuffix(name, "/"+v.text) {
@@ -31,8 +31,7 @@ func (d *drafter) table(v value) []row {
 	}
 	switch len(found) {
 	case 1:
-		d.read[found[0]] = true
-		return d.rows(found[0])
+		return found[0]
 	case 0:
 		base := make([]string, len(d.tables))
 		for i, name := range d.tables {
@@ -42,7 +41,7 @@ func (d *drafter) table(v value) []row {
 	default:
 		d.wrong(v.rng, fmt.Sprintf("%q could be %s", v.text, strings.Join(found, " or ")), "write more of the path")
 	}
-	return nil
+	return ""
 }
 
 // rows cuts a table into its fields.

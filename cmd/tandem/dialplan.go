@@ -26,7 +26,7 @@ func newDialplan(f *apiFlags) *cobra.Command {
 		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
 }
 
-// readPlanFiles reads files and, of directories, their *.dialplan.hcl.
+// readPlanFiles reads files and, of directories, their *.dialplan.hcl and the tables (*.csv) beside them.
 func readPlanFiles(paths []string) ([]dialplan.Source, error) {
 	var out []dialplan.Source
 	for _, path := range paths {
@@ -42,6 +42,11 @@ func readPlanFiles(paths []string) ([]dialplan.Source, error) {
 			if len(files) == 0 {
 				return nil, fmt.Errorf("%s holds no *.dialplan.hcl", path)
 			}
+			tables, err := filepath.Glob(filepath.Join(path, "*.csv"))
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, tables...)
 		}
 		for _, name := range files {
 			text, err := readPlanFile(name)
