@@ -1,7 +1,6 @@
 package dialplan
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -18,7 +17,7 @@ type leaving struct {
 	Timeout      time.Duration
 	Caller       string
 	CallerPolicy callerID
-	Limits       [][]string
+	Limits       []string
 	Dials        string
 	Allow        string
 	AllowedUsers []string
@@ -30,9 +29,9 @@ func (t *tenant) leaving(v *vertex) (l leaving) {
 	l.Dials = v.dials
 	if e := v.entrance; e != nil {
 		l.Allow = e.words
-		for i, may := range e.users {
-			if may {
-				l.AllowedUsers = append(l.AllowedUsers, t.public.Users[i].Name)
+		for _, u := range t.public.Users {
+			if common(e.groups, u.Groups) {
+				l.AllowedUsers = append(l.AllowedUsers, u.Name)
 			}
 		}
 	}
@@ -44,12 +43,8 @@ func (t *tenant) leaving(v *vertex) (l leaving) {
 	for _, via := range d.via {
 		l.Via = append(l.Via, t.nameOf(via.to))
 	}
-	for _, class := range d.limits {
-		var names []string
-		for _, limit := range class {
-			names = append(names, fmt.Sprintf("%s (%d calls, %d minutes, %d)", limit.Name, limit.Calls, limit.Minutes, limit.Money))
-		}
-		l.Limits = append(l.Limits, names)
+	for _, limit := range d.limits {
+		l.Limits = append(l.Limits, limit.words())
 	}
 	if e := d.emergency; e != nil {
 		l.Location, l.Notify = e.Location, e.Notify

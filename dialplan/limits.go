@@ -3,6 +3,7 @@ package dialplan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -123,6 +124,27 @@ func (d *draft) limitsOf(n *node) (all []*limitDraft) {
 		}
 	}
 	return all
+}
+
+// words says what the limit is.
+func (l *limitDraft) words() string {
+	var parts []string
+	if l.Calls > 0 {
+		parts = append(parts, fmt.Sprintf("%d calls at a time", l.Calls))
+	}
+	if l.Minutes > 0 {
+		parts = append(parts, fmt.Sprintf("%d minutes a day", l.Minutes))
+	}
+	if l.Money > 0 {
+		parts = append(parts, amount(l.Money)+" a day")
+	}
+	if l.Each {
+		parts = append(parts, "for each user")
+	}
+	if len(l.groups) > 0 {
+		parts = append(parts, "of "+list(l.groups))
+	}
+	return l.Name + " (" + strings.Join(parts, ", ") + ")"
 }
 
 // counts tells whether the limit counts for a caller in these groups.
