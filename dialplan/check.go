@@ -33,6 +33,7 @@ func (c checker) check() {
 	}
 	c.findUnreachable()
 	c.findDeadEnds()
+	c.findEmptyGroups()
 	c.warnOfNoHelp()
 }
 

@@ -72,7 +72,7 @@ func (d *drafter) limits(t *draft, b block) {
 	}
 }
 
-// checkLimits finds groups that nobody is in, and money that is counted by nothing.
+// checkLimits finds money that is counted by nothing.
 func (c checker) checkLimits() {
 	for _, l := range c.limits {
 		for _, v := range l.to {
@@ -86,6 +86,10 @@ func (c checker) checkLimits() {
 			}
 		}
 	}
+}
+
+// findEmptyGroups warns of groups that let somebody in and that nobody is in.
+func (c checker) findEmptyGroups() {
 	members := map[string]bool{}
 	for _, n := range c.nodes {
 		for _, group := range n.groups {
@@ -93,8 +97,13 @@ func (c checker) checkLimits() {
 		}
 	}
 	for _, n := range c.nodes {
-		if n.out != nil {
-			c.findEmptyGroups(n.String(), n.out.allowing, members)
+		if n.out == nil {
+			continue
+		}
+		for _, v := range n.out.allowing.items {
+			if !members[v.text] {
+				c.warn(v.rng, fmt.Sprintf("nobody is in group %q", v.text), fmt.Sprintf("%s lets nobody in by it: add it to the groups of users", n.ref))
+			}
 		}
 	}
 }
@@ -104,14 +113,6 @@ func (c checker) needPrices(l *limitDraft, n *node) {
 		if to := c.byRef[v.ref]; to != nil && to.trunk != nil && to.trunk.rates == nil {
 			c.wrong(l.rng, fmt.Sprintf("limits %q count money, and %s of %s has no rates", l.Name, to.ref, n.ref), fmt.Sprintf(`add rates to %s, or say which calls count: to = [...]`, to.ref))
 			return
-		}
-	}
-}
-
-func (c checker) findEmptyGroups(who string, list value, members map[string]bool) {
-	for _, v := range list.items {
-		if !members[v.text] {
-			c.warn(v.rng, fmt.Sprintf("nobody is in group %q", v.text), fmt.Sprintf("%s lets nobody in by it: add it to the groups of users", who))
 		}
 	}
 }

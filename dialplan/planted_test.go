@@ -32,7 +32,7 @@ func TestPlantedMistakesAreFound(t *testing.T) {
 				file, line = last.Name, bytes.Count(last.Text, []byte("\n"))
 			}
 		}
-		compiled, diags := compileAll(sources)
+		compiled, diags := Compile(sources)
 		fmt.Fprintf(&told, "== %s ==\n%s\n", name, render(diags))
 		var errors []Diagnostic
 		for _, d := range diags {

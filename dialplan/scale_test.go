@@ -154,7 +154,7 @@ func BenchmarkCompileManyPrefixes(b *testing.B) {
 func benchmarkCompile(b *testing.B, sources []Source) {
 	var memory runtime.MemStats
 	for b.Loop() {
-		if plan, diags := compileAll(sources); plan == nil {
+		if plan, diags := Compile(sources); plan == nil {
 			b.Fatal(render(diags))
 		}
 	}

@@ -133,7 +133,7 @@ func told(s *Step) string {
 func TestTheExplainedWayIsTheOneThatCallsGo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, dialled := drawPlan(t)
-		plan, diags := compileAll([]Source{{"random.hcl", []byte(text)}})
+		plan, diags := Compile([]Source{{"random.hcl", []byte(text)}})
 		if plan == nil {
 			t.Fatalf("%s\n%s", text, render(diags))
 		}
