@@ -48,7 +48,7 @@ type trunkDraft struct {
 // trunk takes a carrier.
 func (d *drafter) trunk(t *draft, n *node, b block) {
 	n.trunk = &trunkDraft{
-		Trunk:  Trunk{Tenant: t.name, Name: n.name, Expires: d.span(b, "expires", trunkExpires, 24*time.Hour), Ping: d.span(b, "ping", trunkPing, time.Hour), At: position(n.rng)},
+		Trunk:  Trunk{Tenant: t.name, Name: n.name, Expires: d.span(b, "expires", trunkExpires, 24*time.Hour), Ping: d.spanFrom(b, "ping", trunkPing, 0, time.Hour), At: position(n.rng)},
 		caller: d.callerNumber(b), callerID: d.callerID(b), addressed: map[netip.Prefix]hcl.Range{},
 	}
 	k := n.trunk

@@ -513,6 +513,10 @@ func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration 
 }
 
 func (d *drafter) span(b block, name string, usual, longest time.Duration) time.Duration {
+	return d.spanFrom(b, name, usual, time.Second, longest)
+}
+
+func (d *drafter) spanFrom(b block, name string, usual, shortest, longest time.Duration) time.Duration {
 	v, set := b.attrs[name]
 	if !set {
 		return usual
@@ -521,8 +525,8 @@ func (d *drafter) span(b block, name string, usual, longest time.Duration) time.
 	switch {
 	case err != nil:
 		d.wrong(v.rng, fmt.Sprintf("%q is not a duration", v.text), `write a number and a unit, like "20s" or "2m"`)
-	case t < time.Second || t > longest:
-		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s of a %s takes 1s to %s", name, b.kind, hcltext.Duration(longest)))
+	case t != 0 && t < time.Second || t < shortest || t > longest:
+		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s of a %s takes %s to %s", name, b.kind, hcltext.Duration(shortest), hcltext.Duration(longest)))
 	default:
 		return t
 	}

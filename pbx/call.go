@@ -209,13 +209,14 @@ func (c *Call) perform(status int) {
 			return
 		}
 	}
+	why := c.whyNotCarried(status)
 	status = dialplan.StatusOf(status)
 	if l := c.answeredHere(); l != nil {
 		l.sorry(status, "nobody has answered")
 		return
 	}
-	c.in.RefuseBest(status)
-	c.end(status, "")
+	c.in.RefuseBest(status, why)
+	c.end(status, why)
 }
 
 // answeredHere is the leg of a caller whom Tandem has answered, nil for others.

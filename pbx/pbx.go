@@ -247,7 +247,7 @@ func (p *PBX) addressed(in *sip.Inbound) (groups [][]sip.Target, status int, why
 func (p *PBX) relayRequest(in *sip.Inbound, groups [][]sip.Target) {
 	in.Start(sip.Relay{Groups: groups}, func(r sip.Result) {
 		if !r.Answered {
-			in.RefuseBest(cmp.Or(r.Status, 480))
+			in.RefuseBest(cmp.Or(r.Status, 480), "")
 		}
 	})
 }

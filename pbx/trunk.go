@@ -113,6 +113,24 @@ func outcomeOf(r sip.Result, trunk bool) int {
 	return r.Status
 }
 
+// whyNotCarried says what the last trunk of a call came to, "" when somebody has answered with a SIP status.
+func (c *Call) whyNotCarried(outcome int) string {
+	c.mu.Lock()
+	node := c.node
+	c.mu.Unlock()
+	switch outcome {
+	case dialplan.NoReply:
+		return node + " does not reply"
+	case dialplan.Down:
+		return node + " is down"
+	case dialplan.Full:
+		return "all channels of " + node + " are taken"
+	case dialplan.Limited:
+		return "a limit of the dialplan is reached"
+	}
+	return ""
+}
+
 // hangUpLine gives the channel back.
 func (c *Call) hangUpLine() {
 	c.mu.Lock()

@@ -200,6 +200,35 @@ func TestTrunkThatDoesNotAnswerOptionsIsSkippedAtOnce(t *testing.T) {
 	})
 }
 
+func TestCallerIsToldWhichTrunkIsDown(t *testing.T) {
+	work(t, nil, func(t *testing.T, o *office) {
+		defer o.trade()()
+		alice := o.phone("alice", rings)
+		time.Sleep(time.Minute) // nobody is at either address
+		m := alice.Call("07700900456", description("alice")).Final()
+		expect(t, "status", m.Status(), 503)
+		expect(t, "Warning", m.Header("Warning"), `399 tandem "trunk.b is down"`)
+		expect(t, "record", o.awaitRecord().Reason, "trunk.b is down")
+	})
+}
+
+// A carrier that answers no OPTIONS can be called all the same, when the plan says so.
+func TestTrunkThatIsNotToBePingedIsUp(t *testing.T) {
+	work(t, nil, func(t *testing.T, o *office) {
+		o.change(strings.ReplaceAll(trunkPlan, `"10s"`, `"0s"`))
+		defer o.change(officePlan)
+		a := o.carrier("203.0.113.1", "acme", atOnce)
+		a.OnRequest(func(m *fakephone.Message) bool { return m.Method() == "OPTIONS" })
+		alice := o.phone("alice", rings)
+		time.Sleep(5 * time.Minute)
+		expect(t, "OPTIONS", len(a.Requests("OPTIONS")), 0)
+		call := alice.Call("07700900456", description("alice"))
+		call.MustAnswer()
+		expect(t, "calls", len(a.Calls()), 1)
+		call.Bye()
+	})
+}
+
 func TestCallerWhoGivesUpCancelsTheTrunk(t *testing.T) {
 	work(t, nil, func(t *testing.T, o *office) {
 		defer o.trade()()

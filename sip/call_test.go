@@ -232,7 +232,7 @@ func (s *stage) ring(in *Inbound, r Relay) {
 		s.results = append(s.results, result)
 		s.mu.Unlock()
 		if !result.Answered && !result.Cancelled {
-			in.RefuseBest(result.Status)
+			in.RefuseBest(result.Status, "")
 		}
 	})
 }

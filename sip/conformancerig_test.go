@@ -337,7 +337,7 @@ func (tortureHandler) ServeRequest(in *sip.Inbound) {
 	flow := transport.Flow{Net: transport.UDP, Remote: netip.AddrPortFrom(tortureCallee, 5060)}
 	in.Start(sip.Relay{Groups: [][]sip.Target{{{Flow: flow, Known: true}}}}, func(r sip.Result) {
 		if !r.Answered {
-			in.RefuseBest(480)
+			in.RefuseBest(480, "")
 		}
 	})
 }

@@ -668,7 +668,7 @@ func (f *fork) conclude() {
 	case f.doneInMedia(res.Status):
 		f.tx.respond(&message.Response{Status: 200})
 	case f.in == nil:
-		f.tx.refuseBest(res.Status)
+		f.tx.refuseBest(res.Status, "")
 	}
 }
 
@@ -706,7 +706,7 @@ func (f *fork) finish(r Result) {
 }
 
 // refuseBest sends the best response of the transaction's fork up.
-func (tx *transaction) refuseBest(status int) {
+func (tx *transaction) refuseBest(status int, why string) {
 	if tx.m == nil || tx.state != txProceeding {
 		return
 	}
@@ -718,7 +718,11 @@ func (tx *transaction) refuseBest(status int) {
 	case best == nil && !tx.invite && status == 408:
 		tx.end() // RFC 4320 §4.2: a 408 to a non-INVITE comes too late for anybody
 	case best == nil:
-		tx.respond(&message.Response{Status: max(status, 400), Extra: tx.unencrypted()})
+		extra := tx.unencrypted()
+		if why != "" {
+			extra = append(extra, tx.sh.srv.warning(nil, 399, why)...)
+		}
+		tx.respond(&message.Response{Status: max(status, 400), Extra: extra})
 	case tx.fork.veil != nil:
 		tx.refuseVeiled(best)
 	case best.Status == 503: // step 6: the node is fine, the callee is not

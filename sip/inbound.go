@@ -148,5 +148,5 @@ func (in *Inbound) Start(r Relay, then func(Result)) {
 }
 
 // RefuseBest passes the best response of the last relay on to the caller (RFC 3261 §16.7 step 6), or status when there
-// was none.
-func (in *Inbound) RefuseBest(status int) { in.tx.refuseBest(status) }
+// was none, with a Warning that says why unless that is "".
+func (in *Inbound) RefuseBest(status int, why string) { in.tx.refuseBest(status, why) }
