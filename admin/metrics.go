@@ -307,6 +307,26 @@ func (m meter) webRTC(st rtpengine.WebRTCStats) {
 	}
 }
 
+// singlePort are the figures of the port that many calls share.
+func (m meter) singlePort(st rtpengine.SinglePortStats) {
+	const unowned = "Datagrams at the single port that went to no call: more than one could own them, nobody is expected there, their call has ended, or they were not read in time."
+	if st.Port == 0 {
+		return
+	}
+	m.gauge("tandem_media_single_port_streams", "Sides of m-lines that are heard at the single port.", st.Streams)
+	m.gauge("tandem_media_single_port_addresses", "Remote addresses that the single port knows.", st.Addresses)
+	m.counter("tandem_media_single_port_admitted_total", "Sides that were told the single port.", st.Admitted)
+	for _, reason := range rtpengine.Detours() {
+		m.counter("tandem_media_single_port_detours_total", "Sides that got ports of their own in spite of the single port, by reason.", st.Detours[reason], "reason", reason)
+	}
+	m.counter("tandem_media_single_port_unowned_total", unowned, st.Ambiguous, "reason", "ambiguous")
+	m.counter("tandem_media_single_port_unowned_total", unowned, st.Strangers, "reason", "stranger")
+	m.counter("tandem_media_single_port_unowned_total", unowned, st.Late, "reason", "late")
+	m.counter("tandem_media_single_port_unowned_total", unowned, st.Overruns, "reason", "overrun")
+	m.counter("tandem_media_single_port_clashes_total", "Answers that named what another call has, or needs, when it was too late for ports of their own.", st.Clashes)
+	m.counter("tandem_media_single_port_forgotten_total", "Addresses of ended calls for which there was no room.", st.Forgotten)
+}
+
 func (m meter) media(st rtpengine.Stats) {
 	m.gauge("tandem_media_sessions", "Media sessions and endpoints.", st.Sessions)
 	m.gauge("tandem_media_sessions_limit", "How many there may be.", st.MaxSessions)
@@ -367,6 +387,7 @@ func (m meter) media(st rtpengine.Stats) {
 		m.counter("tandem_media_dropped_total", "Datagrams that went no further, by reason.", n, "reason", rtpengine.Drop(i).String())
 	}
 	m.webRTC(st.WebRTC)
+	m.singlePort(st.Single)
 	m.gauge("tandem_media_tier", "1 for the way in which media packets are read; the reason is why not a cheaper one.", 1, "tier", string(st.Tier.Tier), "reason", st.Tier.Reason)
 	kernel := st.Tier.Kernel
 	m.gauge("tandem_media_kernel", "1 when the kernel may forward media; the reason is why not.", map[bool]int{true: 1}[kernel.On], "reason", kernel.Reason)

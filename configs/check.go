@@ -115,6 +115,11 @@ func sockets(c *Config) (all []socket) {
 			}
 		}
 	}
+	for _, text := range c.Media.Address {
+		if addr, err := netip.ParseAddr(text); err == nil && c.Media.SinglePort != 0 {
+			all = append(all, socket{"media.single_port", "media.single_port", "udp", netip.AddrPortFrom(addr.Unmap(), uint16(c.Media.SinglePort))})
+		}
+	}
 	add("tcp", "admin.listen", c.Admin.Listen)
 	add("tcp", "cluster.listen", c.Cluster.Listen)
 	add("tcp", "cluster.gossip", c.Cluster.Gossip)
@@ -132,7 +137,7 @@ func (l *loader) checkListeners(c *Config) {
 			l.clash(early, late)
 			break
 		}
-		if late.network == "udp" && late.addr.Port() >= c.Media.Ports.Min && late.addr.Port() <= c.Media.Ports.Max && late.key != "media.ice_port" {
+		if late.network == "udp" && late.addr.Port() >= c.Media.Ports.Min && late.addr.Port() <= c.Media.Ports.Max && late.key != "media.ice_port" && late.key != "media.single_port" {
 			l.at(l.placed(late.key, late.label, "media.ports"), fmt.Sprintf("%s %s lies in the range of media.ports", late.label, late.addr),
 				fmt.Sprintf("media uses %d-%d; move one of them", c.Media.Ports.Min, c.Media.Ports.Max))
 		}
@@ -185,6 +190,7 @@ func (l *loader) checkMedia(c *Config) {
 		}
 	}
 	l.checkICEPort(c)
+	l.checkSinglePort(c)
 	l.checkNG(c)
 }
 
@@ -197,6 +203,21 @@ func (l *loader) checkICEPort(c *Config) {
 		l.at("media.ice_port", fmt.Sprintf("media.ice_port: %d-%d are not all between 1024 and 65535", first, last), "write a port like 3479, or 0 for one of media.ports")
 	case first <= int(c.Media.Ports.Max) && last >= int(c.Media.Ports.Min):
 		l.at("media.ice_port", fmt.Sprintf("media.ice_port: %d-%d lie in the range of media.ports", first, last), fmt.Sprintf("calls use %d-%d; write another port, or 0 for one of them", c.Media.Ports.Min, c.Media.Ports.Max))
+	}
+}
+
+// checkSinglePort keeps the phones' common port away from those of single calls. One shard reads it.
+func (l *loader) checkSinglePort(c *Config) {
+	const key = "media.single_port"
+	switch port := c.Media.SinglePort; {
+	case port == 0:
+	case port < 1024:
+		l.at(key, fmt.Sprintf("%s: %d is below 1024", key, port), "write a port like 3478, or 0 to have ports for each call")
+	case port >= int(c.Media.Ports.Min) && port <= int(c.Media.Ports.Max):
+		l.at(key, fmt.Sprintf("%s: %d lies in the range of media.ports", key, port),
+			fmt.Sprintf("%d-%d are for calls that need ports of their own; write another port", c.Media.Ports.Min, c.Media.Ports.Max))
+	case c.Media.Shards > 1:
+		l.at(l.placed("media.shards", key, key), fmt.Sprintf("media.shards: %d shards cannot read one port", c.Media.Shards), "write shards = 1 or leave it out; more than one processor is used by more nodes, each with a port")
 	}
 }
 

@@ -57,6 +57,7 @@ type Media struct {
 	Advertise  []string // IP addresses written into SDP, at most one per family; empty = the address the peer's signalling came to
 	Ports      PortRange
 	Shards     int      // media shards, 0 = chosen from the number of processors
+	SinglePort int      // UDP port of all phones that can be told apart there; 0 = each has ports of Ports
 	ICEPort    int      // UDP port of all browsers, one more for each further shard; 0 = one of Ports for each shard
 	Tier       string   // "auto", "steered" or "sockets": the cheapest way that packets may take
 	Interfaces []string // whose packets the kernel may forward; empty = all that have an address of Address

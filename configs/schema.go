@@ -104,6 +104,7 @@ func schema(c *Config) []section {
 			ports("ports", &c.Media.Ports),
 			number("shards", &c.Media.Shards, 0, 256),
 			number("ice_port", &c.Media.ICEPort, 0, 65535),
+			number("single_port", &c.Media.SinglePort, 0, 65535),
 			text("tier", &c.Media.Tier, oneOf("auto", "steered", "sockets")),
 			list("interfaces", &c.Media.Interfaces),
 			text("srtp", &c.Media.SRTP, oneOf("mirror", "off", "passthrough", "preferred", "required")),

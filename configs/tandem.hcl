@@ -38,6 +38,7 @@ media {
   ports       = "20000-29999" # first and last UDP port; even ones carry RTP, odd ones RTCP; two pairs for each call with audio
   shards      = 0             # media shards; 0 = by the number of processors
   ice_port    = 0             # UDP port for the media of all browsers, counted up by shard; 0 = one of ports for each shard; see docs/media.md
+  single_port = 0             # UDP port for RTP and RTCP of all phones, where a firewall or Kubernetes opens one only; who cannot be told from others there gets some of ports. Needs one shard; 0 = none; docs/media.md
   tier        = "auto"        # "auto" has BPF programs forward plain media in the kernel and steer the rest past its ports' sockets where rights (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and kernel allow; "steered" only steers; "sockets" does neither. docs/media.md
   interfaces  = []            # network interfaces whose media the kernel may forward; empty = all that have an address of this block
   srtp        = "mirror"      # SRTP offered to a phone: "mirror" = as the other phone offered it, "off", "preferred" = if it can, "required" = else no call, "passthrough" = the phones' own keys

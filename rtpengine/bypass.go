@@ -23,12 +23,13 @@ const (
 	detourSource                // no program on the interface that leads to the source
 	detourRoute                 // no route that the kernel path serves
 	detourFull                  // no room for another flow
+	detourShared                // one of the sides is heard at the single port
 	detourOdd                   // packets kept coming in a way that the program leaves alone
 	detours
 )
 
 var detourNames = [detours]string{
-	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "no rtp", "numbers", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "odd",
+	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "no rtp", "numbers", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "single port", "odd",
 }
 
 func (d detour) String() string { return detourNames[d] }
@@ -118,6 +119,8 @@ func (l *leg) detour() detour {
 		return detourPlain
 	case l.needsPayload():
 		return detourNumbers
+	case l.shared() || l.out.shared():
+		return detourShared
 	case l.shield != nil || l.out.shield != nil:
 		return detourSealed
 	case !l.latch[rtp].locked || !l.quality.started:

@@ -121,6 +121,7 @@ func (s *shard) visit(n int) {
 	for range n {
 		if s.visited >= len(s.table) {
 			s.visited = 0
+			s.countShared()
 			s.census.publish()
 			if len(s.table) == 0 {
 				return
@@ -135,6 +136,17 @@ func (s *shard) visit(n int) {
 		s.look(l, &starts)
 		if l.ready {
 			s.census.running[l.bypass.why.Load()]++
+		}
+	}
+}
+
+// countShared counts the legs at the single port, which have no socket in the table: the kernel forwards nothing for them.
+func (s *shard) countShared() {
+	for l := range s.single.claims {
+		if l.ready && l.lodges() {
+			why := l.detour()
+			l.bypass.why.Store(uint32(why))
+			s.census.running[why]++
 		}
 	}
 }

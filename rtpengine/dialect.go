@@ -72,8 +72,8 @@ func (s *Session) feeds(side Side) bool {
 }
 
 // reach makes sure that a side of an m-line can be heard: on the ICE port, or on ports of its own. It gives the port to write as the
-// m-line's, and the ports of the candidates by family.
-func (s *Session) reach(i int, side Side, m manner, family int) (port uint16, ports [2]uint16, err error) {
+// m-line's, and the ports of the candidates by family. x is where the side is expected from; nil when it is told nothing yet.
+func (s *Session) reach(i int, side Side, m manner, family int, x *expected) (port uint16, ports [2]uint16, err error) {
 	l := s.lines[i]
 	if m == browser {
 		if l.legs[side] == nil {
@@ -82,12 +82,11 @@ func (s *Session) reach(i int, side Side, m manner, family int) (port uint16, po
 		ports, err = s.engine.iceNumbers(s.shard)
 		return ports[family], ports, err
 	}
-	p, err := s.openLeg(l, side, family)
-	if err != nil {
-		return 0, ports, err
+	if l.legs[side] == nil {
+		l.legs[side] = &leg{}
 	}
-	ports[family] = p.port
-	return p.port, ports, nil
+	ports[family], err = s.engine.station(s.shard, l.legs[side], family, m, x)
+	return ports[family], ports, err
 }
 
 // place writes an m-line of a description for a side, at ports that reach has given.
@@ -140,6 +139,7 @@ func (s *Session) offered(view *facingSection, i int, to Side, m manner, heard *
 func (w *wires) facing(view *facing) {
 	var lines []int
 	for i := range view.sections {
+		view.sections[i].single = view.sections[i].port == w.engine.cfg.SinglePort
 		if view.sections[i].port != 0 && view.sections[i].toward != asRTP {
 			lines = append(lines, i)
 		}
@@ -151,7 +151,7 @@ func (w *wires) facing(view *facing) {
 func (l *leg) noPorts() bool { return l.pairs == [2]*pair{} }
 
 // reach is Session's for an endpoint.
-func (p *Endpoint) reach(i int, m manner, family int) (port uint16, ports [2]uint16, err error) {
+func (p *Endpoint) reach(i int, m manner, family int, x *expected) (port uint16, ports [2]uint16, err error) {
 	if m == browser {
 		if p.legs[i] == nil {
 			p.legs[i] = &leg{app: newApp()}
@@ -159,10 +159,9 @@ func (p *Endpoint) reach(i int, m manner, family int) (port uint16, ports [2]uin
 		ports, err = p.engine.iceNumbers(p.shard)
 		return ports[family], ports, err
 	}
-	pair, err := p.openLeg(i, family)
-	if err != nil {
-		return 0, ports, err
+	if p.legs[i] == nil {
+		p.legs[i] = &leg{app: newApp()}
 	}
-	ports[family] = pair.port
-	return pair.port, ports, nil
+	ports[family], err = p.engine.station(p.shard, p.legs[i], family, m, x)
+	return ports[family], ports, err
 }

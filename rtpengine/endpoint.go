@@ -94,7 +94,7 @@ func (p *Endpoint) Answer(offer []byte, src netip.Addr) ([]byte, error) {
 	view := facing{addr: address, sections: make([]facingSection, len(d.sections))}
 	var body bytes.Buffer
 	for i := range d.sections {
-		if err := p.answerSection(&body, &d.sections[i], &st.lines[i], i, chosen[i], st.family, &view); err != nil {
+		if err := p.answerSection(&body, &d.sections[i], &st.lines[i], i, chosen[i], st.family, st.from, &view); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +175,7 @@ func (e *Engine) spokenHere() string {
 	return "PCMU, PCMA or G722"
 }
 
-func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, view *facing) error {
+func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, formats []string, family int, from netip.Addr, view *facing) error {
 	for len(p.legs) <= i {
 		p.legs, p.kinds, p.tongues, p.rings = append(p.legs, nil), append(p.kinds, ""), append(p.tongues, tongue{}), append(p.rings, &keyring{})
 		p.levels = append(p.levels, 0)
@@ -185,7 +185,7 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 		put(out, "m=", s.kind, " 0 ", s.proto, " ", strings.Join(s.formats, " "))
 		return nil
 	}
-	port, ports, err := p.reach(i, l.theirs.manner, family)
+	port, ports, err := p.reach(i, l.theirs.manner, family, &expected{l.addr, from, true})
 	if err != nil {
 		return err
 	}
@@ -217,6 +217,9 @@ func (p *Endpoint) answerSection(out *bytes.Buffer, s *section, l *said, i int, 
 	}
 	section := &view.sections[i]
 	section.port, section.mux = port, s.mux
+	if port == p.engine.cfg.SinglePort && !s.mux { // RFC 3605: not the port above it
+		put(out, "a=rtcp:", strconv.Itoa(int(port)))
+	}
 	p.wires.place(section, i, l.theirs.manner, l.theirs.part(), ports, view.addr)
 	for _, line := range section.wiring {
 		put(out, line)
@@ -248,13 +251,6 @@ func echoedLine(line string, formats []string) bool {
 		}
 	}
 	return false
-}
-
-func (p *Endpoint) openLeg(i, family int) (*pair, error) {
-	if p.legs[i] == nil {
-		p.legs[i] = &leg{app: newApp()}
-	}
-	return p.engine.openPair(p.shard, p.legs[i], family)
 }
 
 // describe puts the session part before the m-lines.
@@ -289,19 +285,22 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 		p.legs, p.kinds, p.tongues, p.rings = []*leg{nil}, []string{"audio"}, []tongue{{}}, []*keyring{{}}
 		p.levels = []uint8{0}
 	}
-	pair, err := p.openLeg(0, family)
+	port, _, err := p.reach(0, asRTP, family, &expected{from: dst})
 	if err != nil {
 		return nil, err
 	}
 	p.family = family
 	p.offered = p.srtp.toward(plain, p.rings[0].level)
 	var body bytes.Buffer
-	put(&body, "m=audio ", strconv.Itoa(int(pair.port)), " ", p.offered.profile(""), " 0 8 101")
+	put(&body, "m=audio ", strconv.Itoa(int(port)), " ", p.offered.profile(""), " 0 8 101")
 	put(&body, "a=rtpmap:0 PCMU/8000")
 	put(&body, "a=rtpmap:8 PCMA/8000")
 	put(&body, "a=rtpmap:101 telephone-event/8000")
 	put(&body, "a=fmtp:101 0-15")
 	put(&body, "a=ptime:20")
+	if port == p.engine.cfg.SinglePort {
+		put(&body, "a=rtcp:", strconv.Itoa(int(port)))
+	}
 	put(&body, "a=sendrecv")
 	if p.offered > plain {
 		for _, line := range p.rings[0].offer() {
@@ -391,6 +390,7 @@ func (p *Endpoint) enforce(st *statement) {
 	p.shard.order(func(sh *shard) {
 		for _, t := range setups {
 			t.leg.apply(t, sh.now)
+			sh.single.expect(t, sh.now)
 		}
 	})
 	p.perform()
@@ -625,5 +625,6 @@ func (p *Endpoint) Close() {
 			}
 		}
 	})
+	p.engine.depart(p.shard, legs)
 	p.engine.closePairs(p.shard, pairs)
 }

@@ -75,6 +75,9 @@ type Config struct {
 	// ICEPort is the UDP port that all browsers of the first shard send to; further shards have those above it. 0 takes one from the
 	// media range for each.
 	ICEPort uint16
+	// SinglePort is the UDP port at which RTP and RTCP of all phones is heard that can be told apart there; the others get ports of PortMin
+	// to PortMax. It needs one shard. 0: each has ports of its own.
+	SinglePort uint16
 	// Identity is the certificate of DTLS handshakes; nil makes one. Engines that go on with each other's calls need the same.
 	Identity *tls.Certificate
 	// Log receives lines for operators; nil discards them.
@@ -84,6 +87,9 @@ type Config struct {
 func (c *Config) ensureDefaults() {
 	if c.PortMin == 0 && c.PortMax == 0 {
 		c.PortMin, c.PortMax = 20000, 29999
+	}
+	if c.Shards == 0 && c.SinglePort != 0 {
+		c.Shards = 1
 	}
 	if c.Shards == 0 {
 		c.Shards = max(1, runtime.GOMAXPROCS(0)/2)
@@ -129,6 +135,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("rtpengine: port range %d-%d: want at least two pairs from 1024 up", c.PortMin, c.PortMax)
 	case c.ICEPort != 0 && (c.ICEPort < 1024 || int(c.ICEPort)+c.Shards > 1<<16 || c.ICEPort <= c.PortMax && int(c.ICEPort)+c.Shards > int(c.PortMin)):
 		return fmt.Errorf("rtpengine: ICE port %d for %d shards: want ports from 1024 up outside of %d-%d", c.ICEPort, c.Shards, c.PortMin, c.PortMax)
+	case c.SinglePort != 0 && c.Shards != 1:
+		return fmt.Errorf("rtpengine: %d shards with a single port: one shard hears it", c.Shards)
+	case c.SinglePort != 0 && (c.SinglePort < 1024 || c.SinglePort >= c.PortMin && c.SinglePort <= c.PortMax || c.SinglePort == c.ICEPort):
+		return fmt.Errorf("rtpengine: single port %d: want one from 1024 up, outside of %d-%d, and another than that of browsers", c.SinglePort, c.PortMin, c.PortMax)
 	case c.Shards < 0 || c.Shards > 256:
 		return fmt.Errorf("rtpengine: %d shards", c.Shards)
 	case int(c.SRTP) >= len(policyNames):
@@ -170,7 +180,9 @@ type Engine struct {
 
 	identity   identity
 	handshakes handshakes
-	iceMu      sync.Mutex // above shard.iceNumbers
+	iceMu      sync.Mutex    // above shard.iceNumbers
+	singles    [2]pair       // the single port, by family
+	opened     chan struct{} // closed when Run has bound it
 
 	silence     atomic.Int64 // Config.Silence and MaxSessions as they are now, see SetLimits
 	maxSessions atomic.Int64
@@ -205,7 +217,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: c, log: c.Log, seed: maphash.MakeSeed(), began: time.Now(),
-		beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
+		opened: make(chan struct{}), beat: make(chan struct{}, 1), board: make(chan notice, maxNotices), members: make(map[member]struct{}), sounds: newSounds(&c),
 	}
 	var err error
 	if e.identity, err = newIdentity(c.Identity); err != nil {
@@ -219,7 +231,9 @@ func New(c Config) (*Engine, error) {
 	e.SetLimits(c.Silence, c.MaxSessions)
 	e.tier.Store(&TierStats{Tier: TierSockets, Reason: notYet, Kernel: KernelStats{Reason: notYet}})
 	for _, addr := range c.Bind {
-		e.pools[familyOf(addr)] = newPool(addr, c.PortMin, c.PortMax, c.DSCP)
+		p := newPool(addr, c.PortMin, c.PortMax, c.DSCP)
+		e.pools[familyOf(addr)] = p
+		e.singles[familyOf(addr)] = pair{pool: p, port: c.SinglePort, single: true}
 	}
 	for range c.Shards {
 		s := newShard(e.now, e.began.UnixNano(), c.PacketRate)
@@ -250,6 +264,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.ran = true
 	e.mu.Unlock()
+	if err := e.openSingle(); err != nil {
+		return err
+	}
 	defer e.startTiers()() // after the shards have ended
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -326,6 +343,7 @@ func (e *Engine) keepHouse(ctx context.Context) {
 		}
 		e.sweep(now)
 		e.askConsent()
+		e.sweepSingle()
 	}
 }
 

@@ -7,7 +7,9 @@ type gauges struct {
 	totals
 	census                                  census // of the kernel tier
 	iced                                    iceTotals
-	iceNumbers                              [2]uint16 // of the ICE port by family, 0 before it is open; see Engine.iceNumbers
+	singled                                 singleTotals
+	crowdedOut                              atomic.Uint64 // datagrams that the kernel dropped before the single port
+	iceNumbers                              [2]uint16     // of the ICE port by family, 0 before it is open; see Engine.iceNumbers
 	wakeups, received, naps, orders, faults atomic.Uint64
 	steered, exiled, overruns               atomic.Uint64
 	lateTicks                               atomic.Uint64 // packet times skipped by players

@@ -92,9 +92,7 @@ func (x *inbox) open(family, number int) error {
 	if err := unix.SetsockoptInt(k.fd, level, option, 1); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
-	if unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, inboxBuffer) != nil {
-		_ = unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, inboxBuffer)
-	}
+	k.widen()
 	return x.program.Receiver(number, k.fd)
 }
 
@@ -171,18 +169,23 @@ func (x *inbox) learn(k *socket, from *rawAddr, i int) {
 // overruns is how many datagrams the kernel dropped because nobody read them in time.
 func (x *inbox) overruns() (n uint64) {
 	for _, fd := range x.fds {
-		if fd < 0 {
-			continue
-		}
-		var info [unix.SK_MEMINFO_VARS]uint32
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno == 0 {
-			n += uint64(info[unix.SK_MEMINFO_DROPS])
+		if fd >= 0 {
+			n += overruns(fd)
 		}
 	}
 	return n
+}
+
+// overruns are those of one socket.
+func overruns(fd int) uint64 {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return uint64(info[unix.SK_MEMINFO_DROPS])
 }
 
 // unpack takes a batch of steered datagrams.

@@ -111,6 +111,9 @@ type pair struct {
 	port uint16
 	rtp  *socket
 	rtcp *socket
+
+	single bool     // it is the single port, without sockets of its own: many legs have it
+	why    ownPorts // there is a single port, and this is not it
 }
 
 // open binds a free pair, skipping pairs that others hold. The caller owns the result until it

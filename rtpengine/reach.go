@@ -44,5 +44,5 @@ func (e *Engine) Told(sixth bool) netip.Addr {
 // IsPort reports whether a port is one that media is received on: of calls, or the ICE port of a shard. Any goroutine.
 func (e *Engine) IsPort(port uint16) bool {
 	ice := int(port) - int(e.cfg.ICEPort)
-	return port >= e.cfg.PortMin && port <= e.cfg.PortMax || e.cfg.ICEPort != 0 && ice >= 0 && ice < e.cfg.Shards
+	return port >= e.cfg.PortMin && port <= e.cfg.PortMax || port != 0 && port == e.cfg.SinglePort || e.cfg.ICEPort != 0 && ice >= 0 && ice < e.cfg.Shards
 }

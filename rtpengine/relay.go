@@ -25,7 +25,8 @@ type relay struct {
 	noticed int
 	board   chan<- notice // where they go
 
-	ice icePort // where all browsers are heard
+	ice    icePort    // where all browsers are heard
+	single singlePort // where all phones are, when there is one
 
 	spare [slabBytes + srtp.Overhead]byte // a second try at a packet while a phone changes keys
 
@@ -42,6 +43,8 @@ func (r *relay) receive(k *socket, src netip.AddrPort, raw *rawAddr, b []byte) {
 		switch {
 		case l != nil:
 			r.drop(l, DropUnready)
+		case k.single:
+			r.enterSingle(k, src, raw, b)
 		case k.share > 1:
 			r.enter(k, src, raw, b)
 		}

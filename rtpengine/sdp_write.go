@@ -55,6 +55,7 @@ type facingSection struct {
 	answers *said
 	wiring  []string // our lines of ICE, DTLS and BUNDLE
 	toward  manner   // how the side speaks
+	single  bool     // port is the single one
 	phones  bool     // what comes from a browser goes to a phone
 	// bare drops every attribute: the section was refused by us, and its keys must not travel on.
 	bare bool
@@ -225,6 +226,9 @@ func (s *section) render(out *bytes.Buffer, f facingSection, address string, ses
 	if turned {
 		put(out, "a=", dir.String())
 	}
+	if f.single && f.port != 0 && !s.datagrams() { // RFC 3605: not the port above it
+		put(out, "a=rtcp:", strconv.Itoa(int(f.port)), " IN ", address)
+	}
 	if f.mux && f.port != 0 {
 		put(out, "a=rtcp-mux")
 	}
@@ -250,7 +254,7 @@ func (s *section) renderLines(out *bytes.Buffer, f facingSection, address string
 		switch {
 		case line[0] == 'c':
 		case strings.HasPrefix(line, "a=rtcp:"):
-			if f.port != 0 && f.toward != browser {
+			if f.port != 0 && f.toward != browser && !f.single {
 				put(out, "a=rtcp:", strconv.Itoa(f.rtcpPort()), " IN ", address)
 			}
 		case turned && isDirection(line):

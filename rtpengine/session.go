@@ -216,14 +216,14 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 			continue
 		}
 		l := s.line(i, d.sections[i].kind)
-		if _, _, err := s.reach(i, from, st.lines[i].theirs.manner, st.family); err != nil {
+		if _, _, err := s.reach(i, from, st.lines[i].theirs.manner, st.family, nil); err != nil {
 			return nil, err
 		}
 		m := s.manner(to, o.Speaks, i)
 		if st.lines[i].datagrams || opaque {
 			m = asRTP // on ports of its own
 		}
-		port, ports, err := s.reach(i, to, m, there)
+		port, ports, err := s.reach(i, to, m, there, &expected{from: dst})
 		if err != nil {
 			return nil, err
 		}
@@ -323,7 +323,7 @@ func (s *Session) AnswerWith(from Side, sdp []byte, src, dst netip.Addr, o Answe
 		}
 		// RFC 5761 §5.1.1: the offerer asked for mux and gets it; the relay bridges when the other side does not mux.
 		m := &offered.lines[i].theirs
-		port, ports, err := s.reach(i, to, m.manner, offered.family)
+		port, ports, err := s.reach(i, to, m.manner, offered.family, &expected{offered.lines[i].addr, offered.from, true})
 		if err != nil {
 			return nil, err
 		}
@@ -383,19 +383,21 @@ func (s *Session) Close() {
 		s.wires[side].close()
 	}
 	var pairs []*pair
+	var legs []*leg
 	for _, l := range lines {
 		for _, g := range l.legs {
 			if g != nil {
-				pairs = appendPairs(pairs, g)
+				pairs, legs = appendPairs(pairs, g), append(legs, g)
 			}
 		}
 	}
+	s.engine.depart(s.shard, legs)
 	s.engine.closePairs(s.shard, pairs)
 }
 
 func appendPairs(pairs []*pair, g *leg) []*pair {
 	for _, p := range g.pairs {
-		if p != nil {
+		if p != nil && !p.single {
 			pairs = append(pairs, p)
 		}
 	}
@@ -430,14 +432,6 @@ func (s *Session) line(i int, kind string) *line {
 		s.lines[i].kind = strings.Clone(kind) // not a piece of the description
 	}
 	return s.lines[i]
-}
-
-// openLeg makes sure that a side of an m-line has ports in a family.
-func (s *Session) openLeg(l *line, side Side, family int) (*pair, error) {
-	if l.legs[side] == nil {
-		l.legs[side] = &leg{}
-	}
-	return s.engine.openPair(s.shard, l.legs[side], family)
 }
 
 // openPair binds a pair and gives it to the shard.
@@ -545,6 +539,7 @@ func (s *Session) enforce(x *exchange) {
 		}
 		for _, t := range setups {
 			t.leg.apply(t, sh.now)
+			sh.single.expect(t, sh.now)
 		}
 	})
 	s.carryOn()

@@ -148,6 +148,7 @@ func (s *shard) run() error {
 		}
 		s.totals.add(&s.count)
 		s.iced.add(&s.ice)
+		s.singled.add(&s.single)
 		s.recount()
 		if packets > 0 && packets < enough && !s.stopped {
 			s.naps.Add(1)
@@ -233,6 +234,7 @@ func (s *shard) heed() {
 	if s.pending.Load() {
 		s.obey()
 		s.totals.add(&s.count)
+		s.singled.add(&s.single)
 	}
 }
 

@@ -43,6 +43,7 @@ func (s *shard) order(f func(*shard)) bool {
 	s.orders.Add(1)
 	s.totals.add(&s.count)
 	s.iced.add(&s.ice)
+	s.singled.add(&s.single)
 	return true
 }
 
@@ -62,14 +63,19 @@ func (s *shard) run() error {
 	}
 	s.mu.Unlock()
 	<-s.done
+	s.end()
+	s.readers.Wait()
+	return nil
+}
+
+// end closes every socket and has further orders refused.
+func (s *shard) end() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ended = true
 	for k := range s.open {
 		k.close()
 	}
-	s.mu.Unlock()
-	s.readers.Wait()
-	return nil
 }
 
 func (s *shard) start(k *socket) {
@@ -109,6 +115,7 @@ func (s *shard) take(k *socket, raw rawAddr, b []byte) {
 	s.pass()
 	s.totals.add(&s.count)
 	s.iced.add(&s.ice)
+	s.singled.add(&s.single)
 }
 
 // waited is always 0: orders run at once.

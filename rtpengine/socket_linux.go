@@ -22,11 +22,12 @@ type socket struct {
 	slot      int32   // place in the shard's table
 	local     [4]byte // the address of ours to which the peer sends, when reached
 	port      uint16
-	share     uint16 // datagrams that it may give in one turn; more than one at the ICE port
+	share     uint16 // datagrams that it may give in one turn; more than one at ports of many
 	family    uint8
 	component uint8
 	reached   bool
 	steered   bool // its packets come by the shard's inbox
+	single    bool // the port that many calls share
 	closed    bool
 }
 
@@ -54,6 +55,16 @@ func openSocket(addr netip.Addr, port uint16, dscp int) (*socket, error) {
 	}
 	return &socket{fd: fd, family: uint8(familyOf(addr)), port: port, slot: -1, share: 1}, nil
 }
+
+// widen asks for a queue that holds the packets of many calls.
+func (k *socket) widen() {
+	if unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, inboxBuffer) != nil {
+		_ = unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, inboxBuffer)
+	}
+}
+
+// overruns is how many datagrams the kernel dropped because nobody read them in time.
+func (k *socket) overruns() uint64 { return overruns(k.fd) }
 
 func portTaken(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
 

@@ -15,7 +15,8 @@ type socket struct {
 	family    uint8
 	component uint8
 	leg       *leg
-	share     uint16 // more than 1 at the ICE port, where all browsers are heard
+	share     uint16 // more than 1 at ports of many
+	single    bool   // the port that many calls share
 	closed    bool
 }
 
@@ -31,6 +32,12 @@ func openSocket(addr netip.Addr, port uint16, _ int) (*socket, error) {
 	}
 	return &socket{conn: conn, family: uint8(familyOf(addr)), share: 1}, nil
 }
+
+// widen asks for a queue that holds the packets of many calls.
+func (k *socket) widen() { _ = k.conn.SetReadBuffer(8 << 20) }
+
+// overruns is not told here.
+func (k *socket) overruns() uint64 { return 0 }
 
 func portTaken(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 

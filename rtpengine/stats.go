@@ -33,6 +33,7 @@ type Stats struct {
 	Tier    TierStats
 	Streams []StreamCount // directions of relayed calls by tier, counted about once a second; none without a kernel tier
 	WebRTC  WebRTCStats
+	Single  SinglePortStats
 	Ports   []PortStats
 	Shards  []ShardStats
 }
@@ -80,6 +81,7 @@ func (e *Engine) Stats() Stats {
 		st.Tier.Kernel.Interfaces = b.stats()
 	}
 	st.WebRTC = e.webRTC()
+	st.Single = e.singleStats()
 	for _, p := range e.pools {
 		if p != nil {
 			st.Ports = append(st.Ports, p.stats())
@@ -135,6 +137,8 @@ type StreamStats struct {
 
 	Tier   Tier   // that serves it
 	Detour string // why that is not TierKernel
+
+	OwnPorts string // why Port is not Config.SinglePort; "" when it is, or there is none
 
 	Duplicates uint32
 	Bursts     Bursts             // how the losses of this side's packets are spread
@@ -205,7 +209,7 @@ func (l *leg) stats(now int64) StreamStats {
 	}
 	for _, p := range l.pairs {
 		if p != nil && st.Port == 0 {
-			st.Port = p.port
+			st.Port, st.OwnPorts = p.port, p.why.String()
 		}
 	}
 	return st

@@ -466,6 +466,12 @@ func (s *Session) resumeLine(from *lineState) error {
 			if port == 0 {
 				continue
 			}
+			if port == s.engine.cfg.SinglePort {
+				if err := s.engine.lodge(s.shard, g, family, &from.placed[side]); err != nil {
+					return err
+				}
+				continue
+			}
 			p, err := s.engine.pools[family].openAt(port, s.engine.now)
 			if err == nil {
 				err = s.engine.attach(s.shard, g, family, p)

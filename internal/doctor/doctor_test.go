@@ -130,6 +130,18 @@ func TestMediaPortsAndTheKernelsOwn(t *testing.T) {
 	x.finds(t, Finding{State: OK}, Finding{State: OK})
 }
 
+func TestSinglePortOfAllPhones(t *testing.T) {
+	at := udpAt(t)
+	x := machine(t, nil)
+	x.cfg.Media.SinglePort, x.cfg.Limits.Calls = int(at.Port()), 100_000
+	x.mediaPorts()
+	x.finds(t, Finding{State: OK, Found: "sides of calls that cannot"})
+
+	x.list, x.cfg.Media.Address, x.cfg.Media.Ports = nil, []string{"127.0.0.1"}, configs.PortRange{Min: 4, Max: 3}
+	x.mediaBinds()
+	x.finds(t, Finding{State: Problem, Found: "media.single_port", Advice: "does not start"}, Finding{State: OK})
+}
+
 // udpAt holds a port of loopback, with all that are free above it for as long as it takes to find some.
 func udpAt(t *testing.T) netip.AddrPort {
 	t.Helper()

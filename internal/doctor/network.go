@@ -29,7 +29,9 @@ func nodeRuns(path string) bool {
 func (x *examination) mediaPorts() {
 	const check = "media ports"
 	ports := x.cfg.Media.Ports
-	if calls := ports.Pairs() / 2; calls < x.cfg.Limits.Calls {
+	if single := x.cfg.Media.SinglePort; single != 0 {
+		x.ok(check, fmt.Sprintf("%d is for all phones that can be told apart there; %d-%d is enough for %d sides of calls that cannot", single, ports.Min, ports.Max, ports.Pairs()))
+	} else if calls := ports.Pairs() / 2; calls < x.cfg.Limits.Calls {
 		x.warn(check, fmt.Sprintf("%d-%d is enough for %d calls with audio at a time, limits.calls allows %d", ports.Min, ports.Max, calls, x.cfg.Limits.Calls),
 			"widen media.ports, four ports a call, or lower limits.calls: calls beyond are refused while they ring")
 	} else {
@@ -84,6 +86,11 @@ func (x *examination) mediaBinds() {
 		if x.virtual(addr) && !x.running {
 			x.ok(check, text+" comes with the node: its ports cannot be tried before")
 			continue
+		}
+		if single := x.cfg.Media.SinglePort; single != 0 && !x.running {
+			if err := try("udp", netip.AddrPortFrom(addr, uint16(single))); err != nil {
+				x.problem(check, fmt.Sprintf("media.single_port %d of %s cannot be bound: %v", single, addr, cause(err)), "ss -lunp tells by whom it is taken; the node does not start without it")
+			}
 		}
 		taken := 0
 		var example uint16

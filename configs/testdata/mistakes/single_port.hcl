@@ -1,0 +1,3 @@
+media {
+  single_port = 20004
+}

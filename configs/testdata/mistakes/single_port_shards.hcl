@@ -1,0 +1,5 @@
+media {
+  single_port = 3480
+  ice_port    = 3480
+  shards      = 4
+}
