@@ -483,6 +483,7 @@ type TrunkState struct {
 	Tenant       string             `json:"tenant"`
 	Name         string             `json:"name"`
 	Up           bool               `json:"up" doc:"Calls can go out over it."`
+	Credentials  bool               `json:"credentials" doc:"There is a password to answer its challenges with."`
 	Registration *RegistrationState `json:"registration,omitempty"`
 	Addresses    []TrunkAddress     `json:"addresses" nullable:"false"`
 	Fault        string             `json:"fault,omitempty" doc:"Why a name of it cannot be looked up."`
@@ -505,7 +506,7 @@ func (t *Trunks) List() []TrunkState {
 	defer t.mu.Unlock()
 	out := make([]TrunkState, 0, len(t.carriers))
 	for _, c := range t.carriers {
-		s := TrunkState{Tenant: c.Tenant, Name: c.Name, Addresses: []TrunkAddress{}}
+		s := TrunkState{Tenant: c.Tenant, Name: c.Name, Credentials: c.Login != nil, Addresses: []TrunkAddress{}}
 		for _, h := range c.hosts {
 			s.Fault = cmp.Or(s.Fault, h.fault)
 			for _, a := range h.addrs {
