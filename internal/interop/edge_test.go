@@ -4,7 +4,11 @@ package interop
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,4 +124,89 @@ func TestAnAccountIsGoodOnAllNodesAtOnce(t *testing.T) {
 	if failed := c.at(used).metric(t, "tandem_sip_auth_failures_total"); failed != 0 {
 		t.Errorf("%v registrations counted as wrong passwords", failed)
 	}
+}
+
+// TestAMinorityServesWhatItKnowsAndSaysWhyItDoesNoMore leaves one node of three.
+func TestAMinorityServesWhatItKnowsAndSaysWhyItDoesNoMore(t *testing.T) {
+	c := startTrio(t)
+	c.whole(t)
+	alone := c.at(0)
+	alice, bob := startPhone(t, alone, phoneConfig{user: "1001", tone: 700}).registered(t), startPhone(t, alone, phoneConfig{user: "1002", tone: 1000}).registered(t)
+	for _, n := range c.ready.Nodes[1:] {
+		if err := syscall.Kill(n.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const why = "1 of 3 voting nodes answer, 2 are needed"
+	eventually(t, soon, "/readyz to say why", func() bool {
+		resp, err := http.Get(alone.ready.Nodes[0].Admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode == 503 && strings.Contains(string(text), why)
+	})
+	if out, _ := alone.cli(t, "cluster", "status"); !strings.Contains(strings.Join(strings.Fields(out), " "), "1 of 3 voting nodes answer") {
+		t.Errorf("cluster status does not say why:\n%s", out)
+	}
+	if out, err := alone.cli(t, "account", "add", "nobody", "--password", password); err == nil {
+		t.Errorf("an account was made that nobody has agreed to:\n%s", out)
+	}
+	alice.dial(t, "1002") // phones that are known go on calling each other
+	bob.talks(t, 1)
+	alice.hears(t, 1000)
+	bob.hears(t, 700)
+	alice.hangUp(t)
+	alice.dial(t, "4711") // it cannot know whether somebody has this number
+	alice.ends(t, 2)
+	if got := alice.got(`^SIP/2.0 503 `); len(got) == 0 {
+		t.Error("a number that the node does not know was not refused with 503")
+	}
+}
+
+// readmeCluster runs in namespaces of its own, where the addresses and the folder of the README belong to nobody else.
+const readmeCluster = `
+set -eu
+ip link set lo up
+mount --bind "$1" /tmp
+cd /tmp/here
+. ./cluster.sh
+for i in $(seq 100); do
+	if bin/tandem cluster status --data-dir /tmp/tandem/n1 | tr -s ' \n' ' ' | grep -q '3 of 3 voting nodes answer'; then echo three nodes, one service; exit; fi
+	sleep 0.1
+done
+bin/tandem cluster status --data-dir /tmp/tandem/n1
+exit 1`
+
+// TestTheREADMEsClusterCommandsDoWhatItSays runs them as they are printed.
+func TestTheREADMEsClusterCommandsDoWhatItSays(t *testing.T) {
+	if err := exec.Command("unshare", "--net", "--mount", "true").Run(); err != nil {
+		t.Skipf("no namespaces can be made here: %v", err)
+	}
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Three nodes, one service")
+	blocks := strings.SplitN(section, "```", 3)
+	if len(blocks) < 3 {
+		t.Fatal("the README prints no commands for a cluster")
+	}
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "here", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "tandem"), whole, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "here", "cluster.sh"), blocks[1])
+	// With a namespace for processes nothing outlives the shell.
+	p := launch(t, "the README's cluster", dir, nil, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", readmeCluster, "cluster", dir)
+	p.find(t, 0, 2*startWithin, `three nodes, one service`)
 }
