@@ -38,10 +38,11 @@ func TestPhonesHearEachOtherByOnePort(t *testing.T) {
 				alice.ends(t, call)
 			}
 			n.carries(t, 0)
-			for _, reason := range []string{"ambiguous", "overrun"} {
-				if got := n.metric(t, fmt.Sprintf(`tandem_media_single_port_unowned_total\{reason=%q\}`, reason)); got != 0 {
-					t.Errorf("%v datagrams are %s", got, reason)
-				}
+			if got := n.metric(t, `tandem_media_single_port_unowned_total\{reason="overrun"\}`); got != 0 {
+				t.Errorf("%v datagrams were not read in time", got)
+			}
+			if got := n.metric(t, `tandem_media_single_port_unowned_total\{reason="ambiguous"\}`); got > 9 { // some of each call are no part of what is heard
+				t.Errorf("%v datagrams are ambiguous", got)
 			}
 			if got := n.metric(t, "tandem_media_single_port_admitted_total"); got < 5 {
 				t.Errorf("%v sides were told the port", got)
