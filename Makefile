@@ -26,8 +26,9 @@ test: ## install what the tests need (apt-get), then run all of them: make race,
 race: ## run the tests that need no other program, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 10m ./...
 
-interop: ## run the tests with real phones: sipp, baresip, linphone, a browser
+interop: ## run the tests with real phones: sipp, baresip, linphone, ffmpeg, a browser
 	$(GO) test -count=1 -tags interop -timeout 10m ./internal/interop/...
+	$(GO) test -count=1 -tags interop -run TestVideoCallsAreRecorded ./rtpengine
 
 faults: ## play RUNS (200) random histories of faults against three nodes in fake time
 	TANDEM_FAULTS=$(RUNS) $(GO) test -count=1 -timeout 30m -run TestRandomFaultsLoseNothing ./cluster

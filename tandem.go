@@ -173,7 +173,7 @@ func (n *Node) buildMedia() error {
 		Transcode: rtpengine.TranscodeConfig{Off: c.Media.Transcode == "off", Always: c.Media.Transcode == "always", MaxCalls: c.Media.Transcoded, Opus: c.Media.Opus},
 		Recording: rtpengine.RecordingConfig{
 			Dir: c.RecordingDir(), MaxTime: time.Duration(c.Recording.MaxHours) * time.Hour, MaxBytes: int64(c.Recording.MaxBytes), AtOnce: c.Recording.AtOnce,
-			Format: rtpengine.RecordingFormat(c.Recording.Format),
+			Format: rtpengine.RecordingFormat(c.Recording.Format), Video: c.Recording.Video,
 		},
 		MaxRooms: c.Limits.Conferences, MaxMembers: c.Limits.ConferenceMembers,
 	}

@@ -352,6 +352,7 @@ func (m meter) media(st rtpengine.Stats) {
 	m.counter("tandem_recordings_refused_total", "Recordings refused because there were too many.", st.Recordings.Refused)
 	m.counter("tandem_recordings_failed_total", "Recordings that could not be made or written.", st.Recordings.Failed)
 	m.counter("tandem_recordings_lost_total", "Packets missing in recordings because the disk was too slow.", st.Recordings.Lost)
+	m.counter("tandem_recordings_spoilt_pictures_total", "Pictures left out of recordings because something of them was missing, or of one before.", st.Recordings.Spoilt)
 	m.counter("tandem_recordings_bytes_total", "Bytes of sound written.", st.Recordings.Bytes)
 	for i, n := range st.Digits {
 		if via := rtpengine.DigitVia(i); via != rtpengine.ViaINFO {

@@ -86,6 +86,7 @@ type QualityAlarm struct {
 type Recording struct {
 	Dir      string // "" = <data_dir>/recordings
 	Format   string // "wav" or "ogg"
+	Video    bool   // calls with video are recorded with their pictures
 	MaxHours int    // of one recording; then it ends and the call goes on
 	MaxBytes int    // of all files in Dir; beyond it recordings end and none begins
 	AtOnce   int    // recordings at the same time

@@ -123,6 +123,7 @@ func schema(c *Config) []section {
 		{"recording", []key{
 			text("dir", &c.Recording.Dir),
 			text("format", &c.Recording.Format, oneOf("wav", "ogg")),
+			yesNo("video", &c.Recording.Video),
 			number("max_hours", &c.Recording.MaxHours, 1, 24),
 			number("max_bytes", &c.Recording.MaxBytes, 1<<20, 1<<50),
 			number("at_once", &c.Recording.AtOnce, 1, 100_000),

@@ -58,6 +58,7 @@ media {
 recording {
   dir       = ""          # stereo files of recorded calls go here, the caller left; "" = <data_dir>/recordings
   format    = "wav"       # "wav", or "ogg" for Ogg/Opus at a sixth of the size, which needs the system's libopus; without it WAV is written, and the log says so
+  video     = false       # true: a call with video becomes a WebM (VP8, VP9) or Matroska (H.264) file with the pictures of both sides instead; see docs/media.md
   max_hours = 4           # longest recording; then it ends and the call goes on
   max_bytes = 53687091200 # room for all files in dir (an hour takes 115 MB as WAV, 20 MB as Ogg, twice that in G.722 or Opus); beyond it recordings end and none begins
   at_once   = 500         # recordings at the same time; further calls are not recorded, which is said

@@ -120,7 +120,7 @@ func TestWithoutLibopusRecordingsAreWAVAndThatIsSaid(t *testing.T) {
 	var said strings.Builder
 	c := &Config{Recording: RecordingConfig{Dir: t.TempDir(), Format: RecordOgg}, Log: slog.New(slog.NewTextHandler(&said, nil))}
 	r := newRecorder(c, audio.Open("none"), func() int64 { return 1 })
-	if rec := r.make("a", nil); filepath.Ext(rec.File) != ".wav" || !strings.Contains(said.String(), "recordings are WAV files") {
+	if rec := r.make("a", nil, [2]medium{}); filepath.Ext(rec.File) != ".wav" || !strings.Contains(said.String(), "recordings are WAV files") {
 		t.Errorf("%s, %s", rec.File, said.String())
 	}
 	if _, err := New(Config{Bind: c.Bind, Recording: RecordingConfig{Format: "mp3"}}); err == nil {

@@ -26,23 +26,27 @@ const (
 
 // oggOut writes a recording as Ogg/Opus, a page for what is appended at once: who reads it finds whole pages up to the last append.
 type oggOut struct {
-	file     *os.File
-	rate     int // of the samples that come
-	encoders []audio.Encoder
-	page     oggPage
-	held     []int16 // less than a frame
-	samples  int64   // in the stream so far, at 48 kHz
-	granule  int64
-	written  int64
-
-	voice  []int16
-	packet []byte
-	buf    []byte
-	room   [1500]byte
+	file    *os.File
+	sides   *opusSides
+	page    oggPage
+	held    []int16 // less than a frame
+	samples int64   // in the stream so far, at 48 kHz
+	granule int64
+	written int64
+	buf     []byte
 }
 
-func newOggFile(file *os.File, lib *audio.Library, rate, channels int) (*oggOut, error) {
-	o := &oggOut{file: file, rate: rate, voice: make([]int16, rate/50), page: oggPage{serial: rand.Uint32()}}
+// opusSides makes packets of one or two channels, a mono stream for each.
+type opusSides struct {
+	rate     int // of the samples that come
+	encoders []audio.Encoder
+	voice    []int16
+	packet   []byte
+	room     [1500]byte
+}
+
+func newOpusSides(lib *audio.Library, rate, channels int) (*opusSides, error) {
+	o := &opusSides{rate: rate, voice: make([]int16, rate/50)}
 	for range channels {
 		enc, err := lib.NewEncoder(audio.Opus, rate)
 		if err != nil {
@@ -50,16 +54,52 @@ func newOggFile(file *os.File, lib *audio.Library, rate, channels int) (*oggOut,
 		}
 		o.encoders = append(o.encoders, enc)
 	}
-	head := append([]byte("OpusHead\x01"), byte(channels))
+	return o, nil
+}
+
+// frame is how many samples a packet takes, those of all channels.
+func (o *opusSides) frame() int { return len(o.voice) * len(o.encoders) }
+
+// head is the identification header.
+func (o *opusSides) head() []byte {
+	head := append([]byte("OpusHead\x01"), byte(len(o.encoders)))
 	head = binary.LittleEndian.AppendUint16(head, opusDelay)
-	head = binary.LittleEndian.AppendUint32(head, uint32(rate))
+	head = binary.LittleEndian.AppendUint32(head, uint32(o.rate))
 	head = append(head, 0, 0)
-	if channels == 1 {
-		head = append(head, 0)
-	} else {
-		head = append(head, 1, 2, 0, 0, 1)
+	if len(o.encoders) == 1 {
+		return append(head, 0)
 	}
-	o.page.add(head)
+	return append(head, 1, 2, 0, 0, 1)
+}
+
+// encode makes the packet of a frame, until the next call.
+func (o *opusSides) encode(pcm []int16) ([]byte, error) {
+	o.packet = o.packet[:0]
+	for c, enc := range o.encoders {
+		for i := range o.voice {
+			o.voice[i] = pcm[i*len(o.encoders)+c]
+		}
+		n, err := enc.Encode(o.room[:], o.voice)
+		if err != nil {
+			return nil, err
+		}
+		one := o.room[:n]
+		if c == len(o.encoders)-1 {
+			o.packet = append(o.packet, one...)
+		} else if o.packet, err = appendDelimited(o.packet, one); err != nil {
+			return nil, err
+		}
+	}
+	return o.packet, nil
+}
+
+func newOggFile(file *os.File, lib *audio.Library, rate, channels int) (*oggOut, error) {
+	sides, err := newOpusSides(lib, rate, channels)
+	if err != nil {
+		return nil, err
+	}
+	o := &oggOut{file: file, sides: sides, page: oggPage{serial: rand.Uint32()}}
+	o.page.add(sides.head())
 	o.buf = o.page.flush(o.buf, oggFirst, 0)
 	vendor := "Tandem"
 	tags := binary.LittleEndian.AppendUint32([]byte("OpusTags"), uint32(len(vendor)))
@@ -71,7 +111,7 @@ func newOggFile(file *os.File, lib *audio.Library, rate, channels int) (*oggOut,
 
 func (o *oggOut) append(pcm []int16) error {
 	o.held = append(o.held, pcm...)
-	frame := len(o.voice) * len(o.encoders)
+	frame := o.sides.frame()
 	at := 0
 	for ; at+frame <= len(o.held); at += frame {
 		if err := o.encode(o.held[at : at+frame]); err != nil {
@@ -87,26 +127,14 @@ func (o *oggOut) append(pcm []int16) error {
 
 // encode adds a frame of every channel.
 func (o *oggOut) encode(pcm []int16) error {
-	o.packet = o.packet[:0]
-	for c, enc := range o.encoders {
-		for i := range o.voice {
-			o.voice[i] = pcm[i*len(o.encoders)+c]
-		}
-		n, err := enc.Encode(o.room[:], o.voice)
-		if err != nil {
-			return err
-		}
-		one := o.room[:n]
-		if c == len(o.encoders)-1 {
-			o.packet = append(o.packet, one...)
-		} else if o.packet, err = appendDelimited(o.packet, one); err != nil {
-			return err
-		}
+	packet, err := o.sides.encode(pcm)
+	if err != nil {
+		return err
 	}
-	if !o.page.fits(len(o.packet)) {
+	if !o.page.fits(len(packet)) {
 		o.buf = o.page.flush(o.buf, 0, o.granule)
 	}
-	o.page.add(o.packet)
+	o.page.add(packet)
 	o.samples += opusFrame
 	o.granule = o.samples
 	return nil
@@ -137,10 +165,10 @@ func (o *oggOut) octets() int64 { return o.written }
 
 // close writes what is left, and as much more as the delay has held back. The last position says where the sound really ends.
 func (o *oggOut) close() error {
-	end := o.samples + int64(len(o.held)/len(o.encoders))*opusClock/int64(o.rate) + opusDelay
+	end := o.samples + int64(len(o.held)/len(o.sides.encoders))*opusClock/int64(o.sides.rate) + opusDelay
 	var err error
 	for o.samples < end && err == nil {
-		frame := make([]int16, len(o.voice)*len(o.encoders))
+		frame := make([]int16, o.sides.frame())
 		copy(frame, o.held)
 		o.held = o.held[:0]
 		err = o.encode(frame)

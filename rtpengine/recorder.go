@@ -21,6 +21,7 @@ type RecordingConfig struct {
 	MaxBytes int64           // of all files in Dir; beyond it recordings end and none begins; default 50 GiB
 	AtOnce   int             // default 500
 	Format   RecordingFormat // default RecordWAV
+	Video    bool            // calls with video are recorded with their pictures, as WebM or Matroska, whatever Format says
 }
 
 // recorder writes all recordings in one goroutine, so that a slow disk slows neither a shard nor signalling: then the taps run over,
@@ -40,7 +41,7 @@ type recorder struct {
 	used     int64 // octets in Dir
 	measured int64 // when they were counted, engine ns; 0 = never
 
-	refused, failed, lost, bytes atomic.Uint64
+	refused, failed, lost, bytes, spoilt atomic.Uint64
 }
 
 func newRecorder(c *Config, codecs *audio.Library, now func() int64) *recorder {
@@ -172,6 +173,7 @@ func (r *recorder) makeRoom() error {
 // ended counts a recording that is over, and says what went wrong with it.
 func (r *recorder) ended(rec *Recording, end *RecordingEnd) {
 	r.lost.Add(end.Lost)
+	r.spoilt.Add(end.Spoilt)
 	if foreign := rec.tap.foreign.Load(); foreign > 0 && !rec.tracks[0].started && !rec.tracks[1].started {
 		r.log.Warn("a recording is silent: the call used a codec that cannot be decoded here", "call", rec.call, "file", rec.File)
 	}
@@ -193,11 +195,12 @@ type RecordingStats struct {
 	Refused uint64 // over Config.Recording.AtOnce
 	Failed  uint64 // could not begin, or not be written
 	Lost    uint64 // packets there was no room for
+	Spoilt  uint64 // pictures left out because something of them was missing, or of one before
 	Bytes   uint64 // written
 }
 
 func (r *recorder) stats() RecordingStats {
 	return RecordingStats{
-		Now: r.busy(), Begun: r.count.Load(), Refused: r.refused.Load(), Failed: r.failed.Load(), Lost: r.lost.Load(), Bytes: r.bytes.Load(),
+		Now: r.busy(), Begun: r.count.Load(), Refused: r.refused.Load(), Failed: r.failed.Load(), Lost: r.lost.Load(), Spoilt: r.spoilt.Load(), Bytes: r.bytes.Load(),
 	}
 }

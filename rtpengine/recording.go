@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	audio "tandem/rtpengine/codec"
 )
 
 // Errors of recording that callers branch on.
@@ -21,7 +23,8 @@ var (
 	ErrRecordingFull = errors.New("rtpengine: the room for recordings is used up") // Config.Recording.MaxBytes
 )
 
-// Recording is one call being written to a stereo file, the caller left, the called side right; or a room, mixed to mono. It has 16 kHz when
+// Recording is one call being written to a stereo file, the caller left, the called side right; or a room, mixed to mono. With pictures, if
+// RecordingConfig.Video asks for them, it is a WebM or Matroska file of both sides' video and that sound. It has 16 kHz when
 // somebody speaks G.722 or Opus at its beginning, else 8 kHz. What is spoken in a codec that cannot be decoded here is silence. The file can be read
 // at any time, also when the program was killed: it is brought up to date after each second of sound.
 type Recording struct {
@@ -33,7 +36,10 @@ type Recording struct {
 	untap  func() // nothing comes from the tap any more, or will not soon; then closed is set
 	tap    *tap
 	mono   bool
-	line   int          // the m-line of its call
+	line   int          // the m-line of its call's audio
+	video  int          // and of its video, when it has scenes
+	scenes [2]medium    // the video that each side is expected to send; 0: none
+	ask    func(int)    // has a side send a full picture
 	rate   int          // of its samples; 0: 8 kHz
 	began  int64        // engine ns
 	closed atomic.Int64 // engine ns of its end, 0 while it goes on
@@ -44,8 +50,12 @@ type Recording struct {
 	// The recorder's own:
 	reason  string
 	file    soundFile
-	tracks  [2]track
+	tracks  [4]track // by channel
 	voices  [2]*voice
+	films   [2]*pictures // by side, nil without video
+	film    *film        // the file, when it has pictures
+	clocks  [4]senderTime
+	shift   [2]int64 // by which a side's pictures belong elsewhere than their arrival says
 	mix     mix
 	pending []int16 // samples for the file, the channels in turn
 	samples int64   // in the file, of each channel
@@ -58,6 +68,8 @@ type RecordingEnd struct {
 	Length time.Duration
 	Lost   uint64 // packets that the recorder had no room for; there the recording is silent
 	Late   uint64 // packets that came too late
+	Shown  uint64 // pictures in it
+	Spoilt uint64 // pictures left out because something of them was missing, or of one before
 	Reason string // why it ended before it was told to; "" when it was told to
 	Err    error  // the file could not be made or written
 }
@@ -89,8 +101,9 @@ func (s *Session) Record() (*Recording, error) {
 	}
 	for i, l := range s.lines {
 		if l.kind == "audio" && l.legs[A] != nil && l.legs[B] != nil {
-			words, rate := s.spoken(i)
-			rec, err := s.engine.record(&s.cfg, s.shard, []*leg{l.legs[A], l.legs[B]}, i, words, rate)
+			sc := scene{line: i, legs: [4]*leg{l.legs[A], l.legs[B]}}
+			s.compose(&sc)
+			rec, err := s.engine.record(&s.cfg, s.shard, &sc)
 			s.recording = rec
 			return rec, err
 		}
@@ -131,8 +144,9 @@ func (p *Endpoint) Record() (*Recording, error) {
 	}
 	for i, g := range p.legs {
 		if g != nil && p.kinds[i] == "audio" {
-			words, rate := p.spoken(i)
-			rec, err := p.engine.record(&p.cfg, p.shard, []*leg{g}, i, words, rate)
+			sc := scene{line: i, legs: [4]*leg{g}, alone: true}
+			sc.words, sc.rate = p.spoken(i)
+			rec, err := p.engine.record(&p.cfg, p.shard, &sc)
 			p.recording = rec
 			return rec, err
 		}
@@ -154,12 +168,25 @@ func (p *Endpoint) Recording() string {
 	return p.recording.growing()
 }
 
+// scene is what is to be recorded.
+type scene struct {
+	legs   [4]*leg // by channel; nil where there is nothing
+	alone  bool    // one phone, and what it is told
+	line   int
+	video  int
+	words  [4]*vocabulary
+	rate   int
+	scenes [2]medium
+}
+
 // record begins a recording of two legs that talk to each other, or of one and what it is told.
-func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg, line int, words [2]*vocabulary, rate int) (*Recording, error) {
-	r := e.recorder.make(c.ID, c.OnRecorded)
-	r.line, r.rate = line, rate
-	r.learn(words)
-	r.untap = func() { r.untapLegs(sh, legs, e.now) }
+func (e *Engine) record(c *SessionConfig, sh *shard, sc *scene) (*Recording, error) {
+	r := e.recorder.make(c.ID, c.OnRecorded, sc.scenes)
+	r.line, r.video, r.rate = sc.line, sc.video, sc.rate
+	r.learn(sc.words)
+	legs := sc.legs
+	r.untap = func() { r.untapLegs(sh, legs[:], e.now) }
+	r.ask = func(side int) { sh.order(func(sh *shard) { sh.askPicture(legs[2+side]) }) }
 	if err := e.recorder.add(r); err != nil {
 		return nil, err
 	}
@@ -168,10 +195,16 @@ func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg, line int, word
 			return
 		}
 		for i, l := range legs {
+			if l == nil {
+				continue
+			}
 			l.withdraw(&sh.relay)
 			l.heard, l.channel = r.tap, uint8(i)
+			if i >= 2 {
+				sh.askPicture(l)
+			}
 		}
-		if len(legs) == 1 {
+		if sc.alone {
 			legs[0].told = r.tap
 		}
 	})
@@ -179,10 +212,14 @@ func (e *Engine) record(c *SessionConfig, sh *shard, legs []*leg, line int, word
 }
 
 // make makes a recording that begins now.
-func (r *recorder) make(call string, onEnd func(RecordingEnd)) *Recording {
+func (r *recorder) make(call string, onEnd func(RecordingEnd), scenes [2]medium) *Recording {
 	now := time.Now()
-	rec := &Recording{Began: now, call: call, onEnd: onEnd, tap: newTap(), began: r.now(), opened: make(chan struct{})}
-	rec.File = filepath.Join(r.cfg.Dir, recordingName(call, now, r.count.Add(1))+"."+string(r.cfg.Format))
+	rec := &Recording{Began: now, call: call, onEnd: onEnd, tap: newTap(tapBytes), began: r.now(), opened: make(chan struct{}), scenes: scenes}
+	suffix := "." + string(r.cfg.Format)
+	if scenes != [2]medium{} {
+		rec.tap, suffix = newTap(filmBytes), filmSuffix(scenes, r.codecs.Encodes(audio.Opus))
+	}
+	rec.File = filepath.Join(r.cfg.Dir, recordingName(call, now, r.count.Add(1))+suffix)
 	return rec
 }
 
@@ -216,7 +253,7 @@ func (r *Recording) stop() bool {
 }
 
 // learn takes what the payload types of each side mean from now on. Signalling's.
-func (r *Recording) learn(words [2]*vocabulary) {
+func (r *Recording) learn(words [4]*vocabulary) {
 	for i, w := range words {
 		if w != nil {
 			r.tap.words[i].Store(w)
@@ -228,6 +265,9 @@ func (r *Recording) learn(words [2]*vocabulary) {
 func (r *Recording) untapLegs(sh *shard, legs []*leg, now func() int64) {
 	untap := func() {
 		for _, l := range legs {
+			if l == nil {
+				continue
+			}
 			if l.heard == r.tap {
 				l.heard = nil
 			}
@@ -252,6 +292,7 @@ func (r *Recording) step(rec *recorder, now int64) (ended bool) {
 	for e, ok := r.tap.next(room[:]); ok; e, ok = r.tap.next(room[:]) {
 		r.take(&e)
 	}
+	r.develop(now, closed != 0)
 	r.advance(r.position(now) - playout)
 	if closed != 0 {
 		r.hear(math.MaxInt64)
@@ -284,6 +325,16 @@ func (r *Recording) position(at int64) int64 {
 
 func (r *Recording) take(e *tapped) {
 	arrival := r.position(e.at)
+	switch {
+	case e.medium == reported:
+		r.report(e)
+		return
+	case e.channel >= 2:
+		if p := r.films[e.channel&1]; p != nil {
+			p.put(e, arrival)
+		}
+		return
+	}
 	r.advance(arrival - playout)
 	pos, ok := r.tracks[e.channel&1].place(e.ssrc, e.stamp, e.medium.clock(), arrival)
 	if !ok || !r.voices[e.channel&1].put(e.medium, pos, e.body) {
@@ -315,7 +366,7 @@ func (r *Recording) open(rec *recorder) bool {
 		r.voices[i] = newVoice(rec.codecs, r.rate)
 	}
 	if r.err = rec.makeRoom(); r.err == nil {
-		r.file, r.err = makeSoundFile(rec.cfg.Format, rec.codecs, r.File, r.rate, r.channels())
+		r.file, r.err = r.makeFile(rec)
 	}
 	if r.err != nil {
 		r.finish(rec, "it could not begin", r.err)
@@ -324,8 +375,27 @@ func (r *Recording) open(rec *recorder) bool {
 	return true
 }
 
+// makeFile makes the file, with pictures or without.
+func (r *Recording) makeFile(rec *recorder) (soundFile, error) {
+	if r.scenes == [2]medium{} {
+		return makeSoundFile(rec.cfg.Format, rec.codecs, r.File, r.rate, r.channels())
+	}
+	f, err := makeFilm(rec.codecs, r)
+	if err != nil {
+		return nil, err
+	}
+	r.film = f
+	for i, m := range r.scenes {
+		if m != 0 {
+			r.films[i] = &pictures{}
+		}
+	}
+	return f, nil
+}
+
 // flush appends what is pending.
 func (r *Recording) flush() error {
+	r.project()
 	if err := r.file.append(r.pending); err != nil {
 		return err
 	}
@@ -350,7 +420,7 @@ func (r *Recording) finish(rec *recorder, reason string, err error) {
 	}
 	end := RecordingEnd{
 		File: r.File, Length: time.Duration(r.samples) * time.Second / time.Duration(r.rate), Lost: r.tap.lost.Load(),
-		Late: r.late, Reason: reason, Err: err,
+		Late: r.late, Shown: r.shown(), Spoilt: r.spoilt(), Reason: reason, Err: err,
 	}
 	rec.ended(r, &end)
 	if r.onEnd != nil {

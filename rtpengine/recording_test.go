@@ -60,7 +60,7 @@ func newBench(t *testing.T, rc RecordingConfig) *bench {
 	}
 	b.recorder = newRecorder(&Config{Recording: rc, Log: slog.New(slog.DiscardHandler)}, audio.Open(""), func() int64 { return b.now })
 	b.rec = &Recording{
-		File: filepath.Join(rc.Dir, "call.wav"), began: 1, tap: newTap(), opened: make(chan struct{}),
+		File: filepath.Join(rc.Dir, "call.wav"), began: 1, tap: newTap(tapBytes), opened: make(chan struct{}),
 		onEnd: func(e RecordingEnd) { b.ends = append(b.ends, e) },
 	}
 	b.shard = newShard(func() int64 { return b.now }, 0, 1)
@@ -281,7 +281,7 @@ func TestRecordingEndsAtItsLimitsAndSaysWhy(t *testing.T) {
 }
 
 func TestTapAllocatesNothing(t *testing.T) {
-	ring, p := newTap(), packet(0, 1, 160, 7, strings.Repeat("x", 160))
+	ring, p := newTap(tapBytes), packet(0, 1, 160, 7, strings.Repeat("x", 160))
 	h, _ := parseRTP(p)
 	room := make([]byte, 1<<16)
 	if n := testing.AllocsPerRun(1000, func() {

@@ -165,6 +165,9 @@ func (r *relay) acceptRTCP(l *leg, b []byte) {
 	r.count.rtcp++
 	l.tally.lastSeen.Store(r.now)
 	l.follow(r.now, b)
+	if l.heard != nil {
+		l.heard.report(l.channel, b, r.now)
+	}
 	if l.app != nil {
 		l.app.rtcp(r, l, b)
 		return

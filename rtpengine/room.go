@@ -172,7 +172,7 @@ func (r *Room) Record(onEnd func(RecordingEnd)) (*Recording, error) {
 	case !r.recording.over():
 		return nil, ErrRecording
 	}
-	rec := r.engine.recorder.make(r.cfg.ID, onEnd)
+	rec := r.engine.recorder.make(r.cfg.ID, onEnd, [2]medium{})
 	rec.mono, rec.rate, rec.untap = true, r.rate, func() {
 		r.mu.Lock()
 		r.tap = nil

@@ -7,6 +7,8 @@ const (
 	mixLength  = 2 * sampleRate   // the window that is open for packets
 	driftEvery = 5 * sampleRate   // how often the clocks are compared
 	driftMost  = 3 * frameSamples // and how far they may be apart
+
+	pictureJump = 3 * sampleRate // how far a picture may be from its time
 )
 
 // track puts the packets of one direction on the recording's time line. Where a packet belongs is told by its RTP timestamp, not
@@ -25,6 +27,13 @@ type track struct {
 
 	least int64 // smallest delay since the last comparison of the clocks
 	since int64
+
+	anchors int // how often it began
+}
+
+// at is the position of a timestamp of the same beginning.
+func (t *track) at(stamp uint32) int64 {
+	return t.base + (t.ticks+int64(int32(stamp-t.stamp)))*sampleRate/t.clock
 }
 
 // place gives the position of a packet that arrived at a position; false when it does not fit in. A source that takes up another clock
@@ -47,21 +56,44 @@ func (t *track) place(ssrc, stamp uint32, clock, arrival int64) (pos int64, ok b
 		return 0, false
 	}
 	t.strange = false
-	t.least = min(t.least, late)
-	if arrival-t.since >= driftEvery {
-		// The fastest packet of a while shows the path's own delay; what it has changed by is the clocks' difference.
-		if t.least > driftMost || t.least < -driftMost {
-			t.base += t.least
-			pos += t.least
-		}
-		t.least, t.since = earliest, arrival
-	}
 	t.ticks, t.stamp = ticks, stamp
-	return pos, true
+	return pos + t.drift(pos, arrival), true
+}
+
+// follow gives the position of a picture. One that comes late is shown late by nobody but who waits for it, so it keeps its place; only a clock
+// that has jumped begins anew.
+func (t *track) follow(ssrc, stamp uint32, clock, arrival int64) int64 {
+	if !t.started || ssrc != t.ssrc || clock != t.clock {
+		t.anchor(ssrc, stamp, clock, arrival)
+		return arrival
+	}
+	pos := t.at(stamp)
+	if d := arrival - pos; d > pictureJump || d < -pictureJump {
+		t.anchor(ssrc, stamp, clock, arrival)
+		return arrival
+	}
+	t.ticks += int64(int32(stamp - t.stamp))
+	t.stamp = stamp
+	return pos + t.drift(pos, arrival)
+}
+
+// drift compares the clocks now and then, and gives what the position must be corrected by: the fastest packet of a while shows the path's own
+// delay, and what that has changed by is the clocks' difference.
+func (t *track) drift(pos, arrival int64) (by int64) {
+	t.least = min(t.least, arrival-pos)
+	if arrival-t.since < driftEvery {
+		return 0
+	}
+	if t.least > driftMost || t.least < -driftMost {
+		by = t.least
+		t.base += by
+	}
+	t.least, t.since = earliest, arrival
+	return by
 }
 
 func (t *track) anchor(ssrc, stamp uint32, clock, arrival int64) {
-	*t = track{started: true, ssrc: ssrc, stamp: stamp, clock: clock, base: arrival, least: earliest, since: arrival}
+	*t = track{started: true, ssrc: ssrc, stamp: stamp, clock: clock, base: arrival, least: earliest, since: arrival, anchors: t.anchors + 1}
 }
 
 // mix is the window of a recording's time line in which sound may still come, silent where none has.

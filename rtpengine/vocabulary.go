@@ -1,14 +1,22 @@
 package rtpengine
 
-import audio "tandem/rtpengine/codec"
+import (
+	"strconv"
+
+	audio "tandem/rtpengine/codec"
+)
 
 // medium is what packets are to a recorder: a codec of the codec package, or one of the values below; 0 is nothing that it knows.
 type medium uint8
 
-// Samples of a room, 16 bits little endian.
 const (
-	samples8  = medium(audio.Event) + 1 + iota // at 8 kHz
+	samples8  = medium(audio.Event) + 1 + iota // of a room, at 8 kHz, 16 bits little endian
 	samples16                                  // at 16 kHz
+	mediumVP8
+	mediumVP9
+	mediumH264
+	reported                // what a sender report says
+	repair   = medium(0x80) // with one of the others: a repetition of it (RFC 4588)
 )
 
 func mediumOf(k audio.Kind) medium {
@@ -18,6 +26,29 @@ func mediumOf(k audio.Kind) medium {
 	return 0
 }
 
+// medium is what a codec is to a recorder; list has what its parameters refer to.
+func (c codec) medium(list []codec) medium {
+	switch {
+	case c.clock == videoClock && c.named("VP8"):
+		return mediumVP8
+	case c.clock == videoClock && c.named("VP9"):
+		return mediumVP9
+	case c.clock == videoClock && c.named("H264"):
+		return mediumH264
+	case c.named("rtx"):
+		for _, other := range list {
+			if m := other.medium(nil); m >= mediumVP8 && strconv.Itoa(int(other.payload)) == c.parameter("apt") {
+				return m | repair
+			}
+		}
+		return 0
+	}
+	return mediumOf(c.kind())
+}
+
+// videoClock is that of all video (RFC 7741, RFC 9628, RFC 6184).
+const videoClock = 90000
+
 // vocabulary says what the payload types of a side are to a recorder. Immutable.
 type vocabulary [128]medium
 
@@ -26,15 +57,15 @@ func vocabularyOf(lists ...[]codec) *vocabulary {
 	v := new(vocabulary)
 	for _, list := range lists {
 		for _, c := range list {
-			v.add(c.payload, c)
+			v.add(c.payload, c.medium(list))
 		}
 	}
 	return v
 }
 
-func (v *vocabulary) add(payload uint8, c codec) {
+func (v *vocabulary) add(payload uint8, m medium) {
 	if v[payload] == 0 {
-		v[payload] = mediumOf(c.kind())
+		v[payload] = m
 	}
 }
 
@@ -44,15 +75,15 @@ func (x *exchange) vocabularies(i int, lines *[2]said) (words [2]*vocabulary) {
 	shown, back := x.tellings(i)
 	out, in := new(vocabulary), new(vocabulary)
 	for _, c := range answer {
-		in.add(c.payload, c)
+		in.add(c.payload, c.medium(answer))
 		if pt := toOf(back, c.payload); pt != untold {
-			out.add(pt, c)
+			out.add(pt, c.medium(answer))
 		}
 	}
 	for _, c := range offer {
-		out.add(c.payload, c)
+		out.add(c.payload, c.medium(offer))
 		if pt := toOf(shown, c.payload); pt != untold {
-			in.add(pt, c)
+			in.add(pt, c.medium(offer))
 		}
 	}
 	words[x.from], words[x.from.Other()] = out, in
@@ -91,12 +122,12 @@ func (s *Session) spoken(i int) (words [2]*vocabulary, rate int) {
 }
 
 // spoken says the same of the phone and of what it is told; mu is held.
-func (p *Endpoint) spoken(i int) (words [2]*vocabulary, rate int) {
+func (p *Endpoint) spoken(i int) (words [4]*vocabulary, rate int) {
 	if i >= len(p.codecs) {
 		return words, sampleRate
 	}
 	v := vocabularyOf(p.codecs[i])
-	return [2]*vocabulary{v, v}, recordedRate(p.codecs[i])
+	return [4]*vocabulary{v, v}, recordedRate(p.codecs[i])
 }
 
 // recordedRate is that of the first codec of an answer, which phones usually speak: as wide as telephones are, or as narrow.
@@ -112,7 +143,12 @@ func recordedRate(list []codec) int {
 // relearn tells a recording that goes on what a new agreement calls things; mu is held.
 func (s *Session) relearn() {
 	if !s.recording.over() {
-		words, _ := s.spoken(s.recording.line)
+		sound, _ := s.spoken(s.recording.line)
+		words := [4]*vocabulary{sound[A], sound[B]}
+		if s.recording.scenes != [2]medium{} {
+			sight, _ := s.spoken(s.recording.video)
+			words[2], words[3] = sight[A], sight[B]
+		}
 		s.recording.learn(words)
 	}
 }

@@ -2,7 +2,7 @@
 # Installs the Debian packages that tests and measurements need, those that are missing only, and JsSIP and SIP.js for the browser.
 #   install-peers.sh SET...   with SET one of
 #     compiler   a C compiler, which Go's race detector needs
-#     phones     sipp, baresip with H.264, linphone, and Kamailio with its WebSocket, for make interop
+#     phones     sipp, baresip with H.264, linphone, Kamailio with its WebSocket, and ffmpeg, for make interop
 #     browser    Chromium, and the modules of our browser phone and of the one in internal/interop, for make interop
 #     servers    Kamailio and rtpengine, for make bench
 set -euo pipefail
@@ -17,6 +17,7 @@ phones   /usr/lib/baresip/modules/avcodec.so baresip-ffmpeg
 phones   linphonec linphone-cli
 phones   /usr/sbin/kamailio kamailio
 phones   /usr/lib/*/kamailio/modules/websocket.so kamailio-websocket-modules
+phones   ffmpeg ffmpeg
 browser  chromium chromium
 browser  npm npm
 servers  kamailio kamailio
