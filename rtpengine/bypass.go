@@ -25,11 +25,12 @@ const (
 	detourFull                  // no room for another flow
 	detourShared                // one of the sides is heard at the single port
 	detourOdd                   // packets kept coming in a way that the program leaves alone
+	detourForeign               // its ports are at the address of another engine
 	detours
 )
 
 var detourNames = [detours]string{
-	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "no rtp", "numbers", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "single port", "odd",
+	"new", "", "endpoint", "hold", "tapped", "barred", "digits", "no rtp", "numbers", "encrypted", "unheard", "far side unheard", "ip version", "link-local", "interface", "route", "full", "single port", "odd", "foreign address",
 }
 
 func (d detour) String() string { return detourNames[d] }

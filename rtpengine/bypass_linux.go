@@ -185,6 +185,9 @@ func (s *shard) bypass(l *leg) detour {
 	if in == nil || out == nil {
 		return detourFamily
 	}
+	if in.foreign || out.foreign {
+		return detourForeign
+	}
 	q := &l.quality
 	w := kernel.Flow{
 		Local: netip.AddrPortFrom(s.bypasser.addrs[family], in.port), Remote: peer,

@@ -79,13 +79,13 @@ func (s *Session) reach(i int, side Side, m manner, family int, x *expected) (po
 		if l.legs[side] == nil {
 			l.legs[side] = &leg{}
 		}
-		ports, err = s.engine.iceNumbers(s.shard)
+		ports, err = s.engine.iceNumbersAt(s.site, s.shard)
 		return ports[family], ports, err
 	}
 	if l.legs[side] == nil {
 		l.legs[side] = &leg{}
 	}
-	ports[family], err = s.engine.station(s.shard, l.legs[side], family, m, x)
+	ports[family], err = s.engine.station(s.shard, s.site, l.legs[side], family, m, x)
 	return ports[family], ports, err
 }
 
@@ -98,7 +98,7 @@ func (w *wires) place(view *facingSection, i int, m manner, setup string, ports 
 	if m.dtls() {
 		view.crypto = nil
 	}
-	local := func(family int) netip.Addr { return w.engine.local(family, peer) }
+	local := func(family int) netip.Addr { return w.engine.localAt(w.site, family, peer) }
 	view.wiring = w.attributes(i, m, setup, local, ports, view.mux && setup != actpass || m == browser)
 }
 
@@ -162,6 +162,6 @@ func (p *Endpoint) reach(i int, m manner, family int, x *expected) (port uint16,
 	if p.legs[i] == nil {
 		p.legs[i] = &leg{app: newApp()}
 	}
-	ports[family], err = p.engine.station(p.shard, p.legs[i], family, m, x)
+	ports[family], err = p.engine.station(p.shard, nil, p.legs[i], family, m, x)
 	return ports[family], ports, err
 }

@@ -181,6 +181,7 @@ type Engine struct {
 	identity   identity
 	handshakes handshakes
 	iceMu      sync.Mutex    // above shard.iceNumbers
+	sites      []*site       // in whose places it stands, under iceMu
 	singles    [2]pair       // the single port, by family
 	opened     chan struct{} // closed when Run has bound it
 

@@ -206,7 +206,7 @@ func (s *shard) consents() {
 func (e *Engine) askConsent() {
 	for _, sh := range e.shards {
 		e.iceMu.Lock()
-		open := sh.iceNumbers != [2]uint16{}
+		open := sh.iceNumbers != [2]uint16{} || len(e.sites) > 0
 		e.iceMu.Unlock()
 		if open {
 			sh.order(func(sh *shard) { sh.consents() })
@@ -277,6 +277,11 @@ func (e *Engine) openICE(p *pool, sh *shard, want uint16) (*socket, uint16, erro
 		k, err := e.openICEAt(p, want)
 		return k, want, err
 	}
+	return e.openICEAnywhere(p)
+}
+
+// openICEAnywhere binds a port of the media range for browsers.
+func (e *Engine) openICEAnywhere(p *pool) (*socket, uint16, error) {
 	for range bindTries {
 		port, ok := p.take(e.now())
 		if !ok {
@@ -284,7 +289,7 @@ func (e *Engine) openICE(p *pool, sh *shard, want uint16) (*socket, uint16, erro
 		}
 		k, err := openSocket(p.addr, port, p.dscp)
 		if err == nil {
-			k.share = iceShare
+			k.share, k.foreign = iceShare, p.foreign
 			return k, port, nil
 		}
 		p.give(port, e.now())

@@ -23,8 +23,9 @@ const (
 // pool hands out even/odd port pairs of one local address. Pairs leave in the order in which they
 // came back (least recently used first); the first order is shuffled, so that ports cannot be guessed.
 type pool struct {
-	addr netip.Addr
-	dscp int
+	addr    netip.Addr
+	dscp    int
+	foreign bool // of another engine, see site: its sockets are never steered, and ports beyond the range can be claimed
 
 	mu     sync.Mutex
 	free   []uint16 // ring of even ports
@@ -75,8 +76,8 @@ func (p *pool) take(now int64) (uint16, bool) {
 func (p *pool) give(port uint16, now int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := (port - p.base) / 2
-	if p.out[i/64]&(1<<(i%64)) == 0 {
+	i := (int(port) - int(p.base)) / 2
+	if port < p.base || i >= len(p.free) || p.out[i/64]&(1<<(i%64)) == 0 {
 		return
 	}
 	p.out[i/64] &^= 1 << (i % 64)
@@ -153,6 +154,7 @@ func (p *pool) bind(port uint16) (*pair, error) {
 		rtp.close()
 		return nil, err
 	}
+	rtp.foreign, rtcp.foreign = p.foreign, p.foreign
 	return &pair{pool: p, port: port, rtp: rtp, rtcp: rtcp}, nil
 }
 
@@ -162,6 +164,8 @@ func (p *pool) claim(port uint16) error {
 	defer p.mu.Unlock()
 	at, i := netip.AddrPortFrom(p.addr, port), (int(port)-int(p.base))/2
 	switch {
+	case p.foreign && (port < p.base || port%2 == 1 || i >= len(p.free)):
+		return nil // the other engine's range was another; the kernel knows who has it
 	case port < p.base || port%2 == 1 || i >= len(p.free):
 		return fmt.Errorf("%w: %s is not among its ports", ErrForeignAddress, at)
 	case p.out[i/64]&(1<<(i%64)) != 0:

@@ -12,6 +12,9 @@ func (e *Engine) Reach(told netip.Addr) (local netip.Addr, ours bool) {
 	if pool == nil {
 		return netip.Addr{}, false
 	}
+	if local, ours := e.reachSite(told); ours {
+		return local, true
+	}
 	if !pool.addr.IsUnspecified() {
 		return pool.addr, told == pool.addr || told == e.advertised(pool.addr)
 	}

@@ -49,6 +49,7 @@ type Session struct {
 	engine *Engine
 	cfg    SessionConfig
 	shard  *shard
+	site   *site // where it is heard; nil: at the engine's own addresses
 
 	mu      sync.Mutex
 	closed  bool
@@ -141,7 +142,7 @@ type said struct {
 
 // NewSession makes a session without media; the first Offer opens its ports.
 func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
-	s := e.session(c, e.choose())
+	s := e.session(c, e.choose(), nil)
 	s.origins = [2]origin{newOrigin(), newOrigin()}
 	if err := e.join(s); err != nil {
 		return nil, err
@@ -149,10 +150,10 @@ func (e *Engine) NewSession(c SessionConfig) (*Session, error) {
 	return s, nil
 }
 
-func (e *Engine) session(c SessionConfig, sh *shard) *Session {
-	s := &Session{engine: e, cfg: c, shard: sh}
+func (e *Engine) session(c SessionConfig, sh *shard, at *site) *Session {
+	s := &Session{engine: e, cfg: c, shard: sh, site: at}
 	for side := range s.wires {
-		s.wires[side] = wires{engine: e, shard: sh, call: c.ID}
+		s.wires[side] = wires{engine: e, shard: sh, site: at, call: c.ID}
 	}
 	return s
 }
@@ -197,7 +198,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		return nil, err
 	}
 	d.pad(s.width(to))
-	view := facing{addr: s.engine.local(there, dst), sections: make([]facingSection, len(d.sections))}
+	view := facing{addr: s.engine.localAt(s.site, there, dst), sections: make([]facingSection, len(d.sections))}
 	deal := bargain{policy: policy, toward: make([]secrecy, len(d.sections)), opaque: opaque}
 	if opaque {
 		deal.insist = policy == SRTPRequired || s.engine.cfg.SRTP.or(o.Own) == SRTPRequired
@@ -303,7 +304,7 @@ func (s *Session) AnswerWith(from Side, sdp []byte, src, dst netip.Addr, o Answe
 	if dst.IsValid() && familyOf(dst) == offered.family {
 		peer = dst
 	}
-	view := facing{addr: s.engine.local(offered.family, peer), sections: make([]facingSection, len(d.sections))}
+	view := facing{addr: s.engine.localAt(s.site, offered.family, peer), sections: make([]facingSection, len(d.sections))}
 	back, err := s.tellAnswer(x, deal, d, st, &view)
 	if err != nil {
 		return nil, err
@@ -435,11 +436,11 @@ func (s *Session) line(i int, kind string) *line {
 }
 
 // openPair binds a pair and gives it to the shard.
-func (e *Engine) openPair(sh *shard, g *leg, family int) (*pair, error) {
+func (e *Engine) openPair(sh *shard, from *pool, g *leg, family int) (*pair, error) {
 	if g.pairs[family] != nil {
 		return g.pairs[family], nil
 	}
-	p, err := e.pools[family].open(e.now)
+	p, err := from.open(e.now)
 	if err != nil {
 		return nil, err
 	}

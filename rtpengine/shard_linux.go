@@ -277,7 +277,7 @@ func (s *shard) attach(k *socket, l *leg, component int) {
 	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, k.fd, &ev); err != nil {
 		s.faults.Add(1)
 	}
-	if s.inbox != nil && l != nil && !s.inbox.take(k) {
+	if s.inbox != nil && l != nil && !k.foreign && !s.inbox.take(k) {
 		s.faults.Add(1) // its own socket serves it
 	}
 	s.sockets.Add(1)
@@ -291,7 +291,7 @@ func (s *shard) detach(k *socket) {
 		k.slot = -1
 		s.sockets.Add(-1)
 	}
-	if s.inbox != nil {
+	if s.inbox != nil && !k.foreign {
 		s.inbox.forget(k)
 	}
 	if l := k.leg; l != nil {

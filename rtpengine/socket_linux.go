@@ -28,6 +28,7 @@ type socket struct {
 	reached   bool
 	steered   bool // its packets come by the shard's inbox
 	single    bool // the port that many calls share
+	foreign   bool // bound to an address of another engine, see site
 	closed    bool
 }
 

@@ -17,6 +17,7 @@ type socket struct {
 	leg       *leg
 	share     uint16 // more than 1 at ports of many
 	single    bool   // the port that many calls share
+	foreign   bool   // bound to an address of another engine, see site
 	closed    bool
 }
 

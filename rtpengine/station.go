@@ -24,9 +24,9 @@ func (o ownPorts) String() string { return ownNames[o] }
 
 // station gives the port at which a side of an m-line is heard: the single port, where there is one and the side can be told from all others
 // there, else one of its own. x is nil when the side is told no port yet. It waits for the shard when there is a single port.
-func (e *Engine) station(sh *shard, g *leg, family int, m manner, x *expected) (uint16, error) {
-	if e.cfg.SinglePort == 0 {
-		p, err := e.openPair(sh, g, family)
+func (e *Engine) station(sh *shard, at *site, g *leg, family int, m manner, x *expected) (uint16, error) {
+	if e.cfg.SinglePort == 0 || at != nil { // at the addresses of others there is none
+		p, err := e.openPair(sh, e.poolsAt(at)[family], g, family)
 		if err != nil {
 			return 0, err
 		}
@@ -53,7 +53,7 @@ func (e *Engine) station(sh *shard, g *leg, family int, m manner, x *expected) (
 	}
 	shared := g.pairs[family]
 	g.pairs[family] = nil
-	p, err := e.openPair(sh, g, family)
+	p, err := e.openPair(sh, e.poolsAt(at)[family], g, family)
 	if err != nil {
 		g.pairs[family] = shared
 		return 0, fmt.Errorf("%w (ports of its own, since it cannot have the single port: %s)", err, why)

@@ -142,20 +142,29 @@ func (e *Engine) Import(c SessionConfig, snapshot []byte) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.mayTake(n); err != nil {
+	at := e.siteOf(n.bound)
+	if err := e.mayTake(n, at); err != nil {
 		return nil, err
 	}
 	sh := e.choose()
-	if n.ice != [2]uint16{} {
+	var d *door
+	switch {
+	case n.ice == [2]uint16{}:
+	case at == nil:
 		if sh, err = e.iceShard(n.ice); err != nil {
 			return nil, err
 		}
+	default:
+		if d, err = e.doorAt(at, n.ice); err != nil {
+			return nil, err
+		}
+		sh = d.shard
 	}
-	s := e.session(c, sh)
+	s := e.session(c, sh, at)
 	if err := e.join(s); err != nil {
 		return nil, err
 	}
-	if err := s.resume(n); err != nil {
+	if err := s.resume(n, d); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -206,8 +215,8 @@ func (s *Session) describe() (n *snapshot, legs []legCapture, transports []trans
 		transports = append(transports, s.wires[side].describe(&n.wires[side])...)
 	}
 	if slices.ContainsFunc(transports, func(t transportCapture) bool { return !t.state.own }) {
-		n.ice, _ = s.engine.iceNumbers(s.shard)
-		for family, p := range s.engine.pools {
+		n.ice, _ = s.engine.iceNumbersAt(s.site, s.shard)
+		for family, p := range s.engine.poolsAt(s.site) {
 			if p != nil {
 				n.bound[family] = p.addr
 			}
@@ -364,9 +373,9 @@ func (l *leg) resume(from *legState, at *placing, now int64) {
 }
 
 // mayTake says why an engine cannot go on with a session.
-func (e *Engine) mayTake(n *snapshot) error {
+func (e *Engine) mayTake(n *snapshot, at *site) error {
 	for family, was := range n.bound {
-		p := e.pools[family]
+		p := e.poolsAt(at)[family]
 		if was.IsValid() && (p == nil || was != p.addr && !was.IsUnspecified() && !p.addr.IsUnspecified()) {
 			return fmt.Errorf("%w: %s", ErrForeignAddress, was)
 		}
@@ -418,13 +427,13 @@ func (e *Engine) openICEAt(p *pool, port uint16) (*socket, error) {
 		p.give(port, e.now())
 		return nil, p.untakable(port, err)
 	}
-	k.share = iceShare
+	k.share, k.foreign = iceShare, p.foreign
 	return k, nil
 }
 
 // resume makes of a new session the one that a snapshot is of. The exchange is put in force by the way that every answer takes, as one that
 // was in force before: so it finds the latches and keys that stand in the snapshot, and leaves them.
-func (s *Session) resume(n *snapshot) error {
+func (s *Session) resume(n *snapshot, d *door) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.engine
@@ -435,7 +444,7 @@ func (s *Session) resume(n *snapshot) error {
 		}
 	}
 	for side := range s.wires {
-		s.wires[side].resume(&n.wires[side], s.lines, Side(side))
+		s.wires[side].resume(&n.wires[side], s.lines, Side(side), d)
 	}
 	if slices.ContainsFunc(n.exchange.coded, func(c coding) bool { return len(c.lent) > 0 }) {
 		if s.coded = e.coders.begin(); !s.coded {
@@ -466,13 +475,13 @@ func (s *Session) resumeLine(from *lineState) error {
 			if port == 0 {
 				continue
 			}
-			if port == s.engine.cfg.SinglePort {
+			if port == s.engine.cfg.SinglePort && s.site == nil {
 				if err := s.engine.lodge(s.shard, g, family, &from.placed[side]); err != nil {
 					return err
 				}
 				continue
 			}
-			p, err := s.engine.pools[family].openAt(port, s.engine.now)
+			p, err := s.engine.poolsAt(s.site)[family].openAt(port, s.engine.now)
 			if err == nil {
 				err = s.engine.attach(s.shard, g, family, p)
 			}
@@ -522,7 +531,7 @@ func (s *Session) resumeCourses() {
 }
 
 // resume makes the transports of a snapshot, and gives them to the shard.
-func (w *wires) resume(from *wiresState, lines []*line, side Side) {
+func (w *wires) resume(from *wiresState, lines []*line, side Side, d *door) {
 	for i := range from.transports {
 		state := &from.transports[i]
 		t := w.open(state.own)
@@ -549,7 +558,7 @@ func (w *wires) resume(from *wiresState, lines []*line, side Side) {
 				sh.ice.know(t, list)
 			}
 			for i := range pairs {
-				sh.ice.resume(t, &pairs[i], sh.now)
+				sh.ice.resume(t, &pairs[i], sh.now, d)
 			}
 		})
 	}
@@ -576,8 +585,8 @@ func (w *wires) resumed(from *wiresState) {
 	}
 }
 
-// resume notes a pair that another engine has found. It counts as checked just now.
-func (p *icePort) resume(t *transport, from *pairState, now int64) {
+// resume notes a pair that another engine has found. It counts as checked just now. d is nil at the engine's own addresses.
+func (p *icePort) resume(t *transport, from *pairState, now int64, d *door) {
 	if other := p.byAddr[from.addr]; other != nil {
 		other.forget(p, from.addr)
 	}
@@ -586,7 +595,11 @@ func (p *icePort) resume(t *transport, from *pairState, now int64) {
 		pair.nominated = now
 	}
 	pair.to.set(from.addr)
-	pair.to.socket = p.sockets[pair.to.family()]
+	sockets := &p.sockets
+	if d != nil {
+		sockets = &d.sockets
+	}
+	pair.to.socket = sockets[pair.to.family()]
 	t.pairs = append(t.pairs, pair)
 	p.byAddr[from.addr] = t
 }

@@ -11,6 +11,7 @@ import (
 type wires struct {
 	engine *Engine
 	shard  *shard
+	site   *site // nil: at the engine's own addresses
 	call   string
 	lines  []wire
 	bundle *transport // that the m-lines of a BUNDLE group share; nil: none has been agreed on

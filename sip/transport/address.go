@@ -10,18 +10,20 @@ import (
 )
 
 // addresses answers what we are called: by which name a listener stands in Via and Record-Route, and whether a host and port
-// in a Route or Request-URI mean this node. Its maps are built by Listen; the interface list is renewed now and then,
+// in a Route or Request-URI mean this node. Its maps are built anew with every change of the listeners; the interface list is renewed now and then,
 // because addresses move between nodes.
 type addresses struct {
-	advertise   string
-	advertiseIP netip.Addr // valid when advertise is an address
-
-	listeners  []*listener
-	exact      map[netip.AddrPort]bool // concrete listeners and the advertised address
-	wild       map[wildPort]bool       // wildcard listeners
+	known      atomic.Pointer[known]
 	interfaces atomic.Pointer[interfaces]
 	sources    atomic.Pointer[sources]
 	learning   sync.Mutex // held while sources is replaced
+}
+
+// known is what the listeners of the moment make ours.
+type known struct {
+	listeners []*listener
+	exact     map[netip.AddrPort]bool // concrete listeners and what is advertised for one
+	wild      map[wildPort]bool       // wildcard listeners
 }
 
 type wildPort struct {
@@ -56,32 +58,45 @@ type sources [256]named
 const interfacesFresh = 10 * time.Second
 
 func (a *addresses) build(listeners []*listener) {
-	a.listeners = listeners
-	a.exact = make(map[netip.AddrPort]bool)
-	a.wild = make(map[wildPort]bool)
-	if ip, err := netip.ParseAddr(strings.Trim(a.advertise, "[]")); err == nil {
-		a.advertiseIP = ip.Unmap()
-		a.advertise = a.advertiseIP.String()
-	}
-	for _, l := range listeners {
-		if l.addr.Addr().IsUnspecified() {
-			a.wild[wildPort{l.addr.Addr().Is6(), l.addr.Port()}] = true
-		} else {
-			a.exact[l.addr] = true
-		}
-		if a.advertiseIP.IsValid() {
-			a.exact[netip.AddrPortFrom(a.advertiseIP, l.addr.Port())] = true
-		}
-	}
+	a.know(listeners)
 	a.interfaces.Store(&interfaces{})
 	a.sources.Store(&sources{})
-	if len(a.wild) > 0 {
+	if len(a.known.Load().wild) > 0 {
 		in := readInterfaces()
 		a.interfaces.Store(in)
 		for i := range in.prefixes {
 			a.learn(in.prefixes[i].addr.ip)
 		}
 	}
+}
+
+// know takes the listeners of the moment.
+func (a *addresses) know(listeners []*listener) {
+	k := &known{exact: make(map[netip.AddrPort]bool), wild: make(map[wildPort]bool)}
+	for _, l := range listeners {
+		if l.web || l.gone() {
+			continue
+		}
+		k.listeners = append(k.listeners, l)
+		if l.addr.Addr().IsUnspecified() {
+			k.wild[wildPort{l.addr.Addr().Is6(), l.addr.Port()}] = true
+		} else {
+			k.exact[l.addr] = true
+		}
+		if l.advertiseIP.IsValid() {
+			k.exact[netip.AddrPortFrom(l.advertiseIP, l.addr.Port())] = true
+		}
+	}
+	a.known.Store(k)
+}
+
+// advertised reads what stands for our addresses: a name, or an address.
+func advertised(text string) (string, netip.Addr) {
+	ip, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		return text, netip.Addr{}
+	}
+	return ip.Unmap().String(), ip.Unmap()
 }
 
 func readInterfaces() *interfaces {
@@ -210,13 +225,14 @@ func (t *Transport) SentBy(f Flow) (host string, port int) {
 	}
 	l := t.listenerOf(f)
 	if l == nil {
-		return t.addrs.advertise, 0
+		host, _ = advertised(t.cfg.Advertise)
+		return host, 0
 	}
 	port = int(l.addr.Port())
 	a := &t.addrs
 	ip := l.addr.Addr()
-	if a.advertise != "" && (!a.advertiseIP.IsValid() || a.advertiseIP.Is4() == ip.Is4()) {
-		return a.advertise, port
+	if l.advertise != "" && (!l.advertiseIP.IsValid() || l.advertiseIP.Is4() == ip.Is4()) {
+		return l.advertise, port
 	}
 	if !ip.IsUnspecified() {
 		return l.host, port
@@ -228,10 +244,11 @@ func (t *Transport) SentBy(f Flow) (host string, port int) {
 }
 
 func (t *Transport) listenerOf(f Flow) *listener {
-	if f.index() >= len(t.listeners) || f.Node != 0 {
+	list := t.listeners.all()
+	if f.index() >= len(list) || f.Node != 0 {
 		return nil
 	}
-	return t.listeners[f.index()]
+	return list[f.index()]
 }
 
 // Local is our end of a flow: the connection's, else the listener's address, as SentBy without what is advertised.
@@ -255,35 +272,35 @@ func (t *Transport) Local(f Flow) netip.AddrPort {
 // IsLocal tells whether host and port mean this node: a listener of ours or the advertised address. Port 0, a URI without a
 // port, means any port of ours. IPv6 addresses may have brackets. Any goroutine.
 func (t *Transport) IsLocal(host string, port int) bool {
-	a := &t.addrs
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	if err != nil {
-		return a.advertise != "" && !a.advertiseIP.IsValid() && strings.EqualFold(host, a.advertise) && (port == 0 || a.hasPort(uint16(port)))
+		return t.addrs.known.Load().named(host, port)
 	}
 	return t.IsLocalAddr(netip.AddrPortFrom(ip, uint16(port)))
 }
 
 // IsLocalAddr is IsLocal for an address.
 func (t *Transport) IsLocalAddr(ap netip.AddrPort) bool {
-	a := &t.addrs
+	a, k := &t.addrs, t.addrs.known.Load()
 	ap = unmap(ap)
 	if ap.Port() != 0 {
-		return a.exact[ap] || a.wild[wildPort{ap.Addr().Is6(), ap.Port()}] && a.onInterface(ap.Addr())
+		return k.exact[ap] || k.wild[wildPort{ap.Addr().Is6(), ap.Port()}] && a.onInterface(ap.Addr())
 	}
-	for _, l := range a.listeners {
-		if l.addr.Addr() == ap.Addr() {
+	for _, l := range k.listeners {
+		if l.addr.Addr() == ap.Addr() || l.advertiseIP == ap.Addr() {
 			return true
 		}
 		if l.addr.Addr().IsUnspecified() && l.addr.Addr().Is6() == ap.Addr().Is6() && a.onInterface(ap.Addr()) {
 			return true
 		}
 	}
-	return a.advertiseIP.IsValid() && ap.Addr() == a.advertiseIP
+	return false
 }
 
-func (a *addresses) hasPort(port uint16) bool {
-	for _, l := range a.listeners {
-		if l.addr.Port() == port {
+// named tells whether a host name and a port, 0 for any, are what a listener is advertised as.
+func (k *known) named(host string, port int) bool {
+	for _, l := range k.listeners {
+		if l.advertise != "" && !l.advertiseIP.IsValid() && strings.EqualFold(host, l.advertise) && (port == 0 || port == int(l.addr.Port())) {
 			return true
 		}
 	}

@@ -33,6 +33,12 @@
 // listener bound to all addresses the flow also says which of them the peer talks to, when the routing table would answer from
 // another one; SentBy and the source address follow it.
 //
+// # In another's place
+//
+// Listeners are those of the configuration, and those of nodes that have died (StandIn). Phones go on to send where they have sent before;
+// a Flow names the listener, so answers and requests of calls leave from the address that the phone knows, and that address counts as
+// ours in Route and Via. Nothing of our own begins there as long as a listener of ours will do.
+//
 // # Bounds
 //
 // Everything a peer can make grow has a limit, a policy and a counter in Stats:

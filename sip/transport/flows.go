@@ -18,7 +18,7 @@ func (t *Transport) Alive(f Flow) bool {
 	}
 	if f.Net == UDP {
 		l := t.listenerOf(f)
-		return l != nil && l.udp != nil
+		return l != nil && l.udp != nil && !l.gone()
 	}
 	c := t.conns.get(f)
 	return c != nil && !c.gone()
@@ -83,8 +83,8 @@ func (t *Transport) Abandon(f Flow) bool {
 func (t *Transport) listenerTowards(n Net, remote netip.Addr) *listener {
 	var best *listener
 	score := 0
-	for _, l := range t.listeners {
-		if l.web {
+	for _, l := range t.listeners.all() {
+		if l.web || l.gone() {
 			continue
 		}
 		if s := t.suits(l, n, remote); s > score {
@@ -114,6 +114,9 @@ func (t *Transport) suits(l *listener, n Net, remote netip.Addr) int {
 	}
 	if l.net == n {
 		s += 10
+	}
+	if l.adopted == nil { // what is ours, before what we have from others
+		s += 100
 	}
 	return s
 }

@@ -47,7 +47,8 @@ func (t *Transport) FlowAt(p Place) Flow {
 		return f
 	}
 	f := Flow{Net: p.Net, Listener: noListener, Remote: p.Remote}
-	at := slices.IndexFunc(t.listeners, func(l *listener) bool { return !l.web && l.net == p.Net && l.addr == p.Listener })
+	list := t.listeners.all()
+	at := slices.IndexFunc(list, func(l *listener) bool { return !l.web && !l.gone() && l.net == p.Net && l.addr == p.Listener })
 	if at < 0 && p.Net == UDP {
 		if l := t.listenerTowards(UDP, p.Remote.Addr()); l != nil {
 			at = int(l.index)
@@ -57,7 +58,7 @@ func (t *Transport) FlowAt(p Place) Flow {
 		return f
 	}
 	f.Listener = uint16(at)
-	if p.Net == UDP && p.Source.IsValid() && t.listeners[at].addr.Addr().IsUnspecified() {
+	if p.Net == UDP && p.Source.IsValid() && list[at].addr.Addr().IsUnspecified() {
 		f.Listener |= uint16(t.addrs.learn(p.Source)) << 8
 	}
 	return f
@@ -81,6 +82,9 @@ func (t *Transport) Sockets() ([]Socket, error) {
 		return err
 	}
 	for _, l := range t.bound() {
+		if l.gone() {
+			continue
+		}
 		for _, s := range l.sockets() {
 			if g, ok := s.(interface{ copied() (*os.File, error) }); ok {
 				f, err := g.copied()

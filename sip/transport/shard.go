@@ -29,7 +29,7 @@ type Shard struct {
 
 	now     time.Time
 	wakeAt  time.Time
-	udp     []*outbox          // packets to send, by listener; nil for streams
+	udp     []*outbox          // packets to send, by listener; nil for streams, and where nothing has been sent
 	sourced map[uint16]*outbox // by listener and source, when it is not the one the routing table takes; at most 255 a listener
 	pending []*outbox          // those that hold something
 	count   shardCounters
@@ -137,16 +137,17 @@ func (s *Shard) send(f Flow, msg []byte) error {
 
 // outboxOf is where datagrams on f are collected, nil when its listener is gone.
 func (s *Shard) outboxOf(f Flow) *outbox {
-	if f.index() >= len(s.udp) || s.udp[f.index()] == nil {
+	usual := s.usual(f.index())
+	if usual == nil {
 		return nil
 	}
-	src, usual := s.t.addrs.source(f.source()), s.udp[f.index()]
+	src := s.t.addrs.source(f.source())
 	if !src.ip.IsValid() || src.ip.Is6() != usual.v6 {
 		return usual
 	}
 	out := s.sourced[f.Listener]
 	if out == nil {
-		out = &outbox{w: s.socket(s.t.listeners[f.index()]).newWriter(), v6: usual.v6}
+		out = &outbox{w: s.socket(s.t.listenerOf(f)).newWriter(), v6: usual.v6}
 		out.w.sendFrom(src.ip)
 		if s.sourced == nil {
 			s.sourced = make(map[uint16]*outbox)
@@ -154,6 +155,36 @@ func (s *Shard) outboxOf(f Flow) *outbox {
 		s.sourced[f.Listener] = out
 	}
 	return out
+}
+
+// usual is the outbox of a listener, nil when there is none.
+func (s *Shard) usual(index int) *outbox {
+	if index < len(s.udp) && s.udp[index] != nil {
+		return s.udp[index]
+	}
+	list := s.t.listeners.all()
+	if index >= len(list) || list[index].udp == nil || list[index].gone() {
+		return nil
+	}
+	for len(s.udp) <= index {
+		s.udp = append(s.udp, nil)
+	}
+	l := list[index]
+	s.udp[index] = &outbox{w: s.socket(l).newWriter(), v6: l.addr.Addr().Is6()}
+	return s.udp[index]
+}
+
+// forget sends what waits on a listener and has nothing sent there any more.
+func (s *Shard) forget(l *listener) {
+	s.flush()
+	if int(l.index) < len(s.udp) {
+		s.udp[l.index] = nil
+	}
+	for at := range s.sourced {
+		if (Flow{Listener: at}).index() == int(l.index) {
+			delete(s.sourced, at)
+		}
+	}
 }
 
 // socket is the one of a UDP group that this shard writes to: a socket each as long as they last.

@@ -68,7 +68,7 @@ func (t *Transport) accept(l *listener) error {
 	for {
 		nc, err := l.stream.Accept()
 		if err != nil {
-			if t.stopping() {
+			if t.stopping() || l.gone() {
 				return nil
 			}
 			if errors.Is(err, net.ErrClosed) {

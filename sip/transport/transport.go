@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,7 @@ type Transport struct {
 	bounds    atomic.Pointer[Limits] // see SetLimits
 	seed      maphash.Seed           // secret: nobody can aim many calls at one shard
 	shards    []*Shard
-	listeners []*listener // fixed by Listen; real ones first, then the two of the web server
+	listeners listeners
 	addrs     addresses
 	conns     connTable
 	count     counters
@@ -29,8 +30,10 @@ type Transport struct {
 
 	listen struct {
 		sync.Mutex
-		done   bool
-		closed bool
+		done    bool
+		running bool
+		closed  bool
+		late    sync.WaitGroup // goroutines of listeners that came while Run was on
 	}
 	quit chan struct{} // closed when Run stops taking in
 	dead chan struct{} // closed when the shards have ended
@@ -48,6 +51,10 @@ type listener struct {
 	udp    *udpGroup
 	stream net.Listener // TCP, TLS, WS, WSS
 	web    bool         // connections come from the web server through ServeWebSocket
+
+	advertise   string // what stands for the address in our headers, "" for none
+	advertiseIP netip.Addr
+	adopted     *adoption // nil for one of the configuration
 }
 
 // sockets are those of a UDP listener.
@@ -73,7 +80,7 @@ func New(cfg Config) (*Transport, error) {
 	t.bounds.Store(&t.cfg.Limits)
 	t.conns.init(t)
 	t.notices.init()
-	t.addrs.advertise = cfg.Advertise
+	t.listeners.store(nil)
 	for i := range cfg.Shards {
 		t.shards = append(t.shards, &Shard{t: t, index: i, in: newInbox(cfg.Queue), now: time.Now()})
 	}
@@ -117,25 +124,23 @@ func (t *Transport) Listen() error {
 		addrs []string
 	}{{UDP, t.cfg.UDP}, {TCP, t.cfg.TCP}, {TLS, t.cfg.TLS}, {WS, t.cfg.WS}, {WSS, t.cfg.WSS}} {
 		for _, addr := range group.addrs {
-			if len(t.listeners) == maxListeners {
-				t.closeListeners()
-				t.listeners = nil
-				return fmt.Errorf("more than %d listeners", maxListeners)
+			err := fmt.Errorf("more than %d listeners", maxListeners)
+			if len(t.listeners.all()) < maxListeners {
+				err = t.bind(group.net, addr)
 			}
-			if err := t.bind(group.net, addr); err != nil {
+			if err != nil {
 				t.closeListeners()
-				t.listeners = nil
+				t.listeners.store(nil)
 				return listenError(group.net, addr, err)
 			}
 		}
 	}
 	closeSockets(t.adopted) // of addresses that the configuration no longer names
 	t.adopted = nil
-	t.addrs.build(t.listeners)
+	t.addrs.build(t.listeners.all())
 	for _, n := range []Net{WS, WSS} {
 		t.add(&listener{net: n, web: true, addr: t.primary()})
 	}
-	t.wireShards()
 	t.listen.done = true
 	return nil
 }
@@ -171,51 +176,53 @@ func (t *Transport) bind(n Net, addr string) error {
 			return err
 		}
 		l.addr, _ = addrPortOf(l.stream.Addr())
-	case n == UDP:
-		if l.udp, err = t.listenUDP(addr, max(1, min(len(t.shards), runtime.GOMAXPROCS(0)/2))); err != nil {
-			return err
-		}
-		l.addr = l.udp.sockets[0].local()
 	default:
-		if l.stream, err = t.listenStream(addr); err != nil {
+		if err = t.open(l, addr); err != nil {
 			return err
 		}
-		l.addr, _ = addrPortOf(l.stream.Addr())
 	}
 	t.add(l)
 	return nil
 }
 
+// open binds the sockets of a listener.
+func (t *Transport) open(l *listener, addr string) (err error) {
+	if l.net == UDP {
+		if l.udp, err = t.listenUDP(addr, max(1, min(len(t.shards), runtime.GOMAXPROCS(0)/2))); err == nil {
+			l.addr = l.udp.sockets[0].local()
+		}
+		return err
+	}
+	if l.stream, err = t.listenStream(addr); err == nil {
+		l.addr, _ = addrPortOf(l.stream.Addr())
+	}
+	return err
+}
+
+// add gives a listener the next place in the table.
 func (t *Transport) add(l *listener) {
-	l.index, l.host = uint16(len(t.listeners)), l.addr.Addr().String()
-	t.listeners = append(t.listeners, l)
+	list := t.listeners.all()
+	l.index, l.host = uint16(len(list)), l.addr.Addr().String()
+	if l.adopted == nil {
+		l.advertise, l.advertiseIP = advertised(t.cfg.Advertise)
+	}
+	t.listeners.store(append(slices.Clone(list), l))
 }
 
 // primary is the address of the first listener, UDP before others: it stands in for connections of the web server.
 func (t *Transport) primary() netip.AddrPort {
-	if len(t.listeners) == 0 {
+	list := t.listeners.all()
+	if len(list) == 0 {
 		return netip.AddrPort{}
 	}
-	return t.listeners[0].addr
+	return list[0].addr
 }
 
-// wireShards gives every shard an outbox on one socket of each UDP group.
-func (t *Transport) wireShards() {
-	for _, s := range t.shards {
-		s.udp = make([]*outbox, len(t.listeners))
-		for _, l := range t.listeners {
-			if l.udp != nil {
-				s.udp[l.index] = &outbox{w: s.socket(l).newWriter(), v6: l.addr.Addr().Is6()}
-			}
-		}
-	}
-}
-
-// Listeners are what Listen has bound.
+// Listeners are what Listen has bound, and what was adopted since.
 func (t *Transport) Listeners() []ListenerInfo {
 	var out []ListenerInfo
-	for _, l := range t.listeners {
-		if !l.web {
+	for _, l := range t.listeners.all() {
+		if !l.web && !l.gone() {
 			out = append(out, ListenerInfo{Net: l.net, Addr: l.addr})
 		}
 	}
@@ -229,7 +236,7 @@ func (t *Transport) bound() []*listener {
 	if !t.listen.done {
 		return nil
 	}
-	return t.listeners
+	return t.listeners.all()
 }
 
 func (t *Transport) stopping() bool {
@@ -257,7 +264,7 @@ func (t *Transport) Run(ctx context.Context) error {
 	for _, s := range t.shards {
 		shards.Go(func() { s.run(stopShards) })
 	}
-	for _, l := range t.listeners {
+	for _, l := range t.listeners.all() {
 		t.serve(l, func(fn func() error) {
 			readers.Go(func() {
 				if err := fn(); err != nil {
@@ -266,10 +273,16 @@ func (t *Transport) Run(ctx context.Context) error {
 			})
 		})
 	}
+	t.listen.Lock()
+	t.listen.running = true
+	t.listen.Unlock()
 	<-ctx.Done()
-	close(t.quit)
+	t.listen.Lock()
+	close(t.quit) // no listener comes from here on
+	t.listen.Unlock()
 	t.interruptListeners()
 	readers.Wait()
+	t.listen.late.Wait()
 	close(stopShards)
 	shards.Wait()
 	close(t.dead)
@@ -296,13 +309,18 @@ func (t *Transport) serve(l *listener, start func(func() error)) {
 }
 
 func (t *Transport) interruptListeners() {
-	for _, l := range t.listeners {
-		for _, s := range l.sockets() {
-			s.interrupt()
-		}
-		if l.stream != nil {
-			_ = l.stream.Close()
-		}
+	for _, l := range t.listeners.all() {
+		l.interrupt()
+	}
+}
+
+// interrupt has the goroutines of a listener end.
+func (l *listener) interrupt() {
+	for _, s := range l.sockets() {
+		s.interrupt()
+	}
+	if l.stream != nil {
+		_ = l.stream.Close()
 	}
 }
 
@@ -316,12 +334,16 @@ func (t *Transport) Close() error {
 }
 
 func (t *Transport) closeListeners() {
-	for _, l := range t.listeners {
-		for _, s := range l.sockets() {
-			_ = s.close()
-		}
-		if l.stream != nil {
-			_ = l.stream.Close()
-		}
+	for _, l := range t.listeners.all() {
+		l.close()
+	}
+}
+
+func (l *listener) close() {
+	for _, s := range l.sockets() {
+		_ = s.close()
+	}
+	if l.stream != nil {
+		_ = l.stream.Close()
 	}
 }

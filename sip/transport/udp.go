@@ -144,7 +144,7 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 		first, count = true, 0
 		err := r.read(yield)
 		in.deliver(refuse, s.batches() && pace.hasTime(count))
-		if err == nil && t.stopping() { // what still comes must not keep the reader from ending
+		if err == nil && (t.stopping() || l.gone()) { // what still comes must not keep the reader from ending
 			return nil
 		}
 		if err == nil {
@@ -154,7 +154,7 @@ func (t *Transport) readUDP(l *listener, s datagramSocket) error {
 			}
 			continue
 		}
-		if t.stopping() {
+		if t.stopping() || l.gone() {
 			return nil
 		}
 		if !transient(err) {

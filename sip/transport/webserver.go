@@ -39,7 +39,7 @@ func (t *Transport) serveHTTP(l *listener) error {
 	err := srv.Serve(ln)
 	_ = srv.Close()
 	gate.wg.Wait()
-	if t.stopping() || errors.Is(err, http.ErrServerClosed) {
+	if t.stopping() || l.gone() || errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
