@@ -53,6 +53,9 @@ func (n *Node) Run(ctx context.Context) error {
 		err = n.serve(outer, inner, &in, &out)
 	}
 	if err == nil {
+		if err = n.enterCluster(); err != nil {
+			n.log.Error("the other nodes do not hear of this one's calls", "error", err)
+		}
 		n.events.Publish(events.Event{Kind: events.NodeStarted})
 		n.log.Info("node is ready", "node", n.cfg.Node.Name, "version", Version())
 		close(n.ready)
@@ -60,6 +63,8 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	stopOuter()
 	err = errors.Join(err, out.wait())
+	n.endAdoptions()
+	n.pbx.Leave()
 	n.events.Publish(events.Event{Kind: events.NodeStopped})
 	stopInner()
 	err = errors.Join(err, in.wait())
@@ -136,9 +141,14 @@ func (n *Node) start(ctx context.Context) error {
 		if err := n.firstPlan(wait); err != nil {
 			return err
 		}
+		if err := n.reclaim(ctx); err != nil {
+			return err
+		}
 	}
 	own := parseVirtual(n.cfg.Cluster.VirtualAddresses)
-	if err := n.virtual.start(wait, own, n.heir != nil); err != nil {
+	raising, raised := context.WithTimeout(ctx, startTimeout) // reclaim may have waited for long
+	defer raised()
+	if err := n.virtual.start(raising, own, n.heir != nil); err != nil {
 		return err
 	}
 	if err := n.sip.Listen(); err != nil {

@@ -63,9 +63,10 @@ type Node struct {
 	ready    chan struct{}
 	draining atomic.Bool
 
-	heir    *inheritance   // of a node that takes the place of another process
-	handing atomic.Bool    // a process takes the place of this one
-	halt    halting        // set by Run
+	heir    *inheritance // of a node that takes the place of another process
+	handing atomic.Bool  // a process takes the place of this one
+	halt    halting      // set by Run
+	adopted adoptions
 	parting *handover.Conn // closed when all has ended
 
 	reloading sync.Mutex
@@ -137,8 +138,9 @@ func (n *Node) buildCluster() (err error) {
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
 		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places, auth.SecretsMachine: n.secrets},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
-		Copies:   cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
-		Requests: map[string]cluster.Handler{}, Messages: n.edgeMessages(),
+		Copies:     cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
+		Succession: n.succession(),
+		Requests:   map[string]cluster.Handler{}, Messages: n.edgeMessages(),
 	}
 	if c.Cluster.Listen != "" {
 		if n.member, err = n.membership(); err != nil {
@@ -291,7 +293,7 @@ func (n *Node) buildSIP() (err error) {
 		MaxBranches: c.Limits.BranchesPerCall, Log: n.log,
 	}
 	if copies := n.cluster.Copies(); copies != nil {
-		calls.Copies, calls.CopyWait = copies, c.Cluster.CopyWait
+		calls.Copies, calls.CopyWait, calls.Entitled = copies, c.Cluster.CopyWait, n.cluster.Entitled
 	}
 	if n.pbx, err = pbx.New(calls); err != nil {
 		return err
@@ -329,7 +331,7 @@ func (n *Node) buildSIP() (err error) {
 		},
 		Digest: digest, Registrar: registrar, Location: n.places, Directory: dir, Handler: n.pbx, Events: n.events, Guard: n.guard, Trunks: n.trunks, Edge: n.edge(), CatchUp: n.catchUp(),
 		Software: c.SIP.ServerName, TimerC: c.SIP.TimerC, MaxTransactions: c.Limits.Transactions, MaxDialogs: c.Limits.Calls,
-		MaxCallTime: c.Limits.CallDuration, TraceBytes: c.Limits.TraceBytes, Recurse: c.SIP.FollowRedirects, Log: n.log,
+		MaxCallTime: c.Limits.CallDuration, TraceBytes: c.Limits.TraceBytes, Recurse: c.SIP.FollowRedirects, Entitled: n.cluster.Entitled, Log: n.log,
 	})
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.pbx(cfg.PBX.Stats())
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
+	m.succession(cfg.Cluster.Status().Succession)
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
 	}
@@ -283,6 +284,19 @@ func (m meter) callCopies(calls pbx.CopyStats, st cluster.CopiesStatus) {
 	m.counter("tandem_copies_failures_total", "Batches that were not answered, and sent again.", st.Failures)
 	m.counter("tandem_copies_refused_total", "Copies that were too large, or that a holder had no room for.", st.Refused)
 	m.counter("tandem_copies_full_total", "Copies of others that this node had no room for.", st.Full)
+}
+
+// succession are the figures of dead nodes' calls.
+func (m meter) succession(st cluster.SuccessionStatus) {
+	entitled := 0
+	if st.Entitled {
+		entitled = 1
+	}
+	m.gauge("tandem_entitled", "1 while a majority hears this node, so that nobody else can have its calls.", entitled)
+	m.counter("tandem_takeovers_total", "Dead nodes whose calls this node has gone on with.", st.Takes)
+	m.counter("tandem_takeover_failures_total", "Dead nodes with whose calls it could not.", st.Failures)
+	m.gauge("tandem_takeover_seconds", "How long the last take-over took.", st.Took.Seconds())
+	m.counter("tandem_fenced_total", "Times that this node was declared dead while it lived, and others went on with its calls.", st.Fenced)
 }
 
 // webRTC are the figures of browsers, and of phones that speak ICE or DTLS.

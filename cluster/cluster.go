@@ -92,6 +92,8 @@ type Config struct {
 	Messages map[string]Receiver
 	// Copies of what lives on this node, in the memory of others. The zero value keeps none.
 	Copies CopiesConfig
+	// Succession is how nodes go on with what dead ones did; it needs Copies.
+	Succession SuccessionConfig
 	// Program is the version of the program, for people.
 	Program string
 	// ForgetAfter is how long a node must have been dead to be removed without being asked, while at least three that vote remain and most of them
@@ -141,18 +143,24 @@ type Cluster struct {
 	raft    atomic.Pointer[raft.Raft]
 	store   atomic.Pointer[Store]
 
-	roster    *roster
-	disk      disk
-	port      *port         // nil when there are no other nodes
-	copies    *Copies       // nil when there are no other nodes, or nothing to copy
-	life      atomic.Uint64 // what tells this life of the node from others under its name
-	handlers  map[string]Handler
-	receivers map[string]Receiver
-	suspects  atomic.Uint64 // the term whose leader this node finds silent
-	relink    chan struct{} // a token: what was given to the leader may have been lost
-	led       chan struct{} // a token: leaders have changed
-	alarm     chan struct{} // a token: the detector should look
-	changing  chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
+	roster     *roster
+	succession *succession
+	disk       disk
+	port       *port         // nil when there are no other nodes
+	copies     *Copies       // nil when there are no other nodes, or nothing to copy
+	life       atomic.Uint64 // what tells this life of the node from others under its name
+	successor  *successor
+	blind      atomic.Int64 // Unix ns until when what was not heard means nothing
+	handlers   map[string]Handler
+	receivers  map[string]Receiver
+	suspects   atomic.Uint64 // the term whose leader this node finds silent
+	relink     chan struct{} // a token: what was given to the leader may have been lost
+	led        chan struct{} // a token: leaders have changed
+	alarm      chan struct{} // a token: the detector should look
+	changing   chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
+
+	shunMu  sync.Mutex
+	shunned map[string]shun
 
 	linksMu sync.Mutex
 	links   map[string]*link
@@ -179,7 +187,7 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
-	for _, name := range []string{rosterMachine, originsMachine} {
+	for _, name := range []string{rosterMachine, originsMachine, successionMachine} {
 		if cfg.Machines[name] != nil {
 			return nil, fmt.Errorf("cluster: machine name %q is taken", name)
 		}
@@ -189,11 +197,12 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	setDefaults(&cfg)
 	c := &Cluster{
-		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), succession: newSuccession(), shunned: map[string]shun{}, relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1),
 		links: map[string]*link{}, membersChanged: make(chan struct{}), pausing: newPausing(),
 	}
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster
+	c.cfg.Machines[successionMachine] = c.succession
 	// Later starts have larger numbers as long as the clock goes forward; where it does not, the outbox finds out.
 	c.outbox = newOutbox(uint64(time.Now().UnixNano()), cfg.QueueItems, cfg.QueueBytes)
 	c.merger = newMerger()
@@ -206,6 +215,9 @@ func New(cfg Config) (*Cluster, error) {
 		c.copies = newCopies(c, cfg.Copies)
 		c.handlers[kindCopies] = c.answerCopies
 	}
+	c.successor = newSuccessor(c)
+	c.handlers[kindGone], c.handlers[kindGather], c.handlers[kindOutcome], c.handlers[kindReclaim] = c.answerGone, c.answerGather, c.answerOutcome, c.answerReclaim
+	c.receivers[kindTaken] = c.receiveTaken
 	for kind, h := range cfg.Requests {
 		if err := c.checkKind(kind); err != nil {
 			return nil, err
@@ -252,6 +264,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.Silence <= 0 {
 		cfg.Silence = 150 * time.Millisecond
+	}
+	if cfg.Succession.After <= 0 {
+		cfg.Succession.After = time.Second
 	}
 	if cfg.Timing == (Timing{}) {
 		cfg.Timing = Timing{500 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond}
@@ -337,6 +352,10 @@ func (c *Cluster) serve(ctx context.Context, r *raft.Raft, transport raft.Transp
 	}
 	if c.copies != nil {
 		wg.Go(func() { c.copies.run(ctx) })
+		if c.cfg.Succession.Take != nil {
+			wg.Go(func() { c.successor.run(ctx) })
+			wg.Go(func() { c.undertake(ctx, r) })
+		}
 	}
 	<-ctx.Done()
 	c.fsm.stop.Store(true)

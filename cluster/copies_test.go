@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,12 @@ type pile struct {
 	mu     sync.Mutex
 	node   *node
 	things map[string]string
+	taken  map[string]int // how often it has taken what a node has left
+	infos  []EstateInfo   // of the last of them
+	fences int
+
+	refuses  error                   // what take says
+	releases func(node string) error // what giving back says
 }
 
 // set changes a thing, and tells whether others had it within a time.
@@ -50,6 +57,33 @@ func (p *pile) again(ids []string) {
 	}
 }
 
+// take goes on with what a dead node has left, each thing as "id=content".
+func (p *pile) take(_ context.Context, e Estate) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuses != nil {
+		return p.refuses
+	}
+	p.taken[e.Node]++
+	p.infos = e.Infos
+	for _, c := range e.Copies {
+		id, _, _ := strings.Cut(string(c), "=")
+		p.things[id] = string(c)
+		p.node.Copies().Keep(id, c, nil)
+	}
+	return nil
+}
+
+func (p *pile) fenced(string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fences++
+	for id := range p.things {
+		p.node.Copies().Forget(id)
+	}
+	clear(p.things)
+}
+
 // piles are nodes that keep things for each other.
 type piles struct {
 	*three
@@ -73,13 +107,24 @@ func beginPiles(t *testing.T, configure func(i int, c *Config)) *piles {
 }
 
 func (c *piles) launch(t *testing.T, i int, configure func(int, *Config)) {
-	p := &pile{things: map[string]string{}}
+	p := &pile{things: map[string]string{}, taken: map[string]int{}}
 	c.cfgs[i].Copies = CopiesConfig{Again: p.again}
+	c.cfgs[i].Succession = SuccessionConfig{Take: p.take, Fenced: p.fenced, Release: func(node string) error {
+		if p.releases == nil {
+			return nil
+		}
+		return p.releases(node)
+	}}
 	if configure != nil {
 		configure(i, &c.cfgs[i])
 	}
+	p.mu.Lock() // until its node is known
 	c.nodes[i] = launch(t, c.cfgs[i])
 	p.node = c.nodes[i]
+	p.mu.Unlock()
+	if err := c.nodes[i].Enter([]byte("address of "+c.cfgs[i].Node), true); err != nil {
+		t.Fatal(err)
+	}
 	if i < len(c.own) {
 		c.own[i] = p
 	} else {

@@ -52,6 +52,7 @@ func (c *Cluster) detect(ctx context.Context, r *raft.Raft, transport raft.Trans
 func (d *detector) look(r *raft.Raft, now time.Time) {
 	if now.Sub(d.looked) > detectStall {
 		d.blind = now.Add(d.c.cfg.Silence)
+		d.c.blind.Store(d.blind.UnixNano())
 	}
 	d.looked = now
 	_, id := r.LeaderWithID()

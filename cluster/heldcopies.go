@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -28,6 +30,7 @@ type heldCopies struct {
 type heldLife struct {
 	seq    uint64 // of the last batch
 	copies map[string]heldCopy
+	closed bool // it is over: nothing that may still come of it counts
 }
 
 type heldCopy struct {
@@ -41,7 +44,7 @@ const maxLives = 3
 // itemOverhead is about what a copy takes besides its content.
 const itemOverhead = 128
 
-var errOldBatch = errors.New("a batch of copies that was overtaken by a later one")
+var errOldBatch = errors.New("a batch of copies that was overtaken by a later one, or of a node that counts as dead")
 
 func newHeldCopies(items int, bytes int64) *heldCopies {
 	return &heldCopies{maxItems: items, maxBytes: bytes, lives: map[life]*heldLife{}}
@@ -55,7 +58,7 @@ func (h *heldCopies) take(from string, b *copyBatch) ([]byte, error) {
 	if l == nil {
 		l = h.begin(life{from, b.incarnation})
 	}
-	if b.seq <= l.seq { // requests are answered side by side: one that was given up may come late
+	if l.closed || b.seq <= l.seq { // requests are answered side by side: one that was given up may come late
 		return nil, errOldBatch
 	}
 	l.seq = b.seq
@@ -124,4 +127,39 @@ func (h *heldCopies) size() (items int, bytes int64, full uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.items, h.bytes, h.full
+}
+
+// close says that a life is over: its copies stay as they are.
+func (h *heldCopies) close(of life) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.lives[of]
+	if l == nil {
+		l = h.begin(of)
+	}
+	l.closed = true
+}
+
+// of gives the copies of a life, in the order of their names.
+func (h *heldCopies) of(of life) (list []copyItem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.lives[of]
+	if l == nil {
+		return nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.copies)) {
+		list = append(list, copyItem{id, l.copies[id].version, l.copies[id].content})
+	}
+	return list
+}
+
+// forget drops the copies of a life that is over, which stays so.
+func (h *heldCopies) forget(of life) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l := h.lives[of]; l != nil {
+		h.empty(l)
+		l.closed = true
+	}
 }

@@ -48,7 +48,7 @@ type reply struct {
 }
 
 func newLink(c *Cluster, node, address string) *link {
-	return &link{c: c, node: node, address: address, changed: make(chan struct{}), kick: make(chan struct{}, 1)}
+	return &link{c: c, node: node, address: address, changed: make(chan struct{}), kick: make(chan struct{}, 1), health: health{known: time.Now()}}
 }
 
 // run keeps the connection up until ctx ends.

@@ -55,6 +55,7 @@ const (
 	pulseReady
 	pulseStuck // its disk has not answered for a while
 	pulseFull  // its disk is nearly full, or refuses writes
+	pulseShun  // an answer to who counts as dead
 
 	pulseSize = 8*6 + 1
 )
@@ -105,7 +106,10 @@ func (c *Cluster) pulse(seq uint64) pulse {
 
 // health is what a link knows of the life of its node; the link's mutex guards it.
 type health struct {
+	known   time.Time // since when the link is there
 	heard   time.Time // last answer
+	asked   time.Time // its last question
+	sure    time.Time // when the last question went that it answered, and not to one that it holds for dead
 	refused bool      // nothing listened at the last attempt
 	rtt     time.Duration
 	pulse   pulse
@@ -178,7 +182,7 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) {
 			}
 			select {
 			case at := <-times: // answers come in the order of the questions
-				l.hear(p, time.Since(at))
+				l.hear(p, at)
 			default:
 				return // an answer to nothing
 			}
@@ -206,10 +210,13 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) {
 }
 
 // hear takes an answer.
-func (l *link) hear(p pulse, rtt time.Duration) {
+func (l *link) hear(p pulse, asked time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := &l.health
+	h, rtt := &l.health, time.Since(asked)
+	if p.flags&pulseShun == 0 {
+		h.sure = asked
+	}
 	if p.suspect != h.pulse.suspect || p.flags != h.pulse.flags {
 		signal(l.c.alarm)
 	}
@@ -221,15 +228,20 @@ func (l *link) hear(p pulse, rtt time.Duration) {
 }
 
 // servePings answers one connection until it ends.
-func (c *Cluster) servePings(conn *tls.Conn, _ peer) {
+func (c *Cluster) servePings(conn *tls.Conn, from peer) {
 	for {
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		p, err := readPulse(conn)
 		if err != nil {
 			return
 		}
+		c.heed(from.node)
+		answer := c.pulse(p.seq)
+		if c.shuns(from.node) {
+			answer.flags |= pulseShun
+		}
 		conn.SetWriteDeadline(time.Now().Add(pingDead))
-		if _, err := conn.Write(c.pulse(p.seq).encode()); err != nil {
+		if _, err := conn.Write(answer.encode()); err != nil {
 			return
 		}
 	}

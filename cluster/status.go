@@ -34,13 +34,14 @@ type Status struct {
 
 	Snapshot SnapshotStatus `json:"snapshot"`
 	// Time is the leader's, of the newest entry applied here.
-	Time     time.Time    `json:"time,omitzero"`
-	Queue    QueueStatus  `json:"queue"`
-	Counters Counters     `json:"counters"`
-	Port     PortStatus   `json:"port"`
-	Calls    CallStatus   `json:"calls"`
-	Copies   CopiesStatus `json:"copies"`
-	Members  []Member     `json:"members" nullable:"false"`
+	Time       time.Time        `json:"time,omitzero"`
+	Queue      QueueStatus      `json:"queue"`
+	Counters   Counters         `json:"counters"`
+	Port       PortStatus       `json:"port"`
+	Calls      CallStatus       `json:"calls"`
+	Copies     CopiesStatus     `json:"copies"`
+	Succession SuccessionStatus `json:"succession"`
+	Members    []Member         `json:"members" nullable:"false"`
 }
 
 // PortStatus counts what became of connections to the cluster port, since the start.
@@ -102,7 +103,7 @@ type Counters struct {
 
 // Status may be called at any time, from any goroutine.
 func (c *Cluster) Status() Status {
-	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Members: c.Members()}
+	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Succession: c.successionStatus(), Members: c.Members()}
 	if c.port != nil {
 		n := &c.port.counts
 		s.Port = PortStatus{n.accepted.Load(), n.strangers.Load(), n.refused.Load(), n.fenced.Load(), n.turned.Load()}

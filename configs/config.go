@@ -107,6 +107,7 @@ type Cluster struct {
 	Join             []string      // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
 	Token            string        // from `tandem cluster token`; used once
 	CopyWait         time.Duration // longest wait of a caller, once his call is answered, until other nodes could go on with it
+	TakeOverAfter    time.Duration // silence after which another node counts as dead, and its calls go on at a survivor
 	VirtualAddresses []string      // addresses that this node puts on its interfaces, and that move to a survivor; see VirtualAddress
 }
 
@@ -206,7 +207,7 @@ func Default() Config {
 		},
 		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", Transcode: "auto", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
 		Recording: Recording{Format: "wav", MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
-		Cluster:   Cluster{Bootstrap: true, CopyWait: 50 * time.Millisecond},
+		Cluster:   Cluster{Bootstrap: true, CopyWait: 50 * time.Millisecond, TakeOverAfter: time.Second},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},
 		Web:       Web{HTTP: []string{"0.0.0.0:8080"}, HTTPS: []string{"0.0.0.0:8443"}},
 		TURN: TURN{

@@ -136,6 +136,7 @@ func schema(c *Config) []section {
 			list("join", &c.Cluster.Join, listener(7000)),
 			text("token", &c.Cluster.Token),
 			duration("copy_wait", &c.Cluster.CopyWait, time.Millisecond, 400*time.Millisecond),
+			duration("take_over_after", &c.Cluster.TakeOverAfter, 300*time.Millisecond, time.Minute),
 			list("virtual_addresses", &c.Cluster.VirtualAddresses, virtualAddress),
 		}},
 		{"admin", []key{

@@ -72,6 +72,7 @@ cluster {
   join              = []   # members that an empty data directory joins, IP:port each; empty = those that the token names
   token             = ""   # proves that it may: from `tandem cluster token`, used once; rather set TANDEM_CLUSTER_TOKEN
   copy_wait         = "50ms" # longest wait of a caller, once his call is answered, until two other nodes could go on with it; at most 400ms
+  take_over_after   = "1s" # silence after which another node counts as dead, and a survivor goes on with its calls; one whose process has ended is noticed sooner
   virtual_addresses = []   # addresses that move to a survivor, like "203.0.113.10/24@eth0"
 }
 

@@ -325,3 +325,43 @@ func (m *relayMedia) describe() (snapshot []byte, recorded bool, err error) {
 	snapshot, err = s.Export()
 	return snapshot, s.Recording() != "", err
 }
+
+// Disown drops every call that other nodes were given, because one of them goes on with them: phones hear nothing, and no record is written here.
+// The calls that nobody was given are ended with the reason. Any goroutine that is no shard's.
+func (p *PBX) Disown(ctx context.Context, reason string) (dropped, ended int) {
+	for _, c := range p.all() {
+		c.mu.Lock()
+		given, dialog, answerer, over := c.copy.given && c.dialog != nil, c.dialog, c.answerer, c.over
+		c.over = over || given
+		c.mu.Unlock()
+		switch {
+		case over:
+		case !given:
+			ended++
+			c.hangup(reason)
+		default:
+			dropped++
+			p.cfg.Events.Release(c.id)
+			p.remove(c)
+			p.copier.ended(c)
+			p.leaves(c.tenant, answerer, time.Now())
+			if err := dialog.Drop(ctx); err != nil {
+				p.cfg.Log.Error("a call that another node goes on with cannot be dropped", "call", c.id, "error", err)
+			}
+		}
+	}
+	return dropped, ended
+}
+
+// Leave is the end of a node in order, with its calls still there: no record is written here of those that others were given, for one of them goes on
+// with them. Once signalling and media have ended.
+func (p *PBX) Leave() {
+	for _, c := range p.all() {
+		c.mu.Lock()
+		given := c.copy.given
+		c.mu.Unlock()
+		if given {
+			p.cfg.Events.Release(c.id)
+		}
+	}
+}

@@ -126,3 +126,23 @@ func TestLostCopiesAreMadeAgain(t *testing.T) {
 		call.Bye()
 	})
 }
+
+func TestCallsThatAnotherNodeHasAreDroppedWithoutAWord(t *testing.T) {
+	s := &shelf{}
+	work(t, s.office, func(t *testing.T, o *office) {
+		alice, bob := o.phone("alice", rings), o.phone("bob", atOnce)
+		call := alice.Call("bob", description("alice"))
+		call.MustAnswer()
+		time.Sleep(time.Second)
+		dropped, ended := o.pbx.Disown(t.Context(), "another node has it")
+		expect(t, "dropped", dropped, 1)
+		expect(t, "ended", ended, 0)
+		time.Sleep(5 * time.Second)
+		expect(t, "BYE to alice", len(alice.Requests("BYE")), 0)
+		expect(t, "BYE to bob", len(bob.Requests("BYE")), 0)
+		expect(t, "records", len(o.events.CDRs(10)), 0)
+		expect(t, "open records", o.events.Stats().OpenCalls, 0)
+		expect(t, "copies", len(s.copies), 0)
+		expect(t, "BYE", call.Bye().Status(), 481)
+	})
+}

@@ -90,6 +90,9 @@ func (m *relayMedia) silence(side rtpengine.Side, d time.Duration) {
 	if !m.call.talking() || m.rings.Load() { // early media may pause as long as the phone rings
 		return
 	}
+	if entitled := m.call.pbx.cfg.Entitled; entitled != nil && !entitled() {
+		return // the phone may speak to another node: silence here is no end
+	}
 	m.call.pbx.silent.Add(1)
 	who := "caller"
 	if side == rtpengine.B {

@@ -50,6 +50,7 @@ type Config struct {
 	MaxBranches  int           // phones one step rings at once. Default 50
 	Copies       Copies        // keeps calls on other nodes, too; nil when there are none
 	CopyWait     time.Duration // of a caller for the copy of his call; default 50 ms
+	Entitled     func() bool   // that no other node may go on with the calls of this one; until then it ends none by itself. nil: always
 	Log          *slog.Logger
 }
 

@@ -188,7 +188,8 @@ type Arrival struct {
 }
 
 // Import goes on with a call that another process has given away, while the media engine runs. Errors: ErrSnapshot, those of sip.Server.Import.
-func (p *PBX) Import(ctx context.Context, snapshot []byte) (*Arrival, error) {
+// dead says that who had the call may have done more with it than the snapshot tells.
+func (p *PBX) Import(ctx context.Context, snapshot []byte, dead bool) (*Arrival, error) {
 	s, err := readCall(snapshot)
 	if err != nil {
 		return nil, err
@@ -209,7 +210,7 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte) (*Arrival, error) {
 			a.lose(err)
 		}
 	}
-	if c.dialog, err = p.sig.Import(ctx, sip.Arrival{Snapshot: s.Dialog, Media: media, Events: c}); err != nil {
+	if c.dialog, err = p.sig.Import(ctx, sip.Arrival{Snapshot: s.Dialog, Media: media, Events: c, Old: dead}); err != nil {
 		if media != nil {
 			media.Close()
 		}
@@ -221,6 +222,9 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte) (*Arrival, error) {
 	p.mu.Unlock()
 	return a, nil
 }
+
+// ID is the call's.
+func (a *Arrival) ID() string { return a.call.id }
 
 func (a *Arrival) lose(err error) {
 	a.lost = true

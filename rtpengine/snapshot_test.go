@@ -89,13 +89,13 @@ func TestEachFieldMovesAlongOrStays(t *testing.T) {
 		of          any
 		moves, made string
 	}{
-		{Session{}, "lines origins latest wires music blocks treat", "engine cfg shard mu closed exchanges before watch recording courses plays onHold coded"},
+		{Session{}, "lines origins latest wires music blocks treat", "engine cfg shard site mu closed exchanges before watch recording courses plays onHold coded"},
 		{line{}, "kind legs placed rings numbers", "takes pictures vias"},
 		{keyring{}, "offers now level heard", ""},
 		{heardKey{}, "key context", ""},
 		{ourKey{}, "suite master sender", ""},
 		{agreement{}, "theirs ours in out", ""},
-		{wires{}, "lines bundle all", "engine shard call handshake"},
+		{wires{}, "lines bundle all", "engine shard site call handshake"},
 		{wire{}, "transport mid", ""},
 		{transport{}, "own generations agreed pairs chosen lost association sources learned", "engine call known legs mid window checks"},
 		{generation{}, "ufrag password theirs", ""},

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"context"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -352,11 +353,16 @@ const sessionGrace = 10 * time.Second
 // byeGrace is how long a call outlives a BYE that nobody answers.
 const byeGrace = 2 * time.Second
 
+// doubtPause is how soon a node that may have lost its calls to another one looks again whether a call of its is to be ended.
+const doubtPause = time.Second
+
 // expire ends a call that nobody refreshed, that lasted too long, or whose BYE was not answered.
 func (d *Dialog) expire(now time.Time) {
 	switch {
 	case d.state == dialogEnding:
 		d.ended("BYE", d.byCaller)
+	case d.sh.srv.cfg.Entitled != nil && !d.sh.srv.cfg.Entitled():
+		d.sh.arm(&d.timer, d, doubtPause)
 	case !d.session.IsZero() && !now.Before(d.session):
 		d.sh.count.sessionsExpired.Add(1)
 		d.hangup("session expired")
@@ -629,6 +635,25 @@ func (d *Dialog) ended(reason string, byCaller bool) {
 	}
 	if d.events != nil {
 		d.events.Ended(reason, byCaller)
+	}
+}
+
+// Drop forgets an answered call without a word to its phones, because another node goes on with it: they hear of no end, and neither does Events.
+// Any goroutine that is not a shard's; it waits for the shard as long as ctx lasts.
+func (d *Dialog) Drop(ctx context.Context) error {
+	return d.sh.io.Do(ctx, func() { d.sh.safely(d.drop) })
+}
+
+func (d *Dialog) drop() {
+	if d.state != dialogConfirmed && d.state != dialogEnding {
+		return
+	}
+	d.release()
+	d.state = dialogEnded
+	d.sh.timers.stop(&d.timer)
+	d.sh.removeDialog(d.callID, d)
+	if d.media != nil {
+		d.media.Close()
 	}
 }
 

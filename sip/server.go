@@ -67,6 +67,7 @@ type Config struct {
 	SessionInterval time.Duration // asked for in calls whose phones do not ask (RFC 4028 §8.1), default 30m; negative asks for none
 	TraceBytes      int           // rings of recent messages, all shards together, default 16 MiB; negative turns them off
 	Recurse         bool          // follow 3xx to users of this node (RFC 3261 §16.5), others are passed on
+	Entitled        func() bool   // that no other node may go on with the calls of this one; until then it ends none by itself. nil: always
 	Log             *slog.Logger
 }
 

@@ -54,6 +54,7 @@ func showCluster(out *output, st cluster.Status) {
 		table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
 		table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
 		table.Row{"Calls elsewhere", copiesWord(st.Copies)},
+		table.Row{"Taken over", takenWord(st.Succession)},
 		table.Row{"Held for others", fmt.Sprintf("%d calls, %d bytes", st.Copies.Held, st.Copies.Bytes)},
 	)
 }
@@ -67,6 +68,21 @@ func copiesWord(st cluster.CopiesStatus) string {
 		return fmt.Sprintf("none of %d: there is no other node", st.Own)
 	}
 	return fmt.Sprintf("%d of %d, %s behind", st.Covered, st.Own, st.Lag.Round(time.Millisecond))
+}
+
+// takenWord says whose calls a node has gone on with.
+func takenWord(st cluster.SuccessionStatus) string {
+	word := "nothing"
+	if st.Takes > 0 {
+		word = fmt.Sprintf("%d times, the last from %s in %s", st.Takes, st.Last, st.Took.Round(time.Millisecond))
+	}
+	if st.Failures > 0 {
+		word += fmt.Sprintf("; %d times in vain", st.Failures)
+	}
+	if !st.Entitled {
+		word += "; no majority hears this node, so it ends no call by itself"
+	}
+	return word
 }
 
 func here(m cluster.Member) string {

@@ -79,6 +79,7 @@ var mayPanic = map[string]string{
 	"bench/internal/wire/socket.go": "a program error in the load driver",
 	"bench/media/ng.go":             "a program error in the load driver",
 	"cluster/fsm.go":                "a machine that cannot apply a committed command must stop, not diverge",
+	"cluster/succession.go":         "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/roster.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"dialplan/store.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"internal/simnet/host.go":       "a fake network that a test has set up wrongly",

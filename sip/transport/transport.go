@@ -81,6 +81,7 @@ func New(cfg Config) (*Transport, error) {
 	t.conns.init(t)
 	t.notices.init()
 	t.listeners.store(nil)
+	t.addrs.build(nil)
 	for i := range cfg.Shards {
 		t.shards = append(t.shards, &Shard{t: t, index: i, in: newInbox(cfg.Queue), now: time.Now()})
 	}

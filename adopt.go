@@ -1,0 +1,192 @@
+package tandem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"tandem/internal/virtualip"
+	"tandem/pbx"
+	"tandem/rtpengine"
+	"tandem/sip/transport"
+)
+
+// adopted is what this node does in the place of a dead one.
+type adopted struct {
+	name  string
+	sip   []*transport.StandIn
+	media []*rtpengine.StandIn
+	moved []virtualip.Address // put on interfaces of this machine
+	calls []string            // ids of those that came with it
+	stop  context.CancelFunc  // ends the web side
+}
+
+// adoptions are all of them, by the dead node's name.
+type adoptions struct {
+	mu   sync.Mutex
+	list map[string][]*adopted
+	work sync.WaitGroup // goroutines of all of them
+}
+
+// endTime is how long it may take to give addresses back.
+const endTime = 5 * time.Second
+
+// adopt goes on with the calls of a dead node: this one listens at its addresses, and then the calls come, with their media at the ports that they had. An
+// address that cannot be had is an error, and then nothing has been adopted. A call that cannot be is ended, and the others go on.
+func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error) {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the addresses are given back
+	a = &adopted{name: from.Name, stop: stop}
+	defer func() {
+		if err != nil {
+			a.end(n)
+		}
+	}()
+	for _, at := range from.Addresses {
+		if err := n.standIn(serving, a, at); err != nil {
+			return nil, err
+		}
+	}
+	if len(a.moved) > 0 {
+		n.adopted.work.Go(func() { n.virtual.announce(serving, a.moved) })
+	}
+	var arrivals []*pbx.Arrival
+	for _, snapshot := range from.Calls {
+		arrival, err := n.pbx.Import(ctx, snapshot, true)
+		if err != nil {
+			n.log.Error("a call of a dead node cannot be gone on with", "node", from.Name, "error", err)
+			continue
+		}
+		arrival.Settle()
+		arrivals = append(arrivals, arrival)
+		a.calls = append(a.calls, arrival.ID())
+	}
+	for _, arrival := range arrivals {
+		arrival.Resume()
+	}
+	n.adopted.mu.Lock()
+	defer n.adopted.mu.Unlock()
+	if n.adopted.list == nil {
+		n.adopted.list = map[string][]*adopted{}
+	}
+	n.adopted.list[from.Name] = append(n.adopted.list[from.Name], a)
+	return a, nil
+}
+
+// standIn listens where a node did.
+func (n *Node) standIn(ctx context.Context, a *adopted, at whereabouts) error {
+	if a.name != n.cfg.Node.Name {
+		for _, v := range parseVirtual(at.Virtual) {
+			if err := n.virtual.raise(v); err != nil {
+				return err
+			}
+			a.moved = append(a.moved, v)
+		}
+	}
+	for _, p := range at.SIP {
+		addr, err := netip.ParseAddrPort(p.Addr)
+		if err != nil {
+			return err
+		}
+		s, err := n.sip.Transport().StandIn(transport.Foreign{Net: p.Net, Addr: addr, Advertise: at.Advertise})
+		if err != nil {
+			return err
+		}
+		a.sip = append(a.sip, s)
+	}
+	if n.media != nil && len(at.Media) > 0 {
+		var f rtpengine.Foreign
+		for into, list := range map[*[]netip.Addr][]string{&f.Addrs: at.Media, &f.Advertise: at.Told} {
+			for _, text := range list {
+				addr, err := netip.ParseAddr(text)
+				if err != nil {
+					return err
+				}
+				*into = append(*into, addr)
+			}
+		}
+		s, err := n.media.StandIn(f)
+		if err != nil {
+			return err
+		}
+		a.media = append(a.media, s)
+	}
+	for _, w := range at.Web {
+		n.standInWeb(ctx, a, w)
+	}
+	return nil
+}
+
+// standInWeb serves the web side at an address of another node. Calls can do without: their phones come back by any node.
+func (n *Node) standInWeb(ctx context.Context, a *adopted, w webAt) {
+	if slices.Contains(n.cfg.Web.HTTP, w.Addr) || slices.Contains(n.cfg.Web.HTTPS, w.Addr) {
+		return
+	}
+	l, err := net.Listen("tcp", w.Addr)
+	if err != nil {
+		n.log.Warn("the web side of a dead node has no address here", "address", w.Addr, "error", err)
+		return
+	}
+	n.adopted.work.Go(func() {
+		if err := n.serveWeb(ctx, webListener{l, w.TLS}); err != nil && !errors.Is(err, net.ErrClosed) {
+			n.log.Error("the web side at an address of another node has failed", "address", w.Addr, "error", err)
+		}
+	})
+}
+
+// end gives the addresses back.
+func (a *adopted) end(n *Node) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	a.stop()
+	for _, s := range a.sip {
+		if err := s.End(ctx); err != nil {
+			n.log.Warn("an address of another node is given back late", "node", a.name, "error", err)
+		}
+	}
+	for _, s := range a.media {
+		s.End()
+	}
+	for _, v := range a.moved {
+		if err := n.virtual.lower(v); err != nil {
+			n.log.Error("a virtual address of another node cannot be taken away; ip addr del does it", "address", v.String(), "error", err)
+		}
+	}
+}
+
+// endAdoptions is the end of this node.
+func (n *Node) endAdoptions() {
+	n.adopted.mu.Lock()
+	for _, list := range n.adopted.list {
+		for _, a := range list {
+			a.stop()
+		}
+	}
+	n.adopted.list = nil
+	n.adopted.mu.Unlock()
+	n.adopted.work.Wait()
+}
+
+// giveBack lets go of the addresses of a node that has returned, once the calls that came with them are over.
+func (n *Node) giveBack(node string) error {
+	n.adopted.mu.Lock()
+	defer n.adopted.mu.Unlock()
+	calls := 0
+	for _, a := range n.adopted.list[node] {
+		a.calls = slices.DeleteFunc(a.calls, func(id string) bool { _, there := n.pbx.Call(id); return !there })
+		calls += len(a.calls)
+	}
+	if calls > 0 {
+		return fmt.Errorf("%d of its calls still go on there", calls)
+	}
+	for _, a := range n.adopted.list[node] {
+		a.end(n)
+		n.log.Info("a node is back and has its addresses again", "node", node)
+	}
+	delete(n.adopted.list, node)
+	return nil
+}
