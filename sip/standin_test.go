@@ -72,6 +72,7 @@ func (s *stage) replace(dead *stage, snapshots [][]byte) (ends []*transport.Stan
 		}
 		ends = append(ends, e)
 	}
+	time.Sleep(50 * time.Millisecond) // what comes meanwhile waits
 	for _, snap := range snapshots {
 		d, err := s.srv.Import(s.t.Context(), Arrival{Snapshot: snap, Media: dead.callMedia(), Events: s, Old: true})
 		if err != nil {
@@ -80,6 +81,9 @@ func (s *stage) replace(dead *stage, snapshots [][]byte) (ends []*transport.Stan
 		s.mu.Lock()
 		s.dialogs = append([]*Dialog{d}, s.dialogs...)
 		s.mu.Unlock()
+	}
+	for _, e := range ends {
+		e.Serve()
 	}
 	return ends
 }
@@ -103,7 +107,7 @@ func TestCallsOfADeadNodeGoOnInOneThatHasItsOwn(t *testing.T) {
 		expect(t, "asked by the first, which nobody heard of", s.ask(Request{Method: "OPTIONS", ToCaller: true}).Status, 200)
 		s.die()
 		hold := call.Request("INVITE", strings.Replace(sdpOf("alice"), "sendrecv", "sendonly", 1)) // to nobody
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(460 * time.Millisecond)                                                         // it is sent again while calls come
 		o.replace(s, old)
 		expect(t, "hold begun before anybody was there", hold.Final().Status(), 200)
 		time.Sleep(100 * time.Millisecond)

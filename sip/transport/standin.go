@@ -20,8 +20,9 @@ type Foreign struct {
 // A StandIn listens in the place of another node. What comes there is handled as if it had come to a listener of our own, answers leave from
 // there, and its address counts as ours in Route and Via.
 type StandIn struct {
-	t *Transport
-	l *listener // nil where a listener of ours hears the address anyway
+	t      *Transport
+	l      *listener // nil where a listener of ours hears the address anyway
+	serves bool      // under listen
 }
 
 // adoption is the time that a listener of another node's address is here.
@@ -36,7 +37,8 @@ func (l *listener) gone() bool { return l.adopted != nil && l.adopted.over.Load(
 // ErrNotRunning is StandIn's before Run, and behind it.
 var ErrNotRunning = errors.New("the transport does not run")
 
-// StandIn listens on an address of another node from now on, until the StandIn is ended or Run is. An address that a listener of ours hears
+// StandIn binds an address of another node, until the StandIn is ended or Run is. What comes there waits until Serve, so that the calls of
+// that node can be here before. An address that a listener of ours hears
 // already (it is bound to all addresses, and the machine has got this one) costs nothing. WS and WSS are those that have listeners of their own;
 // connections of a web server come by ServeWebSocket, whoever it listens for. Any goroutine that is not a shard's. Errors: ErrNotRunning, those
 // of bind.
@@ -70,6 +72,18 @@ func (t *Transport) StandIn(f Foreign) (*StandIn, error) {
 		t.listeners.store(list)
 	}
 	t.addrs.know(t.listeners.all())
+	return &StandIn{t: t, l: l}, nil
+}
+
+// Serve takes in what comes, and what has come since the address was bound. Any goroutine; once it has ended, or Run has, it does nothing.
+func (s *StandIn) Serve() {
+	t, l := s.t, s.l
+	t.listen.Lock()
+	defer t.listen.Unlock()
+	if l == nil || s.serves || l.gone() || t.stopping() {
+		return
+	}
+	s.serves = true
 	t.serve(l, func(fn func() error) {
 		t.listen.late.Add(1)
 		l.adopted.readers.Go(func() {
@@ -79,7 +93,6 @@ func (t *Transport) StandIn(f Foreign) (*StandIn, error) {
 			}
 		})
 	})
-	return &StandIn{t, l}, nil
 }
 
 // hears tells whether a listener of ours takes what is sent to an address.

@@ -38,6 +38,7 @@ func standIn(t *testing.T, tr *Transport, f Foreign) *StandIn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Serve()
 	return s
 }
 
