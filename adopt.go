@@ -36,8 +36,10 @@ type adoptions struct {
 // endTime is how long it may take to give addresses back.
 const endTime = 5 * time.Second
 
-// adopt goes on with the calls of a dead node: this one listens at its addresses, and then the calls come, with their media at the ports that they had. An
-// address that cannot be had is an error, and then nothing has been adopted. A call that cannot be is ended, and the others go on.
+// adopt goes on with the calls of a dead node: its addresses are put on their interfaces, where they are virtual ones, and bound, and then the calls come,
+// with their media at the ports that they had. Only then does this node hear what phones have sent meanwhile, and the segment learns where the addresses are
+// now: a BYE that is read before its call is here would be answered 481. An address that cannot be had is an error, and then nothing has been adopted. A
+// call that cannot be is ended, and the others go on.
 func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the addresses are given back
 	a = &adopted{name: from.Name, stop: stop}
@@ -47,12 +49,9 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 		}
 	}()
 	for _, at := range from.Addresses {
-		if err := n.standIn(serving, a, at); err != nil {
-			return nil, err
+		if err := n.standIn(a, at); err != nil {
+			return a, err
 		}
-	}
-	if len(a.moved) > 0 {
-		n.adopted.work.Go(func() { n.virtual.announce(serving, a.moved) })
 	}
 	var arrivals []*pbx.Arrival
 	for _, snapshot := range from.Calls {
@@ -64,6 +63,17 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 		arrival.Settle()
 		arrivals = append(arrivals, arrival)
 		a.calls = append(a.calls, arrival.ID())
+	}
+	for _, s := range a.sip {
+		s.Serve()
+	}
+	for _, at := range from.Addresses {
+		for _, w := range at.Web {
+			n.standInWeb(serving, w)
+		}
+	}
+	if len(a.moved) > 0 {
+		n.adopted.work.Go(func() { n.virtual.announce(serving, a.moved) })
 	}
 	for _, arrival := range arrivals {
 		arrival.Resume()
@@ -77,8 +87,8 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 	return a, nil
 }
 
-// standIn listens where a node did.
-func (n *Node) standIn(ctx context.Context, a *adopted, at whereabouts) error {
+// standIn binds what a node listened on. What it heard at all addresses of its machine is heard at those that have moved.
+func (n *Node) standIn(a *adopted, at whereabouts) error {
 	if a.name != n.cfg.Node.Name {
 		for _, v := range parseVirtual(at.Virtual) {
 			if err := n.virtual.raise(v); err != nil {
@@ -92,11 +102,13 @@ func (n *Node) standIn(ctx context.Context, a *adopted, at whereabouts) error {
 		if err != nil {
 			return err
 		}
-		s, err := n.sip.Transport().StandIn(transport.Foreign{Net: p.Net, Addr: addr, Advertise: at.Advertise})
-		if err != nil {
-			return err
+		for _, addr := range spread(addr, a.moved) {
+			s, err := n.sip.Transport().StandIn(transport.Foreign{Net: p.Net, Addr: addr, Advertise: at.Advertise})
+			if err != nil {
+				return err
+			}
+			a.sip = append(a.sip, s)
 		}
-		a.sip = append(a.sip, s)
 	}
 	if n.media != nil && len(at.Media) > 0 {
 		var f rtpengine.Foreign
@@ -115,14 +127,26 @@ func (n *Node) standIn(ctx context.Context, a *adopted, at whereabouts) error {
 		}
 		a.media = append(a.media, s)
 	}
-	for _, w := range at.Web {
-		n.standInWeb(ctx, a, w)
-	}
 	return nil
 }
 
+// spread gives the addresses that stand for one: itself, and for all addresses of a machine those that have moved.
+func spread(at netip.AddrPort, moved []virtualip.Address) (list []netip.AddrPort) {
+	if at.Addr().IsUnspecified() {
+		for _, v := range moved {
+			if addr := v.Prefix.Addr(); addr.Is4() == at.Addr().Is4() {
+				list = append(list, netip.AddrPortFrom(addr, at.Port()))
+			}
+		}
+	}
+	if list == nil {
+		list = append(list, at)
+	}
+	return list
+}
+
 // standInWeb serves the web side at an address of another node. Calls can do without: their phones come back by any node.
-func (n *Node) standInWeb(ctx context.Context, a *adopted, w webAt) {
+func (n *Node) standInWeb(ctx context.Context, w webAt) {
 	if slices.Contains(n.cfg.Web.HTTP, w.Addr) || slices.Contains(n.cfg.Web.HTTPS, w.Addr) {
 		return
 	}

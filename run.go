@@ -128,6 +128,9 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 
 // start waits for the log, applies the first dialplan and opens the listeners that phones come to.
 func (n *Node) start(ctx context.Context) error {
+	if err := n.virtual.begin(n.heir != nil); err != nil {
+		return err
+	}
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err := n.cluster.WaitReady(wait)
@@ -145,10 +148,9 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 	}
-	own := parseVirtual(n.cfg.Cluster.VirtualAddresses)
-	raising, raised := context.WithTimeout(ctx, startTimeout) // reclaim may have waited for long
-	defer raised()
-	if err := n.virtual.start(raising, own, n.heir != nil); err != nil {
+	vacant, stop := context.WithTimeout(ctx, startTimeout) // reclaim may have waited for long
+	defer stop()
+	if err := n.virtual.start(vacant, parseVirtual(n.cfg.Cluster.VirtualAddresses)); err != nil {
 		return err
 	}
 	if err := n.sip.Listen(); err != nil {

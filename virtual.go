@@ -50,20 +50,22 @@ func parseVirtual(list []string) (out []virtualip.Address) {
 	return out
 }
 
-// start takes away what a process before has left and is not own, and brings own up. An address that another machine answers for is waited for as
-// long as ctx lasts: it is a survivor's, which gives it back. shared says that the process before still lives and this one takes its place: then
-// nothing is taken away before inherit.
-func (v *virtualAddresses) start(ctx context.Context, own []virtualip.Address, shared bool) (err error) {
+// begin takes away what a process before has left, at once: somebody else may have gone on with its addresses, and two must not answer for one.
+// shared says that the process before still lives and this one takes its place: then nothing is taken away before inherit.
+func (v *virtualAddresses) begin(shared bool) (err error) {
 	if v.ours, err = v.left(); err != nil {
 		return err
 	}
-	if v.shared = shared; !shared {
-		if err := v.keep(own); err != nil {
-			return err
-		}
+	if v.shared = shared; shared {
+		return nil
 	}
+	return v.keep(nil)
+}
+
+// start brings own addresses up. One that another machine answers for is waited for as long as ctx lasts: it is a survivor's, which gives it back.
+func (v *virtualAddresses) start(ctx context.Context, own []virtualip.Address) error {
 	for _, a := range own {
-		if !shared {
+		if !v.shared {
 			if err := v.vacant(ctx, a); err != nil {
 				return err
 			}

@@ -2,14 +2,17 @@ package tandem
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"tandem/configs"
+	"tandem/sip/transport"
 )
 
 // interfaceWithNobody is one that has no other end.
@@ -45,7 +48,7 @@ func TestWhatAKilledProcessHasLeftIsTakenAway(t *testing.T) {
 		for i, a := range list {
 			list[i] = a + "@eth0"
 		}
-		if err := v.start(ctx, parseVirtual(list), shared); err != nil {
+		if err := errors.Join(v.begin(shared), v.start(ctx, parseVirtual(list))); err != nil {
 			t.Fatal(err)
 		}
 		return v
@@ -74,15 +77,16 @@ func TestWhatAKilledProcessHasLeftIsTakenAway(t *testing.T) {
 	}
 }
 
-func TestANodeBringsItsVirtualAddressAndTakesItAlong(t *testing.T) {
-	interfaceWithNobody(t)
+// isolatedNode runs a node of little more than signalling and media at an address until the test's end, or until it is stopped.
+func isolatedNode(t *testing.T, addr string, virtual ...string) (n *Node, stop func()) {
+	t.Helper()
 	cfg := configs.Default()
 	cfg.Node.Name, cfg.Node.DataDir = "a", t.TempDir()
-	cfg.SIP.UDP, cfg.SIP.TCP, cfg.SIP.TLS = []string{"192.0.2.10:5060"}, nil, nil
+	cfg.SIP.UDP, cfg.SIP.TCP, cfg.SIP.TLS = []string{addr + ":5060"}, nil, nil
 	cfg.Web.HTTP, cfg.Web.HTTPS, cfg.Admin.Listen = nil, nil, ""
-	cfg.Media.Address, cfg.Media.Tier = []string{"192.0.2.10"}, "sockets"
+	cfg.Media.Address, cfg.Media.Tier = []string{addr}, "sockets"
 	cfg.TURN = configs.TURN{PerUser: 1}
-	cfg.Cluster.VirtualAddresses = []string{"192.0.2.10/24@eth0"}
+	cfg.Cluster.VirtualAddresses = virtual
 	n, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -90,22 +94,80 @@ func TestANodeBringsItsVirtualAddressAndTakesItAlong(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
 	select {
 	case <-n.WhenReady():
 	case err := <-ended:
 		t.Fatal(err)
 	}
+	return n, stop
+}
+
+func TestANodeBringsItsVirtualAddressAndTakesItAlong(t *testing.T) {
+	interfaceWithNobody(t)
+	n, stop := isolatedNode(t, "192.0.2.10", "192.0.2.10/24@eth0")
 	if got := here(t, "192.0.2.10/24"); got == "" {
 		t.Error("the address is not here")
 	}
 	if l := n.SIP().Transport().Listeners(); len(l) != 1 || l[0].Addr != netip.MustParseAddrPort("192.0.2.10:5060") {
 		t.Errorf("it listens on %v", l)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	stop()
 	if got := here(t, "192.0.2.10/24"); got != "" {
 		t.Error("the address stays behind")
+	}
+}
+
+func TestTheVirtualAddressOfADeadNodeComesAndGoesBack(t *testing.T) {
+	interfaceWithNobody(t)
+	shell(t, "ip addr add 192.0.2.1/24 dev eth0")
+	n, stop := isolatedNode(t, "192.0.2.1")
+	adopt := func(addr string, more ...whereabouts) error {
+		_, err := n.adopt(t.Context(), departed{Name: "b", Calls: [][]byte{[]byte("no call")}, Addresses: append([]whereabouts{{
+			SIP: []place{{transport.UDP, addr + ":5060"}, {transport.TCP, addr + ":5060"}}, Media: []string{addr}, Web: []webAt{{Addr: addr + ":8080"}},
+			Virtual: []string{"192.0.2.10/24@eth0"},
+		}}, more...)})
+		return err
+	}
+	for _, cannot := range []whereabouts{{SIP: []place{{transport.UDP, "203.0.113.9:5060"}}}, {Media: []string{"203.0.113.9"}}, {Virtual: []string{"203.0.113.9/24@gone0"}}} {
+		if err := adopt("192.0.2.10", cannot); err == nil || here(t, "192.0.2.10/24") != "" || len(n.SIP().Transport().Listeners()) != 1 {
+			t.Errorf("what cannot be had as a whole: %v, and it listens on %v", err, n.SIP().Transport().Listeners())
+		} else {
+			t.Log(err)
+		}
+	}
+	dead := netip.MustParseAddr("192.0.2.10")
+	for _, addr := range []string{"192.0.2.10", "0.0.0.0"} { // its own, or all of its machine
+		if err := adopt(addr); err != nil {
+			t.Fatal(err)
+		}
+		if here(t, "192.0.2.10/24") == "" {
+			t.Error("the address is not here")
+		}
+		if !n.SIP().Transport().IsLocal("192.0.2.10", 5060) || len(n.SIP().Transport().Listeners()) != 3 {
+			t.Errorf("it listens on %v", n.SIP().Transport().Listeners())
+		}
+		if _, ours := n.media.Reach(dead); addr == "192.0.2.10" && !ours {
+			t.Error("media at the address are not ours")
+		}
+		if err := n.giveBack("b"); err != nil {
+			t.Error(err)
+		}
+		if here(t, "192.0.2.10/24") != "" || n.SIP().Transport().IsLocal("192.0.2.10", 5060) {
+			t.Error("the address was not given back")
+		}
+	}
+	if err := adopt("192.0.2.10"); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if here(t, "192.0.2.10/24") != "" {
+		t.Error("the address of the dead node stays behind")
 	}
 }

@@ -214,6 +214,10 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, dead bool) (*Arrival,
 		if media != nil {
 			media.Close()
 		}
+		if _, here := p.Call(s.ID); dead && !here { // nobody else writes its record
+			p.cfg.Events.Adopt(s.CDR)
+			c.publish(events.Event{Kind: events.CallEnded, Status: 200, Reason: "the node of the call died, and another one could not go on with it"})
+		}
 		return nil, err
 	}
 	p.mu.Lock()

@@ -49,6 +49,9 @@ func (t *Transport) FlowAt(p Place) Flow {
 	f := Flow{Net: p.Net, Listener: noListener, Remote: p.Remote}
 	list := t.listeners.all()
 	at := slices.IndexFunc(list, func(l *listener) bool { return !l.web && !l.gone() && l.net == p.Net && l.addr == p.Listener })
+	if one := netip.AddrPortFrom(p.Source, p.Listener.Port()); at < 0 && p.Source.IsValid() { // it was heard at all addresses there, and is at its own here
+		at = slices.IndexFunc(list, func(l *listener) bool { return !l.web && !l.gone() && l.net == p.Net && l.addr == one })
+	}
 	if at < 0 && p.Net == UDP {
 		if l := t.listenerTowards(UDP, p.Remote.Addr()); l != nil {
 			at = int(l.index)

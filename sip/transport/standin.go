@@ -34,8 +34,8 @@ type adoption struct {
 // gone tells whether a listener was here and is so no more.
 func (l *listener) gone() bool { return l.adopted != nil && l.adopted.over.Load() }
 
-// ErrNotRunning is StandIn's before Run, and behind it.
-var ErrNotRunning = errors.New("the transport does not run")
+// ErrNotRunning is StandIn's before Listen, and behind Run.
+var ErrNotRunning = errors.New("the transport does not listen")
 
 // StandIn binds an address of another node, until the StandIn is ended or Run is. What comes there waits until Serve, so that the calls of
 // that node can be here before. An address that a listener of ours hears
@@ -45,7 +45,7 @@ var ErrNotRunning = errors.New("the transport does not run")
 func (t *Transport) StandIn(f Foreign) (*StandIn, error) {
 	t.listen.Lock()
 	defer t.listen.Unlock()
-	if !t.listen.running || t.stopping() {
+	if !t.listen.done || t.listen.closed || t.stopping() {
 		return nil, ErrNotRunning
 	}
 	f.Addr = unmap(f.Addr)

@@ -30,10 +30,9 @@ type Transport struct {
 
 	listen struct {
 		sync.Mutex
-		done    bool
-		running bool
-		closed  bool
-		late    sync.WaitGroup // goroutines of listeners that came while Run was on
+		done   bool
+		closed bool
+		late   sync.WaitGroup // goroutines of listeners that came since
 	}
 	quit chan struct{} // closed when Run stops taking in
 	dead chan struct{} // closed when the shards have ended
@@ -266,6 +265,9 @@ func (t *Transport) Run(ctx context.Context) error {
 		shards.Go(func() { s.run(stopShards) })
 	}
 	for _, l := range t.listeners.all() {
+		if l.adopted != nil {
+			continue // see StandIn.Serve
+		}
 		t.serve(l, func(fn func() error) {
 			readers.Go(func() {
 				if err := fn(); err != nil {
@@ -274,9 +276,6 @@ func (t *Transport) Run(ctx context.Context) error {
 			})
 		})
 	}
-	t.listen.Lock()
-	t.listen.running = true
-	t.listen.Unlock()
 	<-ctx.Done()
 	t.listen.Lock()
 	close(t.quit) // no listener comes from here on
