@@ -291,7 +291,7 @@ func (s *shard) detach(k *socket) {
 		k.slot = -1
 		s.sockets.Add(-1)
 	}
-	if s.inbox != nil && !k.foreign {
+	if s.inbox != nil && !k.foreign && k.leg != nil { // the ICE port was never steered
 		s.inbox.forget(k)
 	}
 	if l := k.leg; l != nil {
