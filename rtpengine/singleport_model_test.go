@@ -17,15 +17,15 @@ type fair struct {
 	relay relay
 	calls []*stream // that live
 	dead  []*stream // whose phones go on sending for a while
-	sites []*site
+	sites []*premises
 
 	told, detoured, moved, most             int
 	sent, heard, early, late, forged, wrong int
 	waiting                                 int // streams that never were heard though they sent enough
 }
 
-// site is where phones are: behind one NAT, or each in the open.
-type site struct {
+// premises are where phones are: behind one NAT, or each in the open.
+type premises struct {
 	host     netip.Addr
 	nat      bool
 	fixed    bool       // each phone uses the same port for every call
@@ -37,7 +37,7 @@ type site struct {
 // stream is one phone in one call.
 type stream struct {
 	leg      *leg
-	site     *site
+	site     *premises
 	said     netip.AddrPort // in its description
 	src      netip.AddrPort // where its packets really come from
 	ssrc     uint32
@@ -58,7 +58,7 @@ func newFair(t *testing.T, seed uint64) *fair {
 		}
 	}
 	for i := range 60 {
-		s := &site{host: netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), next: 10000}
+		s := &premises{host: netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), next: 10000}
 		switch {
 		case i < 20:
 			s.nat = true
