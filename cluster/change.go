@@ -84,6 +84,9 @@ func (c *Cluster) begin(ctx context.Context) (end func(), err error) {
 	}
 }
 
+// farewell is how long a node that is removed stays in Raft's configuration, to hear of it: several rounds of news.
+const farewell = 5 * commitNews
+
 // remove is done by the leader.
 func (c *Cluster) remove(ctx context.Context, node string, force bool) error {
 	r := c.raft.Load()
@@ -105,6 +108,10 @@ func (c *Cluster) remove(ctx context.Context, node string, force bool) error {
 	}
 	if refused, ok := result.(error); ok {
 		return refused
+	}
+	select { // it has the entry, and hears a moment later that it is agreed on
+	case <-time.After(farewell):
+	case <-ctx.Done():
 	}
 	if err := r.RemoveServer(raft.ServerID(node), 0, handshakeTimeout).Error(); err != nil {
 		return fmt.Errorf("cluster: remove node %s: %w", node, proposalError(err))

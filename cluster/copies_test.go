@@ -84,6 +84,20 @@ func (p *pile) fenced(string) {
 	clear(p.things)
 }
 
+// times is how often the node was fenced.
+func (p *pile) times() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fences
+}
+
+// told are the infos of what was taken last.
+func (p *pile) told() []EstateInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.infos
+}
+
 // piles are nodes that keep things for each other.
 type piles struct {
 	*three
@@ -110,10 +124,13 @@ func (c *piles) launch(t *testing.T, i int, configure func(int, *Config)) {
 	p := &pile{things: map[string]string{}, taken: map[string]int{}}
 	c.cfgs[i].Copies = CopiesConfig{Again: p.again}
 	c.cfgs[i].Succession = SuccessionConfig{Take: p.take, Fenced: p.fenced, Release: func(node string) error {
-		if p.releases == nil {
+		p.mu.Lock()
+		releases := p.releases
+		p.mu.Unlock()
+		if releases == nil {
 			return nil
 		}
-		return p.releases(node)
+		return releases(node)
 	}}
 	if configure != nil {
 		configure(i, &c.cfgs[i])

@@ -75,7 +75,7 @@ func TestCallsOfADeadNodeGoOnAtAnother(t *testing.T) {
 			if n := c.count(takers[0]); n != 20 {
 				t.Errorf("%d of 20 calls go on", n)
 			}
-			if infos := c.own[takers[0]].infos; len(infos) != 1 || string(infos[0].Info) != "address of "+c.cfgs[dead].Node {
+			if infos := c.own[takers[0]].told(); len(infos) != 1 || string(infos[0].Info) != "address of "+c.cfgs[dead].Node {
 				t.Errorf("infos %q", infos)
 			}
 			other := 3 - dead - takers[0]
@@ -106,15 +106,15 @@ func TestANodeThatWasCutOffDropsWhatOthersHaveTaken(t *testing.T) {
 			t.Error("a node that is cut off keeps its calls: nobody has told it anything")
 		}
 		c.heal()
-		until(t, "the node to be fenced", 5*time.Second, func() bool { return c.own[0].fences == 1 })
+		until(t, "the node to be fenced", 5*time.Second, func() bool { return c.own[0].times() == 1 })
 		if c.count(0) != 0 || c.count(c.takers(0)[0]) != 5 {
 			t.Errorf("%d calls here, %d there", c.count(0), c.count(c.takers(0)[0]))
 		}
 		until(t, "its next life", 2*time.Second, func() bool { return c.nodes[0].Entitled() && c.nodes[0].Status().Succession.Life != 0 })
 		c.fill(t, 0, 3)
 		time.Sleep(12 * time.Second)
-		if len(c.takers(0)) != 1 || c.own[0].fences != 1 {
-			t.Errorf("taken by %v, fenced %d times", c.takers(0), c.own[0].fences)
+		if len(c.takers(0)) != 1 || c.own[0].times() != 1 {
+			t.Errorf("taken by %v, fenced %d times", c.takers(0), c.own[0].times())
 		}
 	})
 }
@@ -154,8 +154,8 @@ func TestWhatNobodyCouldTakeStaysWhereItIs(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		c.heal()
 		until(t, "the node to live on", 5*time.Second, func() bool { return c.nodes[0].Status().Succession.Fenced == 1 && c.nodes[0].Entitled() })
-		if c.own[0].fences != 0 || c.count(0) != 3 {
-			t.Errorf("fenced %d times, %d calls", c.own[0].fences, c.count(0))
+		if c.own[0].times() != 0 || c.count(0) != 3 {
+			t.Errorf("fenced %d times, %d calls", c.own[0].times(), c.count(0))
 		}
 		until(t, "its calls to be copied anew", 2*time.Second, func() bool { return len(c.held(1, 0)) == 3 })
 	})
