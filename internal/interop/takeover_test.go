@@ -254,12 +254,16 @@ func TestTakeOverThatFailsChangesNothing(t *testing.T) {
 			t.Errorf("%s: it ended with %d and says\n%s", what, code, p.text(0))
 		}
 	}
-	for _, last := range []byte{'L', 'C', 'E'} { // what it hears before it dies
-		dieBehind(t, socket, last)
+	ready := func() {
 		eventually(t, soon, "the node to be ready again", func() bool {
 			out, err := n.cli(t, "calls", "list", "-o", "json")
 			return err == nil && items(out) == 1 && n.serves(t)
 		})
+	}
+	ready()
+	for _, last := range []byte{'L', 'C', 'E'} { // what it hears before it dies
+		dieBehind(t, socket, last)
+		ready()
 		for _, p := range []*phone{alice, bob} {
 			before := p.received(t)
 			eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
