@@ -12,22 +12,23 @@ import (
 	"testing"
 
 	"tandem/configs"
+	"tandem/internal/netns"
 	"tandem/sip/transport"
 )
 
 // interfaceWithNobody is one that has no other end.
 func interfaceWithNobody(t *testing.T) {
 	t.Helper()
-	needNamespace(t)
-	shell(t, "ip link add eth0 type veth peer name nobody")
-	t.Cleanup(func() { shell(t, "ip link del eth0") })
-	shell(t, "ip link set eth0 up")
+	netns.Need(t)
+	netns.Run(t, "ip link add eth0 type veth peer name nobody")
+	t.Cleanup(func() { netns.Run(t, "ip link del eth0") })
+	netns.Run(t, "ip link set eth0 up")
 }
 
 // here tells which of some addresses stand on the interface.
 func here(t *testing.T, addrs ...string) string {
 	t.Helper()
-	out := shell(t, "ip -4 addr show dev eth0")
+	out := netns.Run(t, "ip -4 addr show dev eth0")
 	var found []string
 	for _, a := range addrs {
 		if strings.Contains(out, "inet "+a+" ") {
@@ -59,7 +60,7 @@ func TestWhatAKilledProcessHasLeftIsTakenAway(t *testing.T) {
 			t.Errorf("%s: there are %q, want %q", what, got, want)
 		}
 	}
-	shell(t, "ip addr add "+operators+" dev eth0")
+	netns.Run(t, "ip addr add "+operators+" dev eth0")
 	begin(false, one, operators)
 	expect("the first", one+" "+operators)
 	second := begin(false, two) // the first was killed
@@ -126,7 +127,7 @@ func TestANodeBringsItsVirtualAddressAndTakesItAlong(t *testing.T) {
 
 func TestTheVirtualAddressOfADeadNodeComesAndGoesBack(t *testing.T) {
 	interfaceWithNobody(t)
-	shell(t, "ip addr add 192.0.2.1/24 dev eth0")
+	netns.Run(t, "ip addr add 192.0.2.1/24 dev eth0")
 	n, stop := isolatedNode(t, "192.0.2.1")
 	adopt := func(addr string, more ...whereabouts) error {
 		_, err := n.adopt(t.Context(), departed{Name: "b", Calls: [][]byte{[]byte("no call")}, Addresses: append([]whereabouts{{

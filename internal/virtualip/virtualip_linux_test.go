@@ -1,44 +1,22 @@
 package virtualip
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/netns"
 )
 
-// isolated marks the process that runs in a network namespace of its own.
-const isolated = "TANDEM_TEST_ISOLATED"
-
-// TestMain runs the tests in a network namespace of their own; without the right to one they skip.
-func TestMain(m *testing.M) {
-	if os.Getenv(isolated) != "" {
-		os.Exit(m.Run())
-	}
-	again := exec.Command(os.Args[0], os.Args[1:]...)
-	again.Env = append(os.Environ(), isolated+"=1")
-	again.Stdout, again.Stderr = os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // Pdeathsig is about the thread
-	var ended *exec.ExitError
-	switch err := again.Run(); {
-	case err == nil:
-		os.Exit(0)
-	case errors.As(err, &ended):
-		os.Exit(ended.ExitCode())
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { netns.Main(m) }
 
 // machine is another one on the segment: a network namespace behind a veth.
 type machine struct{ do chan func() }
@@ -46,12 +24,7 @@ type machine struct{ do chan func() }
 // segment makes one with this machine at eth0, 192.0.2.1, and another at 192.0.2.2.
 func segment(t *testing.T) *machine {
 	t.Helper()
-	if os.Getenv(isolated) == "" {
-		t.Skip("no right to a network namespace")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("no ip command (iproute2)")
-	}
+	netns.Need(t)
 	o := &machine{do: make(chan func())}
 	ready, tid := make(chan error), 0
 	go func() {
@@ -65,14 +38,14 @@ func segment(t *testing.T) *machine {
 	if err := <-ready; err != nil {
 		t.Skip("no right to a network namespace: ", err)
 	}
-	run(t, "ip link add eth0 type veth peer name there")
+	netns.Run(t, "ip link add eth0 type veth peer name there")
 	t.Cleanup(func() {
-		run(t, "ip link del eth0")
+		netns.Run(t, "ip link del eth0")
 		close(o.do)
 	})
-	run(t, fmt.Sprintf("ip link set there netns /proc/%d/task/%d/ns/net", os.Getpid(), tid))
-	run(t, "ip addr add 192.0.2.1/24 dev eth0")
-	run(t, "ip link set eth0 up")
+	netns.Run(t, fmt.Sprintf("ip link set there netns /proc/%d/task/%d/ns/net", os.Getpid(), tid))
+	netns.Run(t, "ip addr add 192.0.2.1/24 dev eth0")
+	netns.Run(t, "ip link set eth0 up")
 	o.run(t, "ip addr add 192.0.2.2/24 dev there")
 	o.run(t, "ip link set there up")
 	return o
@@ -86,18 +59,8 @@ func (o *machine) inside(f func()) {
 
 func (o *machine) run(t *testing.T, command string) (out string) {
 	t.Helper()
-	o.inside(func() { out = run(t, command) })
+	o.inside(func() { out = netns.Run(t, command) })
 	return out
-}
-
-func run(t *testing.T, command string) string {
-	t.Helper()
-	words := strings.Fields(command)
-	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v: %s", command, err, bytes.TrimSpace(out))
-	}
-	return string(out)
 }
 
 // neighbour is what the other machine believes of an address.
@@ -138,7 +101,7 @@ func TestAnAddressMovesFromAnotherMachineToThisOne(t *testing.T) {
 				t.Fatalf("%s: %v, %v", a, had, err)
 			}
 		}
-		if out := run(t, "ip addr show dev eth0"); !strings.Contains(out, test.text) || strings.Contains(out, "tentative") && a.Prefix.Addr().Is6() && strings.Contains(out, test.addr+"/64 scope global tentative") {
+		if out := netns.Run(t, "ip addr show dev eth0"); !strings.Contains(out, test.text) || strings.Contains(out, "tentative") && a.Prefix.Addr().Is6() && strings.Contains(out, test.addr+"/64 scope global tentative") {
 			t.Errorf("the address is not of use:\n%s", out)
 		}
 		if got := o.neighbour(t, test.addr); !strings.Contains(got, elsewhere) {
@@ -160,7 +123,7 @@ func TestAnAddressMovesFromAnotherMachineToThisOne(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if out := run(t, "ip addr show dev eth0"); strings.Contains(out, test.text) {
+		if out := netns.Run(t, "ip addr show dev eth0"); strings.Contains(out, test.text) {
 			t.Errorf("it is still here:\n%s", out)
 		}
 	}
@@ -193,7 +156,7 @@ func TestWhatCannotBeIsSaid(t *testing.T) {
 	if err := a.Remove(); err != nil {
 		t.Error(err)
 	}
-	run(t, "ip link set lo up")
+	netns.Run(t, "ip link set lo up")
 	onLoopback := Address{netip.MustParsePrefix("192.0.2.11/32"), "lo"}
 	if _, err := onLoopback.Add(); err != nil {
 		t.Error(err)

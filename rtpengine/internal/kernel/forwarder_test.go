@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/netns"
 )
 
 // phones are two networks, and a flow from the first to the second.
@@ -88,7 +90,7 @@ func TestForgedSourceFromAnotherInterfaceIsNotForwarded(t *testing.T) {
 func TestGatewayIsTheNextHop(t *testing.T) {
 	a, b := phones(t)
 	b.run(t, "ip addr add 192.0.2.9/32 dev lo")
-	run(t, "ip route add 192.0.2.9/32 via 10.201.2.2")
+	netns.Run(t, "ip route add 192.0.2.9/32 via 10.201.2.2")
 	f := open(t, nil)
 	c := crossings[0]
 	listener := b.listen(t, "192.0.2.9:6000")
@@ -102,7 +104,7 @@ func TestGatewayIsTheNextHop(t *testing.T) {
 }
 
 func TestInterfacesAreFollowed(t *testing.T) {
-	needNamespace(t)
+	netns.Need(t)
 	f := open(t, func(c *Config) { c.Addrs = []netip.Addr{netip.MustParseAddr("10.201.1.1")} })
 	want := func(names ...string) {
 		t.Helper()
@@ -133,12 +135,12 @@ func TestInterfacesAreFollowed(t *testing.T) {
 	want("lo", "phone-a-0")
 	start(t, f, w)
 	if exec.Command("ip", "tuntap", "add", "tun-1", "mode", "tun").Run() == nil { // not every machine has them
-		run(t, "ip addr add 10.201.1.1/32 dev tun-1")
-		run(t, "ip link set tun-1 up")
+		netns.Run(t, "ip addr add 10.201.1.1/32 dev tun-1")
+		netns.Run(t, "ip link set tun-1 up")
 		want("lo", "phone-a-0", "tun-1 it has no Ethernet addresses")
-		run(t, "ip link del tun-1")
+		netns.Run(t, "ip link del tun-1")
 	}
-	run(t, "ip addr del 10.201.1.1/24 dev phone-a-0")
+	netns.Run(t, "ip addr del 10.201.1.1/24 dev phone-a-0")
 	want("lo")
 }
 

@@ -3,67 +3,20 @@
 package kernel
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/internal/netns"
 )
 
-// isolated marks the process that runs in a network namespace of its own.
-const isolated = "TANDEM_TEST_ISOLATED"
-
-// TestMain runs the tests once more in a network namespace of their own, where they may do as they like; without the right to
-// one, those that need it skip.
-func TestMain(m *testing.M) {
-	if os.Getenv(isolated) != "" {
-		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "ip: %v: %s\n", err, out)
-		}
-		os.Exit(m.Run())
-	}
-	again := exec.Command(os.Args[0], os.Args[1:]...)
-	again.Env = append(os.Environ(), isolated+"=1")
-	again.Stdout, again.Stderr = os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // Pdeathsig is about the thread
-	var ended *exec.ExitError
-	switch err := again.Run(); {
-	case err == nil:
-		os.Exit(0)
-	case errors.As(err, &ended):
-		os.Exit(ended.ExitCode())
-	}
-	os.Exit(m.Run())
-}
-
-// needNamespace skips where the machine does not let us try.
-func needNamespace(t testing.TB) {
-	t.Helper()
-	if os.Getenv(isolated) == "" {
-		t.Skip("no right to a network namespace")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("no ip command (iproute2)")
-	}
-}
-
-func run(t testing.TB, command string) {
-	t.Helper()
-	words := strings.Fields(command)
-	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", command, err, bytes.TrimSpace(out))
-	}
-}
+func TestMain(m *testing.M) { netns.Main(m) }
 
 // place is a network namespace behind a veth: a phone's network.
 type place struct {
@@ -75,7 +28,7 @@ type place struct {
 // newPlace makes a place that we reach by the interface name-0 as .1, and that is .2.
 func newPlace(t testing.TB, name string, net4, net6 string) *place {
 	t.Helper()
-	needNamespace(t)
+	netns.Need(t)
 	p := &place{name: name, do: make(chan func())}
 	ready := make(chan error)
 	go func() {
@@ -90,15 +43,15 @@ func newPlace(t testing.TB, name string, net4, net6 string) *place {
 		t.Skip("no right to a network namespace: ", err)
 	}
 	ours, theirs := name+"-0", name+"-1"
-	run(t, fmt.Sprintf("ip link add %s type veth peer name %s", ours, theirs))
+	netns.Run(t, fmt.Sprintf("ip link add %s type veth peer name %s", ours, theirs))
 	t.Cleanup(func() {
-		run(t, "ip link del "+ours)
+		netns.Run(t, "ip link del "+ours)
 		close(p.do)
 	})
-	run(t, fmt.Sprintf("ip link set %s netns /proc/%d/task/%d/ns/net", theirs, os.Getpid(), p.tid))
-	run(t, fmt.Sprintf("ip addr add %s.1/24 dev %s", net4, ours))
-	run(t, fmt.Sprintf("ip addr add %s::1/64 dev %s nodad", net6, ours))
-	run(t, fmt.Sprintf("ip link set %s up", ours))
+	netns.Run(t, fmt.Sprintf("ip link set %s netns /proc/%d/task/%d/ns/net", theirs, os.Getpid(), p.tid))
+	netns.Run(t, fmt.Sprintf("ip addr add %s.1/24 dev %s", net4, ours))
+	netns.Run(t, fmt.Sprintf("ip addr add %s::1/64 dev %s nodad", net6, ours))
+	netns.Run(t, fmt.Sprintf("ip link set %s up", ours))
 	p.run(t, "ip link set lo up")
 	p.run(t, fmt.Sprintf("ip addr add %s.2/24 dev %s", net4, theirs))
 	p.run(t, fmt.Sprintf("ip addr add %s::2/64 dev %s nodad", net6, theirs))
@@ -116,7 +69,7 @@ func (p *place) inside(f func()) {
 
 func (p *place) run(t testing.TB, command string) {
 	t.Helper()
-	p.inside(func() { run(t, command) })
+	p.inside(func() { netns.Run(t, command) })
 }
 
 // listen opens a phone's socket.

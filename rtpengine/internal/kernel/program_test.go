@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"tandem/internal/netns"
 )
 
 // clock is a Config.Now.
@@ -19,7 +21,7 @@ func clock() func() int64 {
 // open makes a forwarder for all addresses and ports 20000-20999.
 func open(t testing.TB, change func(*Config)) *Forwarder {
 	t.Helper()
-	needNamespace(t)
+	netns.Need(t)
 	c := Config{
 		Low: 20000, High: 20999, Flows: 16, Rate: 5000, TOS: 46 << 2, Now: clock(),
 		Addrs: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()},
@@ -294,8 +296,8 @@ func TestEverythingElseIsLeftAlone(t *testing.T) {
 
 func TestLongPacketIsLeftToTheStackThatCanCutIt(t *testing.T) {
 	f := open(t, nil)
-	run(t, "ip link set lo mtu 1300") // IPv6 would end below 1280
-	defer run(t, "ip link set lo mtu 65536")
+	netns.Run(t, "ip link set lo mtu 1300") // IPv6 would end below 1280
+	defer netns.Run(t, "ip link set lo mtu 65536")
 	if changed, err := f.Refresh(); !changed || err != nil {
 		t.Fatal(changed, err)
 	}
