@@ -512,6 +512,14 @@ func (d *drafter) duration(b block, usual, longest time.Duration) time.Duration 
 	return d.span(b, "timeout", usual, longest)
 }
 
+// oneOf is a kind of block with its article: "an outbound", "a user".
+func oneOf(kind string) string {
+	if strings.ContainsAny(kind[:1], "aeio") {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
 func (d *drafter) span(b block, name string, usual, longest time.Duration) time.Duration {
 	return d.spanFrom(b, name, usual, time.Second, longest)
 }
@@ -526,7 +534,7 @@ func (d *drafter) spanFrom(b block, name string, usual, shortest, longest time.D
 	case err != nil:
 		d.wrong(v.rng, fmt.Sprintf("%q is not a duration", v.text), `write a number and a unit, like "20s" or "2m"`)
 	case t != 0 && t < time.Second || t < shortest || t > longest:
-		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s of a %s takes %s to %s", name, b.kind, hcltext.Duration(shortest), hcltext.Duration(longest)))
+		d.wrong(v.rng, fmt.Sprintf("%q is out of range", v.text), fmt.Sprintf("%s of %s takes %s to %s", name, oneOf(b.kind), hcltext.Duration(shortest), hcltext.Duration(longest)))
 	default:
 		return t
 	}
