@@ -11,6 +11,7 @@ import (
 )
 
 func TestTwoBaresipsHearEachOther(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			n := startNode(t)
@@ -40,6 +41,7 @@ func TestTwoBaresipsHearEachOther(t *testing.T) {
 }
 
 func TestPhonesOfDifferentTransportsHearEachOther(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", transport: "udp", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", transport: "tcp", tone: 1000}).registered(t)
@@ -120,6 +122,7 @@ func TestEchoGivesTheCallerItsOwnTone(t *testing.T) {
 }
 
 func TestMusicIsHeard(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 620}).registered(t)
 	alice.dial(t, "*98")

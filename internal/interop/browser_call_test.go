@@ -219,6 +219,7 @@ func TestABrowserAndADeskPhoneOfOneUserRingTogether(t *testing.T) {
 
 // TestPhonesWithDTLSHearEachOther: DTLS-SRTP without ICE, with RTCP on a port of its own, towards a phone of each kind.
 func TestPhonesWithDTLSHearEachOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, alice, bob, extra string }{
 		{"DTLS to plain", "dtls_srtp", "", ""},
 		{"DTLS to SDES", "dtls_srtp", "srtp", ""},

@@ -67,6 +67,7 @@ func (p *phone) pictures(t testing.TB) int {
 // baresip 1.0.0 drops its recorder from the receiving side when a call is held,
 // so from then on the packets are counted and not listened to.
 func TestHoldStopsTheOtherSideAndResumeBringsItBack(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")
@@ -163,6 +164,7 @@ func anyDirection(list []sipMessage, direction string) bool {
 }
 
 func TestDigitsPassAsTelephoneEvents(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")
@@ -180,6 +182,7 @@ func TestDigitsPassAsTelephoneEvents(t *testing.T) {
 }
 
 func TestRingGroupForksAndTheOthersAreCancelled(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440, answer: "manual"}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000, answer: "manual"}).registered(t)
@@ -205,6 +208,7 @@ func TestRingGroupForksAndTheOthersAreCancelled(t *testing.T) {
 }
 
 func TestCallerWhoGivesUpStopsTheRinging(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{answer: "manual"})
 	alice.dial(t, "1001")
@@ -220,6 +224,7 @@ func TestCallerWhoGivesUpStopsTheRinging(t *testing.T) {
 }
 
 func TestRejectedCallTellsTheCallerWhy(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{answer: "manual"})
 	alice.dial(t, "1001")
@@ -251,6 +256,7 @@ func TestUserWithoutAPhoneIsUnavailable(t *testing.T) {
 // baresip answers every new challenge of a wrong password at once, ten times in
 // a millisecond; a 403 stops it before its whole office is banned.
 func TestWrongPasswordIsRefusedAndTheRightOneOfTheSameAddressIsNot(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	mallory := startPhone(t, n, phoneConfig{user: "1000", tone: 440, password: "not-it"})
 	eventually(t, soon, "the 403 to the registration", func() bool { return len(mallory.got(`^SIP/2.0 403`)) > 0 })
@@ -275,6 +281,7 @@ func TestWrongPasswordIsRefusedAndTheRightOneOfTheSameAddressIsNot(t *testing.T)
 // A phone whose battery is empty says no BYE: the other one must not be left in
 // a call with nobody.
 func TestSilenceEndsTheCallOfAPhoneThatDied(t *testing.T) {
+	t.Parallel()
 	n := serveNode(t, serveConfig{more: "limits { media_silence = \"2s\" }\n"})
 	alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "bob", tone: 1000}).registered(t)
@@ -297,6 +304,7 @@ func TestSilenceEndsTheCallOfAPhoneThatDied(t *testing.T) {
 }
 
 func TestKilledNodeKeepsItsRegistrations(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	n.crash(t)
@@ -318,6 +326,7 @@ func TestKilledNodeKeepsItsRegistrations(t *testing.T) {
 }
 
 func TestSIGTERMLetsTheCallEndAndTakesNoNewOne(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	carol := startPhone(t, n, phoneConfig{user: "1002", tone: 1600}).registered(t)
@@ -342,6 +351,7 @@ func TestSIGTERMLetsTheCallEndAndTakesNoNewOne(t *testing.T) {
 }
 
 func TestSecondSIGTERMStopsNow(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, _ := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")
@@ -353,6 +363,7 @@ func TestSecondSIGTERMStopsNow(t *testing.T) {
 }
 
 func TestOperatorEndsACallOnBothSides(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")

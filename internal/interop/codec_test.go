@@ -6,6 +6,7 @@ import "testing"
 
 // Phones that share no codec: baresip's own Opus and G.722 (libopus, spandsp) against ours, and what each hears.
 func TestPhonesWithoutACommonCodecHearEachOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ alice, bob, transcode string }{
 		{"opus", "g711", "auto"},
 		{"g711", "opus", "always"},
@@ -33,6 +34,7 @@ func TestPhonesWithoutACommonCodecHearEachOther(t *testing.T) {
 
 // Phones of G.711 are offered what the other one offers.
 func TestOffersOfPhonesAreNotMadeLonger(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")

@@ -39,6 +39,7 @@ func hearsOnly(t testing.TB, p *phone, tones []float64, others ...float64) {
 }
 
 func TestThreePhonesInAConferenceHearTheOthersAndNotThemselves(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)

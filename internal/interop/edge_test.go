@@ -87,6 +87,7 @@ func TestPhonesOfThreeNodesHearEachOther(t *testing.T) {
 
 // TestAPhoneAtADeadNodeIsNotWaitedFor kills a node whose phone is ringing and is called again.
 func TestAPhoneAtADeadNodeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t)
 	c.whole(t)
 	alice := startPhone(t, c.at(0), phoneConfig{user: "1001", tone: 700}).registered(t)
@@ -107,6 +108,7 @@ func TestAPhoneAtADeadNodeIsNotWaitedFor(t *testing.T) {
 
 // TestAnAccountIsGoodOnAllNodesAtOnce makes accounts on one node and registers them on another as soon as the command has come back.
 func TestAnAccountIsGoodOnAllNodesAtOnce(t *testing.T) {
+	t.Parallel()
 	c := startTrio(t)
 	lead := c.whole(t)
 	made, used := (lead+1)%3, (lead+2)%3

@@ -120,6 +120,7 @@ func complaints(t testing.TB, kamailio *process, engines []*engine) {
 
 // TestPhonesBehindKamailioHearEachOtherThroughTandem: Kamailio's rtpengine module takes the engine for rtpengine.
 func TestPhonesBehindKamailioHearEachOtherThroughTandem(t *testing.T) {
+	t.Parallel()
 	n, kamailio, engines := startMediaBehindKamailio(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)

@@ -72,6 +72,7 @@ func (l *linphone) hears(t testing.TB, hz float64) {
 }
 
 func TestLinphoneCallsBaresip(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
 	lin := startLinphone(t, n, "1002", 620)
@@ -88,6 +89,7 @@ func TestLinphoneCallsBaresip(t *testing.T) {
 
 // linphone's own SRTP (libsrtp), which insists on it, against baresip's and against the echo.
 func TestEncryptedLinphone(t *testing.T) {
+	t.Parallel()
 	encrypted := []string{"media_encryption=srtp", "media_encryption_mandatory=1"}
 	t.Run("calls baresip", func(t *testing.T) {
 		n := startNode(t)
@@ -135,6 +137,7 @@ func TestEncryptedLinphone(t *testing.T) {
 // baresip 1.0.0 stops recording when a call is held (see the other test of hold),
 // so its packets are counted; linphonec's ears go on.
 func TestLinphoneHoldsBaresipAndComesBack(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
 	lin := startLinphone(t, n, "1002", 620)
@@ -164,6 +167,7 @@ func TestLinphoneHoldsBaresipAndComesBack(t *testing.T) {
 }
 
 func TestBaresipCallsLinphone(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	bob := startPhone(t, n, phoneConfig{user: "1001", tone: 1000}).registered(t)
 	lin := startLinphone(t, n, "1002", 620)

@@ -93,6 +93,7 @@ func TestTwoPhonePagesSeeAndHearEachOther(t *testing.T) { // not beside others: 
 }
 
 func TestThePhonePageSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	wrong := openPage(t, fmt.Sprintf("%s/#1000:%s", n.ready.Nodes[0].HTTP, "another"))
 	wrong.await(t, "the wrong password to be said", `document.getElementById('notice').textContent.includes('password is another')`)

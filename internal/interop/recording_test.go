@@ -49,6 +49,7 @@ func hasBoth(t testing.TB, path string, caller, callee float64) {
 var recordedPath = regexp.MustCompile(`(/\S+\.wav)`)
 
 func TestRecordedCallHasTheCallerLeftAndTheCalleeRightAlsoWhenTheNodeIsKilled(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{})
 	alice.dial(t, "1001")

@@ -132,6 +132,7 @@ func (n *node) over6() *node {
 }
 
 func TestServedNodeConnectsNamesAndExtensions(t *testing.T) {
+	t.Parallel()
 	n := serveNode(t, serveConfig{})
 	alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "202", tone: 1000}).registered(t) // the extension is a digest name too

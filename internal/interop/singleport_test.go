@@ -10,6 +10,7 @@ import (
 // TestPhonesHearEachOtherByOnePort: plain RTP and SRTP, each with RTCP, of calls one after the other and at once. Of a host that the node does not
 // know yet the first call may take the way round by ports of its own.
 func TestPhonesHearEachOtherByOnePort(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, keys string }{{"plain", ""}, {"SRTP", "srtp-mand"}} {
 		t.Run(c.name, func(t *testing.T) {
 			single := freePort(t)

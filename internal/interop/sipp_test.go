@@ -110,6 +110,7 @@ func bindPort(t testing.TB, n *node, user string) int {
 }
 
 func TestSippRegistersAllUsersManyTimes(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{"u1", "t1"} {
 		t.Run(transport, func(t *testing.T) {
 			n := startNode(t)
@@ -132,6 +133,7 @@ func TestSippRegistersAllUsersManyTimes(t *testing.T) {
 // TestSippCallsOverTCP: caller and called have one connection each, on which all
 // their calls go.
 func TestSippCallsOverTCP(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	port := freePort(t)
 	contact := net.JoinHostPort(n.phoneIP(), strconv.Itoa(port))
@@ -145,6 +147,7 @@ func TestSippCallsOverTCP(t *testing.T) {
 }
 
 func TestSippCalls(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, caller, called string
 		calls                int

@@ -16,6 +16,7 @@ func withSRTP(t testing.TB, srtp string) *node {
 
 // TestEncryptedPhonesHearEachOther: each phone has its keys with the node alone; nobody listens to what does not fit them.
 func TestEncryptedPhonesHearEachOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, policy, alice, bob string
 		offered                  string // to bob
@@ -64,6 +65,7 @@ func has(list []sipMessage, text string) bool {
 }
 
 func TestEncryptedEchoGivesTheCallerItsOwnTone(t *testing.T) {
+	t.Parallel()
 	n := startNode(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 620, srtp: "srtp-mand"}).registered(t)
 	alice.dial(t, "*43")
@@ -88,6 +90,7 @@ func TestEncryptedCallToAPhoneWithoutIsRefused(t *testing.T) {
 
 // TestKeysOfPhonesPassThrough: the phones have the only keys, by SDES and by DTLS, and hear each other through a node that has none.
 func TestKeysOfPhonesPassThrough(t *testing.T) {
+	t.Parallel()
 	for mode, key := range map[string]string{"srtp-mand": `a=crypto:\S+ \S+ (inline:\S+)`, "dtls_srtp": `a=fingerprint:(\S+ \S+)`} {
 		t.Run(mode, func(t *testing.T) {
 			n := withSRTP(t, "passthrough")

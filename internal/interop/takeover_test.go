@@ -201,6 +201,7 @@ func oneRecord(t testing.TB, n *node, from string) {
 }
 
 func TestTakeOverWithEncryptedMedia(t *testing.T) {
+	t.Parallel()
 	n := serveNode(t, serveConfig{})
 	alice := startPhone(t, n, phoneConfig{user: "alice", tone: 440, srtp: "srtp-mand"}).registered(t)
 	bob := startPhone(t, n, phoneConfig{user: "bob", tone: 1000, srtp: "srtp-mand"}).registered(t)
@@ -235,6 +236,7 @@ func TestCallOfAPhoneOnTCPFollowsItsNewConnectionBehindATakeOver(t *testing.T) {
 // Whatever becomes of the new process before it has taken the calls, the old
 // one goes on with them.
 func TestTakeOverThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
 	n := serveNode(t, serveConfig{})
 	alice, bob := talking(t, n, "udp")
 	socket := filepath.Join(n.ready.Nodes[0].DataDir, "admin.sock")
