@@ -136,8 +136,12 @@ func (n *Node) buildCluster() (err error) {
 	n.places = sip.NewLocation()
 	cc := cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
-		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, "location": n.places, auth.SecretsMachine: n.secrets},
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, auth.SecretsMachine: n.secrets},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
+		SealedBy: n.auth.KeyID(), Fresh: func() (map[string]cluster.Machine, error) {
+			machines, _, err := freshMachines(c)
+			return machines, err
+		},
 		Copies:     cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
 		Succession: n.succession(),
 		Requests:   map[string]cluster.Handler{}, Messages: n.edgeMessages(),

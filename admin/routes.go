@@ -66,6 +66,7 @@ func (s *Server) api() http.Handler {
 	s.banRoutes(api)
 	s.nodeRoutes(api)
 	s.clusterRoutes(api)
+	s.backupRoutes(api)
 	s.engineRoutes(api)
 	s.trunkRoutes(api)
 	s.eventRoutes(api)

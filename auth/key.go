@@ -35,6 +35,18 @@ type key struct {
 	decoy *decoys
 }
 
+// KeyID names the key of this store without telling anything about it: two stores can read each other's secrets when it is the same.
+func (s *Store) KeyID() string { return s.key.id.String() }
+
+// KeyIDOf names the key in the text of a key file; path is for the error.
+func KeyIDOf(path string, text []byte) (string, error) {
+	k, err := parseKey(path, text)
+	if err != nil {
+		return "", err
+	}
+	return k.id.String(), nil
+}
+
 // newKey derives everything from the 32 bytes of the key file. The labels are part of the storage format.
 func newKey(master []byte) (*key, error) {
 	derive := func(label string, n int) ([]byte, error) {

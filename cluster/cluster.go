@@ -83,6 +83,10 @@ type Config struct {
 	Identity Identity
 	// Key is a secret that all nodes share: who does not know it gets no answer on the port. It also makes join tokens.
 	Key [32]byte
+	// SealedBy names the key with which secrets in the machines are sealed. A backup carries the name, and is refused where it is another.
+	SealedBy string
+	// Fresh makes empty machines like Machines, on which a backup is tried before it is put in force; nil refuses that.
+	Fresh func() (map[string]Machine, error)
 	// Share is what a node that joins is given besides its certificate, over its encrypted connection; nil is nothing.
 	Share func() ([]byte, error)
 	// Seeds are addresses of members, where a node without a log asks to be admitted, besides those it was told when it joined.
@@ -145,6 +149,7 @@ type Cluster struct {
 
 	roster     *roster
 	succession *succession
+	restoring  *restoring
 	disk       disk
 	port       *port         // nil when there are no other nodes
 	copies     *Copies       // nil when there are no other nodes, or nothing to copy
@@ -158,6 +163,7 @@ type Cluster struct {
 	led        chan struct{} // a token: leaders have changed
 	alarm      chan struct{} // a token: the detector should look
 	changing   chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
+	capturing  chan struct{} // holds a token while the machines' states are being written
 
 	shunMu  sync.Mutex
 	shunned map[string]shun
@@ -187,7 +193,7 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
-	for _, name := range []string{rosterMachine, originsMachine, successionMachine} {
+	for _, name := range []string{rosterMachine, originsMachine, successionMachine, restoreMachine} {
 		if cfg.Machines[name] != nil {
 			return nil, fmt.Errorf("cluster: machine name %q is taken", name)
 		}
@@ -197,17 +203,19 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	setDefaults(&cfg)
 	c := &Cluster{
-		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), succession: newSuccession(), shunned: map[string]shun{}, relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), succession: newSuccession(), shunned: map[string]shun{}, relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1), capturing: make(chan struct{}, 1), restoring: newRestoring(),
 		links: map[string]*link{}, membersChanged: make(chan struct{}), pausing: newPausing(),
 	}
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster
 	c.cfg.Machines[successionMachine] = c.succession
+	c.cfg.Machines[restoreMachine] = c.restoring
 	// Later starts have larger numbers as long as the clock goes forward; where it does not, the outbox finds out.
 	c.outbox = newOutbox(uint64(time.Now().UnixNano()), cfg.QueueItems, cfg.QueueBytes)
 	c.merger = newMerger()
 	c.fsm = newFSM(c.cfg.Machines)
 	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
+	c.restoring.fsm = c.fsm
 	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer, kindApplied: c.answerApplied}
 	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused}
 	c.life.Store(uint64(time.Now().UnixNano()))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,10 @@ import (
 const entryOverhead = 64
 
 // fsm is the one state machine that Raft sees; it deals the items out to the named machines. Raft calls Apply,
-// Snapshot and Restore from one goroutine; the counters may be read by any.
+// Snapshot and Restore from one goroutine; capture and the counters are for any.
 type fsm struct {
+	mu sync.Mutex // one at a time reaches the machines
+
 	machines map[string]Machine
 	names    []string // sorted: snapshots of equal states are equal bytes
 	origins  *origins
@@ -52,6 +55,8 @@ func (f *fsm) Apply(l *raft.Log) any {
 	if done := f.done.Load(); done > 0 && l.Index <= done { // of before a Pause
 		return nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		panic(fmt.Sprintf("cluster: log index %d: %v; this node stops so that its state cannot differ from the others': upgrade it", l.Index, err))
@@ -106,15 +111,28 @@ func (f *fsm) apply(index uint64, it entryItem) any {
 
 // Snapshot asks every machine for its writer; Apply waits meanwhile, so machines must be quick here.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	s := &fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load()}
+	sections, _, err := f.capture(func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	return &fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load(), sections: sections}, nil
+}
+
+// capture asks the machines that are wanted for their writers, all at the same place in the log, and says at which.
+func (f *fsm) capture(wanted func(machine string) bool) (sections []section, index uint64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, name := range f.names {
+		if !wanted(name) {
+			continue
+		}
 		write, err := f.machines[name].Snapshot()
 		if err != nil {
-			return nil, fmt.Errorf("machine %q: %w", name, err)
+			return nil, 0, fmt.Errorf("machine %q: %w", name, err)
 		}
-		s.sections = append(s.sections, section{name, write})
+		sections = append(sections, section{name, write})
 	}
-	return s, nil
+	return sections, f.applied.Load(), nil
 }
 
 // Restore replaces the state of all machines named in the stream. A machine that the stream does not name is
@@ -124,6 +142,8 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	if f.again.Load() {
 		return nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	err := readSections(source, func(name string, r io.Reader) error {
 		m, ok := f.machines[name]
 		if !ok {

@@ -75,6 +75,7 @@ func (c *Cluster) snapshots(ctx context.Context, r *raft.Raft) {
 			if free := c.store.Load().Free; free != nil {
 				c.disk.free.Store(free())
 			}
+			c.tidyRestore(r, now)
 			if !c.snapshotDue() || now.Before(notBefore) {
 				continue
 			}
@@ -98,7 +99,7 @@ func (c *Cluster) snapshotDue() bool {
 }
 
 // Snapshot writes the state of all machines to the disk now and drops the log before it. It returns nil when there
-// is nothing new. It blocks for as long as that takes: ctx is looked at before it begins only.
+// is nothing new. It blocks for as long as that takes: ctx ends the waiting for a backup that is being written, and nothing else.
 func (c *Cluster) Snapshot(ctx context.Context) error {
 	r := c.raft.Load()
 	if r == nil {
@@ -107,8 +108,13 @@ func (c *Cluster) Snapshot(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	release, err := c.beginCapture(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	start := time.Now()
-	err := r.Snapshot().Error()
+	err = r.Snapshot().Error()
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}

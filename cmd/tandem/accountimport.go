@@ -188,6 +188,7 @@ func (im *importer) batch(ctx context.Context, accounts []admin.NewAccount) erro
 // progress is a bar on a terminal, and nothing elsewhere. Its methods are called by one goroutine at a time.
 type progress struct {
 	w           io.Writer
+	unit        string // behind the numbers, with its space
 	total, done int
 	start, last time.Time
 }
@@ -207,7 +208,13 @@ func (p *progress) add(n int) {
 		return
 	}
 	p.last = now
-	fmt.Fprint(p.w, "\r"+bar(p.done, p.total, now.Sub(p.start)))
+	fmt.Fprint(p.w, "\r"+bar(p.done, p.total, p.unit, now.Sub(p.start)))
+}
+
+// bytes says how far it is in bytes. total may be a guess, or 0.
+func (p *progress) bytes(done, total int64) {
+	p.unit, p.total = " KiB", int(max(done, total)>>10)+1
+	p.add(int(done>>10) - p.done)
 }
 
 func (p *progress) end() {
@@ -217,10 +224,10 @@ func (p *progress) end() {
 }
 
 // bar draws how far it is, how fast, and how long it will take.
-func bar(done, total int, taken time.Duration) string {
+func bar(done, total int, unit string, taken time.Duration) string {
 	const width = 30
 	full := width * done / total
 	rate := float64(done) / max(taken.Seconds(), 0.001)
 	left := time.Duration(float64(total-done) / max(rate, 1) * float64(time.Second))
-	return fmt.Sprintf("[%s%s] %3d %%  %d of %d  %.0f/s  %s left ", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done/total, done, total, rate, left.Round(time.Second))
+	return fmt.Sprintf("[%s%s] %3d %%  %d of %d%s  %.0f%s/s  %s left ", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done/total, done, total, unit, rate, unit, left.Round(time.Second))
 }

@@ -74,10 +74,12 @@ func tandemCLI(t *testing.T, stdin string, args ...string) result {
 }
 
 // aNode runs a node on ports of its own and gives its data directory.
-func aNode(t *testing.T) string {
+func aNode(t *testing.T) string { return aNodeIn(t, t.TempDir()) }
+
+func aNodeIn(t *testing.T, dir string) string {
 	t.Helper()
 	cfg := configs.Default()
-	cfg.Node.DataDir = t.TempDir()
+	cfg.Node.DataDir = dir
 	local := []string{"127.0.0.1:0"}
 	cfg.SIP.UDP, cfg.SIP.TCP, cfg.SIP.TLS = local, nil, nil
 	cfg.Web.HTTP, cfg.Web.HTTPS = local, nil
@@ -348,8 +350,13 @@ func TestABusyNodeIsWorthAnotherTry(t *testing.T) {
 }
 
 func TestTheBarShowsHowFarItIs(t *testing.T) {
-	if got, want := bar(30_000, 100_000, 3*time.Second), "[#########.....................]  30 %  30000 of 100000  10000/s  7s left "; got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
+	for unit, want := range map[string]string{
+		"":     "[#########.....................]  30 %  30000 of 100000  10000/s  7s left ",
+		" KiB": "[#########.....................]  30 %  30000 of 100000 KiB  10000 KiB/s  7s left ",
+	} {
+		if got := bar(30_000, 100_000, unit, 3*time.Second); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	}
 }
 

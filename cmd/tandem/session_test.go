@@ -3,14 +3,19 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// docs/session.md is what really happens: its files are written, its commands run in their order, and what they say is what it says they say.
-func TestTheWorkedSessionIsAsThePageSays(t *testing.T) {
-	const page = "../../docs/session.md"
+func TestTheWorkedSessionIsAsThePageSays(t *testing.T) { playPage(t, "../../docs/session.md") }
+
+func TestBackupAndRestoreAreAsThePageSays(t *testing.T) { playPage(t, "../../docs/backup.md") }
+
+// playPage finds that a page is what really happens: its files are written, its commands run in their order, and what they say is what it says they
+// say.
+func playPage(t *testing.T, page string) {
 	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +59,13 @@ func runConsole(t *testing.T, body string) (said string, n int) {
 	var b strings.Builder
 	for line := range strings.Lines(body) {
 		command, is := strings.CutPrefix(line, "$ tandem ")
+		if other, shell := strings.CutPrefix(line, "$ "); shell && !is {
+			b.WriteString(line)
+			said, err := exec.CommandContext(t.Context(), "sh", "-c", other).CombinedOutput()
+			if b.Write(said); err != nil {
+				t.Errorf("%s: %v: %s", other, err, said)
+			}
+		}
 		if !is {
 			continue
 		}
