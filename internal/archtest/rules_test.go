@@ -82,6 +82,7 @@ var mayPanic = map[string]string{
 	"cluster/fsm.go":                "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/succession.go":         "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/roster.go":             "a machine that cannot apply a committed command must stop, not diverge",
+	"cluster/restore.go":            "a machine that cannot apply a committed command must stop, not diverge",
 	"dialplan/store.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"internal/simnet/host.go":       "a fake network that a test has set up wrongly",
 	"sip/locationcommand.go":        "a machine that cannot apply a committed command must stop, not diverge",
