@@ -358,6 +358,7 @@ func (m meter) media(st rtpengine.Stats) {
 	m.counter("tandem_transcoder_full_total", "Calls refused because too many were transcoded.", st.Coders.Full)
 	m.counter("tandem_transcoder_frames_total", "Packets made by transcoding.", st.Coders.Frames)
 	m.counter("tandem_transcoder_concealed_total", "Packets that were lost on their way to us and made up for.", st.Coders.Concealed)
+	m.counter("tandem_transcoder_repeated_total", "Packets that were lost on their way to us and heard from the redundancy of later ones (RFC 2198).", st.Coders.Repeated)
 	m.counter("tandem_transcoder_late_total", "Packets that came too late to be transcoded, twice, or waited too long for a worker.", st.Coders.Late)
 	m.counter("tandem_transcoder_failed_total", "Packets that could not be decoded or encoded.", st.Coders.Failed)
 	m.counter("tandem_transcoder_refused_total", "Packets that found the way to or from a worker full.", st.Coders.Refused)

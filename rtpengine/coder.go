@@ -16,7 +16,7 @@ type coder struct {
 	wake    chan struct{} // buffered by one
 	room    [laneBody]byte
 
-	frames, concealed, late, failed, refused atomic.Uint64
+	frames, concealed, repeated, late, failed, refused atomic.Uint64
 }
 
 // pathway leads from one shard to one coder and back.
@@ -164,6 +164,7 @@ type CoderStats struct {
 	Full      uint64 // calls that were not transcoded because of MaxCalls
 	Frames    uint64 // packets made
 	Concealed uint64 // packets that were lost before they came here, and made up for
+	Repeated  uint64 // packets that were lost before they came here, and heard from the redundancy of later ones (RFC 2198)
 	Late      uint64 // packets that came too late, twice, or waited too long for a worker
 	Failed    uint64 // packets that could not be decoded or encoded
 	Refused   uint64 // packets that found the way to or from a worker full
@@ -175,6 +176,7 @@ func (t *coders) stats() CoderStats {
 		st.Streams += int(c.streams.Load())
 		st.Frames += c.frames.Load()
 		st.Concealed += c.concealed.Load()
+		st.Repeated += c.repeated.Load()
 		st.Late += c.late.Load()
 		st.Failed += c.failed.Load()
 		st.Refused += c.refused.Load()

@@ -109,7 +109,7 @@ func saturate16[T int64 | uint64 | time.Duration](v T) uint16 {
 // take adds what came since the last time, about a second; false when there was nothing to add.
 func (c *course) take(st, listener *StreamStats, by impairment, now int64) bool {
 	piece := StreamStats{
-		Packets: st.Packets - c.before.packets, Lost: max(0, st.Lost-c.before.lost), Jitter: st.Jitter, Codec: st.Codec, RTT: st.RTT,
+		Packets: st.Packets - c.before.packets, Lost: max(0, st.Lost-c.before.lost), Jitter: st.Jitter, RTT: st.RTT,
 	}
 	c.before.packets, c.before.lost = st.Packets, st.Lost
 	c.at = now
@@ -239,7 +239,7 @@ func (s *Session) sample(now int64) (alarms []QualityAlarm) {
 			if g == nil {
 				continue
 			}
-			if a, news := s.engine.heard(&s.courses, i, Side(side), g, l.legs[Side(side).Other()], g711Concealed(), now); news {
+			if a, news := s.engine.heard(&s.courses, i, Side(side), g, l.legs[Side(side).Other()], s.impairment(i, Side(side)), now); news {
 				alarms = append(alarms, a)
 			}
 		}
@@ -255,7 +255,7 @@ func (p *Endpoint) sample(now int64) (alarms []QualityAlarm) {
 		if g == nil {
 			continue
 		}
-		if a, news := p.engine.heard(&p.courses, i, A, g, nil, g711Plain(), now); news {
+		if a, news := p.engine.heard(&p.courses, i, A, g, nil, p.lastCodec(i).impairment().unconcealed(), now); news {
 			alarms = append(alarms, a)
 		}
 	}

@@ -5,29 +5,28 @@ import (
 	"time"
 )
 
-// Score is how a direction of a call sounds, as the E-model has it (ITU-T G.107); the zero Score is unknown.
+// Score is how a direction of a call sounds, as the E-model has it (ITU-T G.107, G.107.1); the zero Score is unknown.
 type Score struct {
-	R   float64 // transmission rating, 0 to 93.2
-	MOS float64 // what people would say, 1 to 4.5
+	R   float64 // transmission rating: 0 to 93.2 for a codec of the telephone's band, 0 to 129 for a wider one (G.107.1)
+	MOS float64 // what people who are used to that band would say, 1 to 4.5
 }
-
-// impairment says what a codec does to speech, and how well it stands lost packets (ITU-T G.113 Appendix I).
-type impairment struct {
-	ie  float64 // equipment impairment factor without loss
-	bpl float64 // packet-loss robustness factor
-}
-
-// G.711, with the concealment of its Appendix I as phones have it, and without any, as we hear and record it.
-func g711Concealed() impairment { return impairment{0, 25.1} }
-func g711Plain() impairment     { return impairment{0, 4.3} }
 
 // rate is the E-model with the default values of G.107 for all that a relay cannot know: room, set, echo, loudness. loss is in
 // percent and random; delay is from mouth to ear.
 func (i impairment) rate(loss float64, delay time.Duration) Score {
-	const basic = 93.2 // Ro - Is with all defaults
-	effective := i.ie + (95-i.ie)*loss/(loss+i.bpl)
+	const (
+		basic = 93.2 // Ro - Is with all defaults
+		wide  = 129  // the same of G.107.1
+	)
+	effective := i.ie + (95-i.ie)*loss/(loss+i.bpl) // 95 in both: G.107 (7-29), G.107.1 (7-15)
+	if i.wide {
+		r := max(0, wide-delayImpairment(delay)-effective)
+		return Score{R: tenths(r), MOS: scoreOf(r / 1.29).MOS} // G.107.1 Annex A
+	}
 	return scoreOf(basic - delayImpairment(delay) - effective)
 }
+
+func tenths(r float64) float64 { return math.Round(10*r) / 10 }
 
 // delayImpairment is Idd of G.107 (7-27, 7-28): what a long way does even without echo.
 func delayImpairment(delay time.Duration) float64 {
@@ -43,13 +42,13 @@ func delayImpairment(delay time.Duration) float64 {
 func scoreOf(r float64) Score {
 	r = max(0, min(100, r))
 	mos := 1 + 0.035*r + r*(r-60)*(100-r)*7e-6
-	return Score{R: math.Round(10*r) / 10, MOS: math.Round(100*max(1, mos)) / 100}
+	return Score{R: tenths(r), MOS: math.Round(100*max(1, mos)) / 100}
 }
 
 // score rates what a side said as the other side hears it: what was lost before us or behind us, the delay of both ways, a packet, and
-// the jitter buffer of a usual phone. by says how the listener stands losses. Codecs other than G.711 are not rated.
+// the jitter buffer of a usual phone. by is what the codec does to it.
 func (st *StreamStats) score(listener *StreamStats, by impairment) Score {
-	if st.Packets == 0 || st.Codec != "PCMU" && st.Codec != "PCMA" {
+	if st.Packets == 0 || !by.known() {
 		return Score{}
 	}
 	here := max(0, st.Lost)
@@ -57,23 +56,4 @@ func (st *StreamStats) score(listener *StreamStats, by impairment) Score {
 	loss := min(100, 100*float64(lost)/float64(int64(st.Packets)+here)+listener.discarded)
 	delay := (st.RTT+listener.RTT)/2 + frameTime + max(2*frameTime, 2*st.Jitter)
 	return by.rate(loss, delay)
-}
-
-// staticCodec names the audio formats that have a number of their own (RFC 3551 §6) and that phones use.
-func staticCodec(payload uint32) string {
-	switch payload {
-	case payloadPCMU:
-		return "PCMU"
-	case 3:
-		return "GSM"
-	case 4:
-		return "G723"
-	case payloadPCMA:
-		return "PCMA"
-	case 9:
-		return "G722"
-	case 18:
-		return "G729"
-	}
-	return ""
 }

@@ -60,8 +60,7 @@ func TestWhatIsRatedIsTheWorseOfWhatWeAndTheListenerMiss(t *testing.T) {
 	if got, want := from.score(&listener, g711Concealed()), g711Concealed().rate(10, 110*time.Millisecond); got != want {
 		t.Errorf("more is lost behind us: got %+v, want %+v", got, want)
 	}
-	from.Codec = ""
-	if got := from.score(&listener, g711Concealed()); got != (Score{}) {
+	if got := from.score(&listener, impairment{}); got != (Score{}) {
 		t.Errorf("an unknown codec is rated %+v", got)
 	}
 }

@@ -585,8 +585,10 @@ func (p *Endpoint) Stats() SessionStats {
 		m := MediaStats{Kind: p.kinds[i]}
 		if g != nil {
 			m.Sides[A] = g.stats(now)
+			c := p.lastCodec(i)
+			m.Sides[A].Codec = c.telling()
 			if m.Kind == "audio" {
-				m.Sides[A].Score = m.Sides[A].score(&StreamStats{}, g711Plain())
+				m.Sides[A].Score = m.Sides[A].score(&StreamStats{}, c.impairment().unconcealed())
 			}
 		}
 		st.Media = append(st.Media, m)

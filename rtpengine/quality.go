@@ -18,7 +18,7 @@ type quality struct {
 	jitter16 atomic.Uint32 // RTP units times 16
 
 	rate   atomic.Uint32 // clock of the last packet, Hz
-	codec  atomic.Uint32 // payload type of the last audio format with a number of its own, and one; 0 = none
+	codec  atomic.Uint32 // payload type of the last packet that was neither a key press nor comfort noise, and one; 0 = none
 	source atomic.Uint32
 
 	losses     lossPattern
@@ -79,7 +79,12 @@ func (q *quality) packet(h *rtpHeader, arrival int64, rate uint32) {
 	if q.rate.Load() != rate {
 		q.rate.Store(rate)
 	}
-	if code := uint32(h.payload) + 1; code <= 19 && code != 14 && q.codec.Load() != code { // 13 is comfort noise
+}
+
+// speaks takes the payload type of a packet that is no key press. The kernel tier sees those with a number of their own alone (RFC 3551
+// §6); the others stay as the shard has left them.
+func (q *quality) speaks(payload uint8) {
+	if code := uint32(payload) + 1; payload != payloadCN && q.codec.Load() != code {
 		q.codec.Store(code)
 	}
 }

@@ -336,6 +336,10 @@ func (r *Recording) take(e *tapped) {
 		return
 	}
 	r.advance(arrival - playout)
+	if e.medium == redundantSound {
+		r.takeBlocks(e, arrival)
+		return
+	}
 	pos, ok := r.tracks[e.channel&1].place(e.ssrc, e.stamp, e.medium.clock(), arrival)
 	if !ok || !r.voices[e.channel&1].put(e.medium, pos, e.body) {
 		r.late++

@@ -115,6 +115,9 @@ func (r *relay) accept(l *leg, h *rtpHeader, rate uint32, b []byte) {
 	l.tally.lastSeen.Store(r.now)
 	if l.feed == nil || !l.feed.repairs.has(h.payload) {
 		l.quality.packet(h, r.now, rate)
+		if !l.events.has(h.payload) {
+			l.quality.speaks(h.payload)
+		}
 	}
 	if l.heard != nil && (l.open || l.app != nil) {
 		l.heard.put(l.channel, h, b, r.now)

@@ -131,7 +131,7 @@ type StreamStats struct {
 	Peer           netip.AddrPort // where its media comes from; invalid until latched
 	Quiet          time.Duration  // since the last accepted packet, or since the answer
 	Drops          Drops
-	Codec          string        // of the last packet, when RFC 3551 gives it a number: "PCMU"
+	Codec          string        // of the last packet that was neither a key press nor comfort noise: "PCMU", "opus"; "" = unknown
 	RTT            time.Duration // from us to this side and back, from its RTCP; 0 = unknown
 	Score          Score         // how the other side hears this one
 
@@ -157,17 +157,18 @@ func (s *Session) Stats() SessionStats {
 	defer s.mu.Unlock()
 	st := SessionStats{ID: s.cfg.ID}
 	now := s.engine.now()
-	for _, l := range s.lines {
+	for i, l := range s.lines {
 		m := MediaStats{Kind: l.kind}
 		for side, g := range l.legs {
 			if g != nil {
 				m.Sides[side] = g.stats(now)
+				m.Sides[side].Codec = s.lastCodec(i, Side(side)).telling()
 				s.engine.tell(&m.Sides[side], g)
 			}
 		}
 		if l.kind == "audio" {
 			a, b := &m.Sides[A], &m.Sides[B]
-			a.Score, b.Score = a.score(b, g711Concealed()), b.score(a, g711Concealed())
+			a.Score, b.Score = a.score(b, s.impairment(i, A)), b.score(a, s.impairment(i, B))
 		}
 		st.Media = append(st.Media, m)
 	}
@@ -189,9 +190,6 @@ func (l *leg) stats(now int64) StreamStats {
 	}
 	if rate := l.quality.rate.Load(); rate > 0 {
 		st.Jitter = time.Duration(n.jitter) * time.Second / time.Duration(rate)
-	}
-	if n.codec > 0 {
-		st.Codec = staticCodec(n.codec - 1)
 	}
 	st.fraction, st.reportedAt = float64(l.fraction.Load())/256, ticks(l.trip.reported.Load())
 	st.Duplicates, st.Bursts = l.quality.duplicates.Load(), l.quality.losses.bursts(l.quality.packetTime())

@@ -186,6 +186,8 @@ func (t *transcoder) take(p *voicePacket) {
 func (t *transcoder) play(p *voicePacket, missing int) {
 	switch kind := t.kinds[p.payload]; kind {
 	case audio.None:
+	case redundantSpeech:
+		t.unpack(p, missing)
 	case audio.Event:
 		t.press(p)
 	case audio.Noise:

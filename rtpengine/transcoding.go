@@ -220,7 +220,7 @@ func (s *Session) bridge(x *exchange, i int, answer *said, told []told, view *fa
 	}
 	s.coded = true
 	if c.both {
-		view.first = []codec{c.own}
+		view.first = withRedundancy(offer, c.own)
 		if ev, ok := eventOf(offer, c.own.clock); ok && fromOf(told, ev.payload) == untold {
 			view.last = []codec{ev}
 		}
@@ -264,6 +264,9 @@ func (s *speaking) companions(list []codec) {
 	for _, c := range list {
 		if c.named("telephone-event") {
 			s.add(c)
+		}
+		if of := c.primary(list); c.named("red") && s.kinds[of.payload].Speech() && s.kinds[c.payload] == audio.None {
+			s.kinds[c.payload], s.clock[c.payload] = redundantSpeech, c.clock
 		}
 	}
 	if s.kinds[payloadCN] == audio.None {

@@ -15,8 +15,9 @@ const (
 	mediumVP8
 	mediumVP9
 	mediumH264
-	reported                // what a sender report says
-	repair   = medium(0x80) // with one of the others: a repetition of it (RFC 4588)
+	redundantSound                // several packets of it in one (RFC 2198)
+	reported                      // what a sender report says
+	repair         = medium(0x80) // with one of the others: a repetition of it (RFC 4588)
 )
 
 func mediumOf(k audio.Kind) medium {
@@ -25,6 +26,9 @@ func mediumOf(k audio.Kind) medium {
 	}
 	return 0
 }
+
+// speech reports whether packets hold sound of a codec.
+func (m medium) speech() bool { return m != 0 && audio.Kind(m).Speech() }
 
 // medium is what a codec is to a recorder; list has what its parameters refer to.
 func (c codec) medium(list []codec) medium {
@@ -35,6 +39,8 @@ func (c codec) medium(list []codec) medium {
 		return mediumVP9
 	case c.clock == videoClock && c.named("H264"):
 		return mediumH264
+	case c.named("red") && c.primary(list).kind().Speech():
+		return redundantSound
 	case c.named("rtx"):
 		for _, other := range list {
 			if m := other.medium(nil); m >= mediumVP8 && strconv.Itoa(int(other.payload)) == c.parameter("apt") {
