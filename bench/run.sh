@@ -120,10 +120,10 @@ PATH=$out/bin:$PATH
 mkdir -p "$out/kamailio/dbtext"
 sipload accounts -users 10000 -realm bench -tandem "$out/accounts.csv" -kamailio "$out/kamailio/dbtext/htable"
 
-# tandem NAME [media tier] [ng address] [sip address] [admin address] [ports]: a fresh node; $target describes it to the drivers.
+# tandem NAME [media tier] [ng address] [sip address] [admin address] [ports] [single port]: a fresh node; $target describes it to the drivers.
 tandem() {
 	local sip=${4:-$TANDEM_SIP} admin=${5:-$TANDEM_ADMIN} ng=${3:-127.0.0.1:6222}
-	begin "$1" "$here/tandem/start.sh" "$TANDEM" "$out/$1" "$sip" "$admin" "$ng" "${2:-auto}" "${6:-20000-29999}"
+	begin "$1" "$here/tandem/start.sh" "$TANDEM" "$out/$1" "$sip" "$admin" "$ng" "${2:-auto}" "${6:-20000-29999}" "${7:-0}"
 	local pid=$started
 	sipload wait -http "http://$admin/readyz" -pid "$pid" || die "Tandem does not become ready" "$out/$1.log"
 	target=name=$1,pid=$pid,admin=http://$admin
@@ -166,6 +166,8 @@ media_part() {
 			tandem "tandem-$tier" $tier 127.0.0.1:623$n 127.0.0.1:608$n 127.0.0.1:979$n $((10000 + 8000 * n))-$((17999 + 8000 * n))
 			targets+=(-target "$target,ng=127.0.0.1:623$n")
 		done
+		tandem tandem-single sockets 127.0.0.1:6239 127.0.0.1:6089 127.0.0.1:9799 9000-9697 9698
+		targets+=(-target "$target,ng=127.0.0.1:6239,apart=true")
 	fi
 	if [ $rtpengine = yes ]; then
 		for threads in 1 2; do

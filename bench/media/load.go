@@ -96,10 +96,15 @@ func work(t gauge.Target, suite string, worker int) (calls int, err error) {
 	defer c.conn.Close()
 	c.run += int64(worker)
 	for ; calls < setUpEach/atOnce; calls++ {
-		if _, err = c.offer(calls, sdp(nil, calls, "127.0.0.1", 9000, suite), nil); err != nil {
+		caller, callee := "127.0.0.1", "127.0.0.1"
+		if t.Apart {
+			n := 2 * (worker*setUpEach/atOnce + calls)
+			caller, callee = addressOf(int(c.run), n).String(), addressOf(int(c.run), n+1).String()
+		}
+		if _, err = c.offer(calls, sdp(nil, calls, caller, 9000, suite), nil); err != nil {
 			return calls, err
 		}
-		if _, err = c.answer(calls, sdp(nil, calls, "127.0.0.1", 9002, "")); err != nil {
+		if _, err = c.answer(calls, sdp(nil, calls, callee, 9002, "")); err != nil {
 			return calls, err
 		}
 		if err = c.delete(calls); err != nil {

@@ -37,6 +37,7 @@ type plan struct {
 	rounds       int
 	direct       bool
 	domain, out  string
+	apart        int // measurements so far of phones with addresses of their own
 }
 
 // record is one line of the result file.
@@ -65,7 +66,7 @@ func run(args []string) error {
 	var p plan
 	flags := flag.NewFlagSet("media", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage); flags.PrintDefaults() }
-	flags.Var(&p.targets, "target", "a relay: name=,pid= and sip=host:port or ng=host:port [,admin=http://host:port]; give it once per relay")
+	flags.Var(&p.targets, "target", "a relay: name=,pid= and sip=host:port or ng=host:port [,admin=http://host:port] [,apart=true: phones with addresses of their own]; give it once per relay")
 	flags.IntVar(&p.sockets, "sockets", 32, "UDP sockets that play the phones, half for callers, half for callees")
 	flags.DurationVar(&p.tick, "tick", 250*time.Microsecond, "packets are spread evenly over ticks of this length")
 	flags.DurationVar(&p.warm, "warm", 3*time.Second, "packets before the measured window")
@@ -147,7 +148,7 @@ func (p *plan) measure(t gauge.Target, l load, warm, window time.Duration) (*Rep
 		return nil, err
 	}
 	defer relay.close()
-	s, err := newStreams(relay.loop(), p, l, warm, window)
+	s, err := newStreams(relay.loop(), p, l, t.Apart, warm, window)
 	if err != nil {
 		return nil, err
 	}

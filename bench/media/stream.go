@@ -54,6 +54,7 @@ func (r *Report) CPUPerMillion() float64 {
 // stream is one direction of one call: 50 packets a second from a socket of ours to the relay.
 type stream struct {
 	from     *wire.Socket
+	own      netip.Addr // under which it sends, when phones have addresses of their own; else the socket's
 	arrives  *wire.Socket
 	to       wire.Addr
 	packet   [packetBytes]byte
@@ -90,7 +91,7 @@ type streams struct {
 	spoken                 *spoken // of a load that is transcoded, else nil
 }
 
-func newStreams(l *wire.Loop, p *plan, what load, warm, window time.Duration) (*streams, error) {
+func newStreams(l *wire.Loop, p *plan, what load, apart bool, warm, window time.Duration) (*streams, error) {
 	total := 2 * what.calls
 	expected := int(window/packetTime+2) * total
 	s := &streams{
@@ -103,8 +104,13 @@ func newStreams(l *wire.Loop, p *plan, what load, warm, window time.Duration) (*
 			return nil, err
 		}
 	}
+	at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if apart {
+		at = netip.IPv4Unspecified()
+		p.apart++
+	}
 	for range p.sockets {
-		socket, err := l.Open(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), true, s.receive)
+		socket, err := l.Open(netip.AddrPortFrom(at, 0), true, s.receive)
 		if err != nil {
 			return nil, err
 		}
@@ -114,6 +120,9 @@ func newStreams(l *wire.Loop, p *plan, what load, warm, window time.Duration) (*
 		st := &s.list[i]
 		st.from = s.socketOf(i)
 		st.arrives = s.socketOf((i + what.calls) % total)
+		if apart {
+			st.own = addressOf(p.apart, i)
+		}
 		st.packet[0] = 0x80
 		binary.BigEndian.PutUint32(st.packet[8:], uint32(i)+0x10000) // SSRC
 		for j := 28; j < packetBytes; j++ {
@@ -129,6 +138,11 @@ func (s *streams) close() {
 	}
 }
 
+// addressOf is the address of a phone that has one of its own, another one in each measurement: a relay may remember those of the last.
+func addressOf(measurement, phone int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, byte(1 + measurement%254), byte((phone + 1) >> 8), byte(phone + 1)})
+}
+
 // socketOf is the socket that sends stream i: by its tick, of the caller's or callee's half.
 func (s *streams) socketOf(i int) *wire.Socket {
 	half := len(s.sockets) / 2
@@ -142,8 +156,23 @@ func (s *streams) socketOf(i int) *wire.Socket {
 func (s *streams) tickOf(i int) int { return i * s.ticks / len(s.list) }
 
 // caller and callee are the addresses of a call's phones, for SDP.
-func (s *streams) caller(call int) netip.AddrPort { return s.list[call].from.Addr }
-func (s *streams) callee(call int) netip.AddrPort { return s.list[call+s.load.calls].from.Addr }
+func (s *streams) caller(call int) netip.AddrPort { return s.list[call].addr() }
+func (s *streams) callee(call int) netip.AddrPort { return s.list[call+s.load.calls].addr() }
+
+func (st *stream) addr() netip.AddrPort {
+	if st.own.IsValid() {
+		return netip.AddrPortFrom(st.own, st.from.Addr.Port())
+	}
+	return st.from.Addr
+}
+
+func (st *stream) send(packet []byte) {
+	if st.own.IsValid() {
+		st.from.SendFrom(st.own, packet, &st.to)
+		return
+	}
+	st.from.Send(packet, &st.to)
+}
 
 // towards sets where a call's phones send: the relay's address in the SDP they got.
 func (s *streams) towards(call int, caller bool, sdp []byte) error {
@@ -251,7 +280,7 @@ func (s *streams) send(tick int) {
 			if s.counting {
 				st.sent++
 			}
-			st.from.Send(s.spoken.packet(s.scratch[:0], i, i < s.load.calls, st.sequence, uint32(i)+0x10000), &st.to)
+			st.send(s.spoken.packet(s.scratch[:0], i, i < s.load.calls, st.sequence, uint32(i)+0x10000))
 			continue
 		}
 		binary.BigEndian.PutUint16(st.packet[2:], uint16(st.sequence))
@@ -265,7 +294,7 @@ func (s *streams) send(tick int) {
 		binary.BigEndian.PutUint32(st.packet[20:], uint32(i)|flag)
 		binary.BigEndian.PutUint32(st.packet[24:], st.sequence)
 		if st.seal == nil {
-			st.from.Send(st.packet[:], &st.to)
+			st.send(st.packet[:])
 			continue
 		}
 		sealed, err := st.seal.EncryptRTP(s.scratch[:0], st.packet[:], nil)
@@ -273,7 +302,7 @@ func (s *streams) send(tick int) {
 			s.problem = err
 			continue
 		}
-		st.from.Send(sealed, &st.to)
+		st.send(sealed)
 	}
 	s.loop.Flush()
 }
@@ -348,7 +377,8 @@ func (s *streams) drops() (n int) {
 	}
 	ours := map[string]bool{}
 	for _, socket := range s.sockets {
-		ours[fmt.Sprintf("0100007F:%04X", socket.Addr.Port())] = true
+		at := socket.Addr.Addr().As4()
+		ours[fmt.Sprintf("%02X%02X%02X%02X:%04X", at[3], at[2], at[1], at[0], socket.Addr.Port())] = true
 	}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)

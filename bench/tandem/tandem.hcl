@@ -10,10 +10,11 @@ sip {
   tls = []
 }
 media {
-  address = "127.0.0.1"
-  ports   = "MEDIA_PORTS"
-  tier    = "MEDIA_TIER"
-  ng      = ["NG_ADDRESS"]
+  address     = "127.0.0.1"
+  ports       = "MEDIA_PORTS"
+  single_port = SINGLE_PORT
+  tier        = "MEDIA_TIER"
+  ng          = ["NG_ADDRESS"]
 }
 admin { listen = "ADMIN_ADDRESS" }
 web {

@@ -16,6 +16,8 @@ type Target struct {
 	NG   netip.AddrPort // where it takes rtpengine's NG protocol
 	PID  int
 	Heap Heap
+
+	Apart bool // each phone has an address of its own: the server tells calls by them
 }
 
 // ParseTarget reads the command line's form.
@@ -35,8 +37,10 @@ func ParseTarget(text string) (t Target, err error) {
 			t.Heap.Admin = strings.TrimSuffix(value, "/")
 		case "rpc":
 			t.Heap.RPC = value
+		case "apart":
+			t.Apart, err = strconv.ParseBool(value)
 		default:
-			return t, fmt.Errorf("target %q: unknown key %q; there are name, sip, ng, pid, admin, rpc", text, key)
+			return t, fmt.Errorf("target %q: unknown key %q; there are name, sip, ng, pid, admin, rpc, apart", text, key)
 		}
 		if err != nil {
 			return t, fmt.Errorf("target %q: %s: %w", text, key, err)

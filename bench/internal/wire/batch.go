@@ -15,7 +15,7 @@ type mmsghdr struct {
 	_   uint32
 }
 
-const controlBytes = 64 // room for one timestamp
+const controlBytes = 64 // room for one timestamp, or one source address
 
 // batch is the arrays of one recvmmsg or sendmmsg, wired to each other once.
 type batch struct {
@@ -57,6 +57,21 @@ func (b *batch) reset() {
 		h.Control = &b.control[i*controlBytes]
 		h.SetControllen(controlBytes)
 	}
+}
+
+// source has datagram i leave with a source address.
+func (b *batch) source(i int, from [4]byte) {
+	if b.control == nil {
+		b.control = make([]byte, len(b.msgs)*controlBytes)
+	}
+	at := b.control[i*controlBytes : (i+1)*controlBytes]
+	head := (*unix.Cmsghdr)(unsafe.Pointer(&at[0]))
+	head.Level, head.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
+	head.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
+	(*unix.Inet4Pktinfo)(unsafe.Pointer(&at[unix.CmsgLen(0)])).Spec_dst = from
+	h := &b.msgs[i].hdr
+	h.Control = &at[0]
+	h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo))
 }
 
 // stamp is the kernel's receive time of datagram i, nanoseconds of the real clock, or 0.

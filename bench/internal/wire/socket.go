@@ -138,6 +138,13 @@ func (s *Socket) Push(packet []byte, to *Addr) {
 // Send copies packet and queues it.
 func (s *Socket) Send(packet []byte, to *Addr) { s.Push(append(s.Buffer(), packet...), to) }
 
+// SendFrom is Send under a source address of the caller's choice, of a socket that is bound to 0.0.0.0. A socket sends all its datagrams so, or none.
+func (s *Socket) SendFrom(from netip.Addr, packet []byte, to *Addr) {
+	buffer := s.Buffer()
+	s.out.source(s.queue, from.As4())
+	s.Push(append(buffer, packet...), to)
+}
+
 func (s *Socket) flush() {
 	for from := 0; from < s.queue; {
 		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.out.msgs[from])), uintptr(s.queue-from), 0, 0, 0)
