@@ -106,13 +106,17 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 	if n.cfg.Cluster.Listen != "" {
 		out.run("fellows", func() error { return n.tellFellows(outer) })
 	}
-	out.run("sip", func() error { return n.sip.Run(forSIP) })
+	var phones sync.WaitGroup
+	phones.Add(1 + len(n.web))
+	out.run("sip", func() error { defer phones.Done(); return n.sip.Run(forSIP) })
 	out.run("trunks", func() error { return n.feedTrunks(outer) })
 	out.run("trunk registrations", func() error { return n.trunks.Run(outer) })
 	out.run("registrar", func() error { return n.sip.Registrar().Run(outer) })
 	for _, l := range n.web {
-		out.run("web", func() error { return n.serveWeb(forSIP, l) })
+		out.run("web", func() error { defer phones.Done(); return n.serveWeb(forSIP, l) })
 	}
+	n.halt.phonesOver = make(chan struct{})
+	out.run("phones", func() error { phones.Wait(); close(n.halt.phonesOver); return nil })
 	if n.heir != nil {
 		n.succeed()
 		_ = n.listenAside() // what fails is left out, and said
@@ -276,21 +280,6 @@ func readPlans(paths []string) ([]dialplan.Source, error) {
 		}
 	}
 	return sources, nil
-}
-
-// Drain refuses new work and returns when the calls are over or ctx ends.
-func (n *Node) Drain(ctx context.Context) {
-	n.draining.Store(true)
-	n.events.Publish(events.Event{Kind: events.NodeDraining})
-	n.log.Info("draining: new calls are refused, calls in progress go on", "calls", n.pbx.Stats().Calls)
-	if err := n.sip.Drain(ctx); err != nil {
-		n.log.Warn("calls were still going on when the node had to stop", "calls", n.pbx.Stats().Calls)
-	}
-	if n.ng != nil {
-		if err := n.ng.Drain(ctx); err != nil {
-			n.log.Warn("media sessions of other proxies were still going on when the node had to stop", "sessions", n.ng.Stats().Sessions)
-		}
-	}
 }
 
 // group runs functions and stops everything when one fails.

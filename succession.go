@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"tandem/cluster"
+	"tandem/internal/virtualip"
 	"tandem/sip/transport"
 )
 
@@ -19,6 +23,7 @@ type whereabouts struct {
 	Media     []string `json:"media,omitempty"`
 	Told      []string `json:"told,omitempty"`    // in place of those, in descriptions
 	Virtual   []string `json:"virtual,omitempty"` // that go with the node
+	Machine   string   `json:"machine,omitempty"`
 }
 
 type place struct {
@@ -55,7 +60,7 @@ func (n *Node) whereabouts() (w whereabouts) {
 	for _, a := range c.Web.HTTPS {
 		w.Web = append(w.Web, webAt{Addr: a, TLS: true})
 	}
-	w.Advertise, w.Virtual = c.SIP.Advertise, c.Cluster.VirtualAddresses
+	w.Advertise, w.Virtual, w.Machine = c.SIP.Advertise, c.Cluster.VirtualAddresses, machine()
 	if n.media != nil {
 		w.Media, w.Told = c.Media.Address, c.Media.Advertise
 	}
@@ -76,7 +81,47 @@ func (n *Node) enterCluster() error {
 
 // succession is how this node goes on with what others did.
 func (n *Node) succession() cluster.SuccessionConfig {
-	return cluster.SuccessionConfig{Take: n.take, Fenced: n.fenced, Release: n.giveBack, After: n.cfg.Cluster.TakeOverAfter}
+	return cluster.SuccessionConfig{Take: n.take, Fit: n.fit, Fenced: n.fenced, Release: n.giveBack, After: n.cfg.Cluster.TakeOverAfter}
+}
+
+// fit tells how well this node could go on with the calls of another one: where it can be heard at its addresses, nobody can better.
+func (n *Node) fit(_ string, infos []cluster.EstateInfo) int {
+	if n.draining.Load() {
+		return cluster.Unfit
+	}
+	for _, i := range infos {
+		var w whereabouts
+		if json.Unmarshal(i.Info, &w) != nil || !w.movable() {
+			return cluster.Unfit
+		}
+	}
+	return cluster.Best
+}
+
+// movable tells whether what a node listens on can be had here: it is of the same machine, or goes with the node.
+func (w *whereabouts) movable() bool {
+	if w.Machine == machine() {
+		return true
+	}
+	virtual := parseVirtual(w.Virtual)
+	covered := func(at netip.Addr) bool {
+		return slices.ContainsFunc(virtual, func(v virtualip.Address) bool {
+			_, err := net.InterfaceByName(v.Interface)
+			own := v.Prefix.Addr()
+			return err == nil && (at == own || at.IsUnspecified() && at.Is4() == own.Is4())
+		})
+	}
+	for _, p := range w.SIP {
+		if at, err := netip.ParseAddrPort(p.Addr); err != nil || !covered(at.Addr()) {
+			return false
+		}
+	}
+	for _, text := range w.Media {
+		if at, err := netip.ParseAddr(text); err != nil || !covered(at) {
+			return false
+		}
+	}
+	return len(w.SIP) > 0
 }
 
 // take goes on with the calls of a dead node, at its addresses.

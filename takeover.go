@@ -80,6 +80,7 @@ type socketInfo struct {
 type halting struct {
 	sip, media, all context.CancelFunc
 	mediaOver       chan struct{}
+	phonesOver      chan struct{} // no listener of signalling or the web side is left
 }
 
 // handOver has this process give its place, its sockets and its calls to the one at the other end of c, which must be of the same user. Run

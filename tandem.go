@@ -62,6 +62,7 @@ type Node struct {
 	asides   []aside // that listen
 	ready    chan struct{}
 	draining atomic.Bool
+	drainage *drainage
 
 	heir    *inheritance // of a node that takes the place of another process
 	handing atomic.Bool  // a process takes the place of this one
@@ -76,7 +77,7 @@ type Node struct {
 // New checks cfg and builds every part. Nothing listens and nothing runs before Run; the data directory and the keys in it
 // are made.
 func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, running: cfg, log: log, ready: make(chan struct{})}
+	n := &Node{cfg: cfg, running: cfg, log: log, ready: make(chan struct{}), drainage: newDrainage()}
 	if !cfg.Node.Has("signaling") { // a media engine for other proxies: phones have no business here
 		n.cfg.SIP.UDP, n.cfg.SIP.TCP, n.cfg.SIP.TLS, n.cfg.SIP.WS, n.cfg.SIP.WSS = nil, nil, nil, nil, nil
 		n.cfg.Web.HTTP, n.cfg.Web.HTTPS = nil, nil
@@ -391,6 +392,7 @@ func (n *Node) buildAdmin() (err error) {
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
 		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready, TakeOver: n.handOver,
+		Drain: n.drainage.wish, Drained: n.drainage.state,
 	})
 	return err
 }

@@ -67,6 +67,7 @@ func (s *Server) api() http.Handler {
 	s.nodeRoutes(api)
 	s.clusterRoutes(api)
 	s.backupRoutes(api)
+	s.drainRoutes(api)
 	s.engineRoutes(api)
 	s.trunkRoutes(api)
 	s.eventRoutes(api)

@@ -57,6 +57,10 @@ type Config struct {
 	// TakeOver is given the connection of a process that wants to take the node's place; nil refuses them. It is called in a goroutine
 	// that nobody waits for.
 	TakeOver func(*net.UnixConn)
+	// Drain has the node give away what it does and end, and Drained tells how far that is; nil: it can only be told by a signal. A negative wait
+	// is the configured one.
+	Drain   func(wait time.Duration) error
+	Drained func() Drain
 
 	Connections int           // open at once on each door, default 512; more are closed at once
 	Streams     int           // event streams open at once, default 64; more get 503

@@ -225,6 +225,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	c.successor = newSuccessor(c)
 	c.handlers[kindGone], c.handlers[kindGather], c.handlers[kindOutcome], c.handlers[kindReclaim] = c.answerGone, c.answerGather, c.answerOutcome, c.answerReclaim
+	c.handlers[kindFit] = c.answerFit
 	c.receivers[kindTaken] = c.receiveTaken
 	for kind, h := range cfg.Requests {
 		if err := c.checkKind(kind); err != nil {

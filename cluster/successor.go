@@ -32,6 +32,9 @@ type SuccessionConfig struct {
 	// Take goes on with what a node did that is dead; an error leaves it where it is. It runs in a goroutine of its own, one at a time. nil: nobody
 	// takes anything here.
 	Take func(ctx context.Context, e Estate) error
+	// Fit tells how well this node could go on with what another one does, by what nodes have told of themselves, as in Estate.Infos: Unfit, Able or
+	// Best. The fittest is named. It may be called from any goroutine and must not block. nil: Able.
+	Fit func(node string, infos []EstateInfo) int
 	// Fenced is told that this node was declared dead while it lived, and that another one goes on with all of its calls that it has given to Copies:
 	// they are to be dropped without a word to anybody. Behind it the node begins a new life.
 	Fenced func(taker string)

@@ -175,10 +175,11 @@ func (c *Cluster) undertake(ctx context.Context, r *raft.Raft) {
 // mourn asks the others, and if they agree ends the life of a node.
 func (c *Cluster) mourn(ctx context.Context, node string) {
 	t := c.succession.tenure(node)
-	taker := c.taker(node, t.Life)
-	if taker == "" || !c.agree(ctx, node, t.Life) {
+	candidates := c.candidates(node)
+	if len(candidates) == 0 || !c.agree(ctx, node, t.Life) {
 		return
 	}
+	taker, _ := c.fittest(ctx, life{node, t.Life}, candidates)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := successionCommand{Do: "end", Node: node, Life: t.Life, Taker: taker}
@@ -232,18 +233,4 @@ func (c *Cluster) agree(ctx context.Context, node string, incarnation uint64) bo
 	}
 	wg.Wait()
 	return no == 0 && yes > voters/2
-}
-
-// taker is who goes on with the calls of a node: of those that live and can, the first by a hash of the names.
-func (c *Cluster) taker(node string, _ uint64) (best string) {
-	for _, m := range c.Members() {
-		t := c.succession.tenure(m.Name)
-		if m.Name == node || !t.Able || t.Dead || t.Life == 0 || m.Health != Alive {
-			continue
-		}
-		if best == "" || weight(node, m.Name) > weight(node, best) {
-			best = m.Name
-		}
-	}
-	return best
 }

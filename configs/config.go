@@ -36,6 +36,8 @@ type Node struct {
 	DataDir string   // directory of everything that must survive
 	Roles   []string // "signaling", "media", "edge"
 	Region  string   // free word, "" = none
+
+	DrainTimeout time.Duration // a node that is to stop waits so long for calls that no other node can go on with
 }
 
 // SIP lists where phones and peers reach this node. Addresses are IP:port; port 0 asks the system for a free one.
@@ -198,7 +200,7 @@ type Log struct {
 // Default is the set-up of a node without any configuration.
 func Default() Config {
 	return Config{
-		Node: Node{Name: "n1", DataDir: "/var/lib/tandem", Roles: []string{"signaling", "media"}},
+		Node: Node{Name: "n1", DataDir: "/var/lib/tandem", Roles: []string{"signaling", "media"}, DrainTimeout: 10 * time.Minute},
 		SIP: SIP{
 			UDP: []string{"0.0.0.0:5060"}, TCP: []string{"0.0.0.0:5060"}, TLS: []string{"0.0.0.0:5061"},
 			ServerName:  "Tandem",

@@ -82,6 +82,7 @@ func schema(c *Config) []section {
 			text("data_dir", &c.Node.DataDir, notEmpty),
 			list("roles", &c.Node.Roles, oneOf("signaling", "media", "edge")),
 			text("region", &c.Node.Region),
+			duration("drain_timeout", &c.Node.DrainTimeout, 0, 24*time.Hour),
 		}},
 		{"sip", []key{
 			list("udp", &c.SIP.UDP, listener(5060)),

@@ -13,6 +13,8 @@ node {
   data_dir = "/var/lib/tandem"      # everything that must survive a restart lies here
   roles    = ["signaling", "media"] # what this node does; without "media" session descriptions pass as they are and no media flows through it, without "signaling" no SIP listener opens
   region   = ""                     # free word for where it stands, like "eu-1"; shown by `tandem status`, /readyz and metrics
+
+  drain_timeout = "10m" # a node that is to stop waits so long for calls that no other node can go on with, and ends them then
 }
 
 sip {

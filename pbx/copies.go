@@ -207,37 +207,46 @@ func (r *copier) look(now time.Time, all bool) {
 
 // copy gives a call to the others.
 func (r *copier) copy(ctx context.Context, c *Call) {
-	ctx, cancel := context.WithTimeout(ctx, copyTime)
-	defer cancel()
-	s, revision, err := c.describe(ctx)
-	var text []byte
-	if err == nil {
-		text, err = json.Marshal(s)
-	}
-	if err != nil { // it has ended, or there is an offer in the answer and nothing to copy before the ACK
-		r.counts.failed.Add(1)
-		if dialog := c.waiter(); dialog != nil {
-			dialog.Release(func(bool) {})
-		}
-		return
-	}
 	c.mu.Lock()
-	over := c.over
-	c.copy.given, c.copy.revision = true, revision
 	waits := c.copy.waits
 	c.mu.Unlock()
-	if over {
-		return
-	}
-	r.counts.copied.Add(1)
 	var done func(bool)
 	if waits {
 		done = func(held bool) { r.copied(c, held) }
 	}
+	if r.give(ctx, c, done) != nil { // it has ended, or there is an offer in the answer and nothing to copy before the ACK
+		r.counts.failed.Add(1)
+		if dialog := c.waiter(); dialog != nil {
+			dialog.Release(func(bool) {})
+		}
+	}
+}
+
+// give gives a call to the others as it is now; done is Keep's, and is not called behind an error.
+func (r *copier) give(ctx context.Context, c *Call, done func(held bool)) error {
+	ctx, cancel := context.WithTimeout(ctx, copyTime)
+	defer cancel()
+	s, revision, err := c.describe(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	over := c.over
+	c.copy.given, c.copy.revision = true, revision
+	c.mu.Unlock()
+	if over {
+		return sip.ErrNotMovable
+	}
+	r.counts.copied.Add(1)
 	r.copies.Keep(c.id, text, done)
 	if c.isOver() { // meanwhile
 		r.copies.Forget(c.id)
 	}
+	return nil
 }
 
 // copied lets the caller hear of the answer, because others have the call or there is nobody to have it.

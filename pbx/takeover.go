@@ -56,13 +56,24 @@ func (p *PBX) Prepare() (refused, ended int) {
 			c.hangup(replaced)
 		case in != nil:
 			refused++
-			in.Post(func() {
-				in.Respond(503, "", []byte("Retry-After: 1\r\n"))
-				c.end(503, replaced)
-			})
+			c.refuseLater(replaced)
 		}
 	}
 	return refused, ended
+}
+
+// refuseLater ends a call without an answer: its phone may try again at once.
+func (c *Call) refuseLater(reason string) {
+	c.mu.Lock()
+	in := c.in
+	c.mu.Unlock()
+	if in == nil {
+		return
+	}
+	in.Post(func() {
+		in.Respond(503, "", []byte("Retry-After: 1\r\n"))
+		c.end(503, reason)
+	})
 }
 
 const replaced = "the node is replaced by a new process"

@@ -55,6 +55,9 @@ type partySnapshot struct {
 	place transport.Place
 }
 
+// Movable tells whether another node can go on with the call, once it is answered. Any goroutine.
+func (d *Dialog) Movable() bool { return d.veil == nil }
+
 // snapshot is the dialog as it is now. From the shard.
 func (d *Dialog) snapshot() []byte {
 	if d.veil != nil { // its trunk knows it under names that a snapshot does not hold

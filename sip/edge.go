@@ -48,6 +48,8 @@ type EdgeConfig struct {
 	Key  [32]byte // signs tokens; the same on all nodes
 	// Send tells another node something (cluster.Cluster.Send): in order, or not at all. Any goroutine; it does not block.
 	Send func(node, kind string, payload []byte) error
+	// Serves tells whether another node takes calls. Any goroutine; it does not block. nil: none does while this one drains.
+	Serves func(node string) bool
 }
 
 // A Fellow is another node of the cluster.

@@ -176,10 +176,12 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Drain refuses what begins something with 503 and lets the rest go on. It returns when no dialog and no unanswered request is left
-// or ctx ends.
+// Yield has nothing begin here any more: another node of the cluster gets it, or it is refused with 503. The rest goes on. Any goroutine.
+func (s *Server) Yield() { s.draining.Store(true) }
+
+// Drain is Yield, and returns when no dialog and no unanswered request is left or ctx ends.
 func (s *Server) Drain(ctx context.Context) error {
-	s.draining.Store(true)
+	s.Yield()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {

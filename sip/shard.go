@@ -236,6 +236,9 @@ func (sh *shard) request(m *message.Message, p transport.Packet) {
 		sh.again(r, m, p)
 		return
 	}
+	if sh.yields(m, p) {
+		return
+	}
 	switch {
 	case m.Method == "ACK":
 		sh.ack(m, p)

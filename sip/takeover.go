@@ -121,6 +121,9 @@ func (sh *shard) kept(m *message.Message, p transport.Packet) bool {
 		if key := sh.transactionKey(m, &via); sh.txs[key] != nil || sh.byKey(key) {
 			return false
 		}
+		if sh.yields(m, p) {
+			return true
+		}
 		if p.Flow.Net != transport.UDP {
 			sh.shed(m, p.Flow)
 			return true

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,8 +27,8 @@ func newServe() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run a node",
-		Long: "Run a node until SIGTERM or SIGINT. The first signal drains: new calls are refused, calls in progress go on to their end.\n" +
-			"A second signal stops at once. SIGHUP reads the configuration file again: what can be changed while the node runs is changed, the\n" +
+		Long: "Run a node until SIGTERM or SIGINT. The first signal drains, as `tandem drain` does: other nodes of the cluster go on with the calls; those that\n" +
+			"cannot move go on to their end, or for node.drain_timeout. A second signal stops at once. SIGHUP reads the configuration file again: what can be changed while the node runs is changed, the\n" +
 			"log names the rest, which takes effect with the next start. A file with a mistake changes nothing.\n\n" +
 			"--take-over replaces the process that runs the node, for a new version or for settings that wait for a start: it hands its sockets\n" +
 			"and its answered calls over and ends, and people go on talking. When this one cannot start, that one goes on. SIGUSR2 has a node\n" +
@@ -158,6 +159,17 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, on onSignals
 	defer rest.Wait()
 	defer stop()
 	var drained chan struct{}
+	drain := func(wait time.Duration) {
+		if drained != nil {
+			return
+		}
+		notify("STOPPING=1")
+		drained = make(chan struct{})
+		go func(d chan struct{}) {
+			n.Drain(ctx, wait)
+			close(d)
+		}(drained)
+	}
 	ready := n.WhenReady()
 	for {
 		select {
@@ -169,6 +181,8 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, on onSignals
 				return nil
 			}
 			return err
+		case wait := <-n.DrainWishes():
+			drain(wait)
 		case <-drained:
 			drained = nil
 			stop()
@@ -182,12 +196,7 @@ func runNode(ctx context.Context, n *tandem.Node, log *slog.Logger, on onSignals
 				log.Warn("second signal: stopping now")
 				stop()
 			default:
-				notify("STOPPING=1")
-				drained = make(chan struct{})
-				go func(d chan struct{}) {
-					n.Drain(ctx)
-					close(d)
-				}(drained)
+				drain(-1)
 			}
 		}
 	}

@@ -106,3 +106,49 @@ func TestACallOutlivesItsNode(t *testing.T) {
 		})
 	}
 }
+
+// A node that is drained leads no more, and its calls go on at another one; who begins a call meanwhile is served.
+func TestCallsOfANodeThatIsDrainedGoOnAtAnother(t *testing.T) {
+	c := startTrio(t)
+	c.whole(t)
+	home := c.member(1)
+	alice := startPhone(t, home, phoneConfig{user: "1000", tone: 440}).registered(t)
+	bob := startPhone(t, home, phoneConfig{user: "1001", tone: 1000}).registered(t)
+	carol := startPhone(t, home, phoneConfig{user: "1002", tone: 700}).registered(t)
+	alice.dial(t, "1001")
+	alice.talks(t, 1)
+	hearEachOther(t, alice, bob)
+	carol.dial(t, "*43") // cannot move
+	carol.talks(t, 1)
+
+	watch := watchRTP(t)
+	eventually(t, soon, "packets to the phones", func() bool { _, phones, _ := watch.longest(); return phones == 3 })
+	type result struct {
+		out string
+		err error
+	}
+	drained := make(chan result, 1)
+	go func() {
+		out, err := home.cli(t, "drain", "--wait", "1s", "-o", "json")
+		drained <- result{out, err}
+	}()
+	carol.ends(t, 1) // in the end it is hung up
+	got := <-drained
+	if got.err != nil || !strings.Contains(got.out, `"moved": 1`) || !strings.Contains(got.out, `"ended": 1`) {
+		t.Errorf("drain says: %v\n%s", got.err, got.out)
+	}
+	for _, p := range []*phone{alice, bob} {
+		before := p.received(t)
+		eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
+	}
+	gap, _, packets := watch.longest()
+	watch.stop()
+	t.Logf("the longest time without a packet for a phone: %v (%d packets)", gap, packets)
+	if gap > 400*time.Millisecond {
+		t.Errorf("phones were sent nothing for up to %v", gap)
+	}
+	hearEachOther(t, alice, bob)
+	bob.hangUp(t)
+	alice.ends(t, 1)
+	eventually(t, soon, "two records", func() bool { return len(c.records()) == 2 })
+}
