@@ -16,6 +16,7 @@ func TestAllOnTheKernelTier(t *testing.T) {
 		t.Skip("this is a run on one tier")
 	}
 	needSteering(t)
+	t.Parallel() // in a network namespace of its own
 	runAllOn(t, TierAuto)
 }
 

@@ -356,6 +356,7 @@ type closure struct {
 // transport comes through; the version grows when and only when something changed. And packets of every format that both sides named
 // arrive under the number that their reader gave it. None of this changes when another engine takes the call over in between.
 func TestOfferAnswerClosure(t *testing.T) {
+	t.Parallel()
 	for name, policy := range map[string]CodecPolicy{
 		"all codecs":   {},
 		"by policy":    {Only: []string{"opus", "VP8", "pcma", "H264/90000", "G722"}},

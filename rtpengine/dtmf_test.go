@@ -46,6 +46,7 @@ func spell(samples []int16) string {
 
 // ITU-T Q.24 annex A: what a receiver must take and what it must not. Every case is tried for all keys at many offsets to the blocks.
 func TestTonesAreHeardWithinTheLimitsOfQ24AndNotBeyond(t *testing.T) {
+	t.Parallel()
 	const ms = 8
 	for _, c := range []struct {
 		name      string
@@ -114,6 +115,7 @@ func TestDigitsInARowAreToldApartAndAShortBreakIsNone(t *testing.T) {
 }
 
 func TestDigitsAreHeardInNoise(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
 	tone := twoTones(770, 1336, -10, -10, 60*8)
 	heard := 0
@@ -134,6 +136,7 @@ func TestDigitsAreHeardInNoise(t *testing.T) {
 // Speech must not sound like digits. What stands in for it here is a voice that never pauses: harmonics through three formants, the first
 // two always where the tones of keys are.
 func TestVoicesAndMusicAreNoDigits(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
 	const length = 2 * time.Minute
 	const n = int(length/time.Second) * sampleRate

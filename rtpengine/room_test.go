@@ -254,6 +254,7 @@ func TestRoomRidesOutJitterLossAndReordering(t *testing.T) {
 
 // A sender whose clock is 1 % fast does not become later and later, and one whose clock is slow is not torn apart more than it must be.
 func TestRoomFollowsClocksThatDrift(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ every, of int }{"too fast": {1, 100}, "too slow": {-1, 100}} {
 		h := newHall(t, RoomConfig{})
 		speaker, listener := h.join(payloadPCMU, 1000, 8000), h.join(payloadPCMU, 0, 0)

@@ -273,6 +273,7 @@ func (c *fair) forge() {
 }
 
 func TestNoPacketAtTheSinglePortReachesAnotherCall(t *testing.T) {
+	t.Parallel()
 	for range 2 {
 		seed := rand.Uint64()
 		c := newFair(t, seed)

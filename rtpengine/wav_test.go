@@ -56,6 +56,7 @@ func amplitude(samples []int16, hz float64) float64 {
 }
 
 func TestEveryWAVFormatComesOutAsTheSameTone(t *testing.T) {
+	t.Parallel()
 	for _, f := range []struct {
 		format         uint16
 		bits, channels int
@@ -79,6 +80,7 @@ func TestEveryWAVFormatComesOutAsTheSameTone(t *testing.T) {
 }
 
 func TestResamplingKeepsSpeechAndLetsNoWhistleThrough(t *testing.T) {
+	t.Parallel()
 	for _, rate := range []int{11025, 16000, 44100, 48000} {
 		for _, c := range []struct {
 			hz, alias float64
