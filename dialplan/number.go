@@ -102,3 +102,13 @@ func isE164(s string) bool {
 	digits, plus := strings.CutPrefix(s, "+")
 	return plus && len(digits) >= fewestDigits && len(digits) <= mostDigits && digits[0] != '0' && strings.Trim(digits, "0123456789") == ""
 }
+
+// E164 reads a number as people of a country dial it, given by its calling code ("44", "" = none is known): "+" and digits, or "" when it is no
+// number of the world's telephone network.
+func E164(code, dialled string) string { return string(countryOf(code).e164(nil, dialled)) }
+
+// Dialling is what people of a country dial before numbers abroad, and before numbers of their own; "" when they dial nothing.
+func Dialling(code string) (abroad, trunk string) {
+	c := countryOf(code)
+	return c.abroad, c.trunk
+}

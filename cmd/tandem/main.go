@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newDemo(), newServe(), newCheck(), newDoctor(), newVersion())
+	root.AddCommand(newDemo(), newServe(), newCheck(), newDoctor(), newImport(), newVersion())
 	root.AddCommand(apiCommands()...)
 	wrapArgs(root)
 	return root

@@ -42,6 +42,9 @@ var rules = []rule{
 	// What the leaves that read operators' files have in common: how such a text is read at all, and how its mistakes are told.
 	{dir: "internal/hcltext", outside: []string{"github.com/hashicorp/hcl"}},
 
+	// What other telephone systems were configured with, made into a plan and proved by the compiler of plans.
+	{dir: "internal/migrate", own: []string{"dialplan"}},
+
 	// How a process gives its sockets to the one that takes its place.
 	{dir: "internal/handover"},
 
