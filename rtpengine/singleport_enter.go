@@ -169,7 +169,7 @@ func (p *singlePort) guess(src address, b []byte, ssrc uint32, known bool, now i
 		return source
 	case sources == 1 && waits == 1 && waiting == source && quiet:
 		return source
-	case sources == 0 && waits == 1 && quiet && !control:
+	case sources == 0 && waits == 1 && quiet && (!control || !waiting.ready): // RTCP before the answer, to open a NAT: it is too early for anybody
 		return waiting
 	}
 	if ghosts && known && !control { // it may be of one that has ended, and go on after its rest

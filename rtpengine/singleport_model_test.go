@@ -272,6 +272,32 @@ func (c *fair) forge() {
 	c.packet(src, packet(0, uint16(c.rnd.Uint32()), 0, ssrc, "lies"), nil)
 }
 
+// baresip, for one, opens the way through a NAT as soon as it picks up: with RTCP from the port above, which nobody has named before its answer is
+// here. It is too early for the only call that it can be of, and no riddle.
+func TestRTCPBeforeTheAnswerIsEarlyAndNotAmbiguous(t *testing.T) {
+	c := newFair(t, 1)
+	for call := range 3 {
+		at := c.sites[40+call]
+		s := &stream{site: at, leg: &leg{rates: new([128]uint32)}, ssrc: uint32(100 + call)}
+		s.leg.rates[0] = 8000
+		c.place(s)
+		if why := c.relay.single.admit(s.leg, v4, &expected{from: at.host}, c.relay.now); why != onSingle {
+			t.Fatalf("call %d: %s", call, why)
+		}
+		c.calls = append(c.calls, s)
+		ping := netip.AddrPortFrom(s.src.Addr(), s.src.Port()+1)
+		c.packet(ping, receiverReport(s.ssrc), s.leg)
+		drops := s.leg.tally.dropped()
+		if n := c.relay.single.count; n.ambiguous+n.strangers+n.late > 0 || drops[DropUnready] != 1 {
+			t.Errorf("call %d: %+v, %d were too early", call, n, drops[DropUnready])
+		}
+		c.agree(s)
+		if !c.packet(ping, receiverReport(s.ssrc), s.leg) || !c.say(s) {
+			t.Errorf("call %d is not heard after its answer", call)
+		}
+	}
+}
+
 func TestNoPacketAtTheSinglePortReachesAnotherCall(t *testing.T) {
 	t.Parallel()
 	for range 2 {

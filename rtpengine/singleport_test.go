@@ -255,3 +255,28 @@ func TestCallAtTheSinglePortGoesOnInAnotherEngine(t *testing.T) {
 	renew(t, again, a, b)
 	chat(t, a, b, lockAfter)
 }
+
+func TestPacketPathOfTheSinglePortDoesNotAllocate(t *testing.T) {
+	e := startSingle(t, nil)
+	a, b := newPhone(t, loop4), newPhone(t, loop4.Next())
+	s := call(t, e, a, b)
+	chat(t, a, b, lockAfter)
+	calm(s) // from here on the shard is idle: the test may act as it
+	r := &relay{rate: 1 << 30, single: s.shard.single}
+	door := r.single.doors[v4][rtp]
+	k := &socket{fd: door.fd, family: v4, single: true, share: iceShare}
+	var raw rawAddr
+	raw.set(a.addr())
+	p := packet(0, a.seq, 0, a.ssrc, string(make([]byte, 160)))
+	before := s.Stats().Media[0].Sides[A].Forwarded
+	if n := testing.AllocsPerRun(200, func() {
+		p[3]++
+		r.now += 20_000_000
+		r.receive(k, raw.source(), &raw, p)
+	}); n != 0 {
+		t.Errorf("%v allocations a packet", n)
+	}
+	if n := s.Stats().Media[0].Sides[A].Forwarded - before; n < 200 {
+		t.Errorf("%d were forwarded", n)
+	}
+}

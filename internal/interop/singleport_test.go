@@ -42,7 +42,7 @@ func TestPhonesHearEachOtherByOnePort(t *testing.T) {
 			if got := n.metric(t, `tandem_media_single_port_unowned_total\{reason="overrun"\}`); got != 0 {
 				t.Errorf("%v datagrams were not read in time", got)
 			}
-			if got := n.metric(t, `tandem_media_single_port_unowned_total\{reason="ambiguous"\}`); got > 9 { // some of each call are no part of what is heard
+			if got := n.metric(t, `tandem_media_single_port_unowned_total\{reason="ambiguous"\}`); got > 0 {
 				t.Errorf("%v datagrams are ambiguous", got)
 			}
 			if got := n.metric(t, "tandem_media_single_port_admitted_total"); got < 5 {
