@@ -122,7 +122,7 @@ func TestADeadLeaderIsReplacedInATenthOfASecond(t *testing.T) {
 	}{
 		"its process is killed": {func(c *three, lead int) { c.kill(lead) }, 100 * time.Millisecond},
 		"its link is cut":       {func(c *three, lead int) { c.cut(lead) }, 300 * time.Millisecond},
-		"its disk hangs":        {func(c *three, lead int) { c.disks[lead].delay.Store(int64(4 * time.Second)) }, 500 * time.Millisecond},
+		"its disk hangs":        {func(c *three, lead int) { c.disks[lead].Delay.Store(int64(4 * time.Second)) }, 500 * time.Millisecond},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestADeadLeaderIsReplacedInATenthOfASecond(t *testing.T) {
 				if took := c.outage(t, lead, func() { happen.do(c, lead) }); took > happen.most {
 					t.Errorf("changes waited for %v", took)
 				}
-				c.disks[lead].delay.Store(0)
+				c.disks[lead].Delay.Store(0)
 				c.net.Heal()
 			})
 		})

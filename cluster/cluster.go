@@ -313,7 +313,7 @@ func (c *Cluster) run(ctx context.Context) error {
 		return err
 	}
 	defer store.close()
-	c.disk.LogStore = store.Log
+	c.disk.LogStore = &logCut{LogStore: store.Log}
 	transport, err := c.openTransport()
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"tandem/internal/simdisk"
 )
 
 func TestASingleNodeIsReadyInATenthOfASecond(t *testing.T) {
@@ -68,35 +70,26 @@ func TestItemsAreAppliedInTheOrderOfTheirProposer(t *testing.T) {
 
 // slowLog is a log whose every write takes a while, as on a disk.
 type slowLog struct {
-	raft.LogStore
-	delay atomic.Int64 // time.Duration
+	*simdisk.Disk
 	mu    sync.Mutex
-	err   error
 	sizes []int // bytes of each command entry written
 }
 
 func (s *slowLog) StoreLogs(logs []*raft.Log) error {
-	time.Sleep(time.Duration(s.delay.Load()))
+	if err := s.Disk.StoreLogs(logs); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
-	}
 	for _, l := range logs {
 		if l.Type == raft.LogCommand {
 			s.sizes = append(s.sizes, len(l.Data))
 		}
 	}
-	return s.LogStore.StoreLogs(logs)
+	return nil
 }
 
 func (s *slowLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
-
-func (s *slowLog) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = err
-}
 
 func (s *slowLog) written() []int {
 	s.mu.Lock()
@@ -106,9 +99,9 @@ func (s *slowLog) written() []int {
 
 func slowStore(delay time.Duration) (*Store, *slowLog) {
 	store := MemoryStore()
-	log := &slowLog{LogStore: store.Log}
-	log.delay.Store(int64(delay))
-	store.Log = log
+	log := &slowLog{Disk: simdisk.New(store.Log, 1)}
+	log.Delay.Store(int64(delay))
+	store.Log, store.Snapshots = log, new(simdisk.Snapshots)
 	return store, log
 }
 
@@ -268,7 +261,7 @@ func TestADiskThatRefusesWritesFailsProposalsAndTheNodeRecovers(t *testing.T) {
 		store, log := slowStore(0)
 		n := begin(t, Config{Bootstrap: true, Store: store})
 		n.set(t, "a", "before", "v")
-		log.fail(errors.New("no space left on device"))
+		log.Fail(errors.New("no space left on device"))
 		_, err := n.Propose(t.Context(), "a", setCmd("during", "v"))
 		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "no space left") {
 			t.Errorf("the first one on a full disk: got %v", err)
@@ -280,7 +273,7 @@ func TestADiskThatRefusesWritesFailsProposalsAndTheNodeRecovers(t *testing.T) {
 		if n.Status().Ready {
 			t.Error("ready on a full disk")
 		}
-		log.fail(nil)
+		log.Fail(nil)
 		time.Sleep(time.Second)
 		if err := n.WaitReady(t.Context()); err != nil {
 			t.Fatal(err)
@@ -442,7 +435,7 @@ func TestMachinesAgreeWithANaiveMap(t *testing.T) {
 			case 2:
 				time.Sleep(2 * time.Second) // time for a snapshot by size
 			case 3:
-				log.delay.Store(int64(rnd.IntN(3)) * int64(time.Millisecond))
+				log.Delay.Store(int64(rnd.IntN(3)) * int64(time.Millisecond))
 			default:
 				for range rnd.IntN(30) {
 					which := rnd.IntN(2)

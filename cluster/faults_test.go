@@ -63,6 +63,11 @@ func TestRandomFaultsLoseNothingAndApplyNothingTwice(t *testing.T) {
 func playHistory(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &history{three: newThree(t, seed), rnd: rand.New(rand.NewPCG(seed, 1))}
+		defer func() {
+			if t.Failed() {
+				t.Logf("seed %d:\n%s", seed, strings.Join(h.trail, "\n"))
+			}
+		}()
 		for i := range 3 {
 			h.cfgs[i].Store, h.disks[i] = slowStore(time.Millisecond)
 			h.cfgs[i].SnapshotBytes = 5000
@@ -88,9 +93,6 @@ func playHistory(t *testing.T, seed uint64) {
 		h.leader(t, -1)
 		h.agree(t)
 		h.check(t)
-		if t.Failed() {
-			t.Logf("seed %d:\n%s", seed, strings.Join(h.trail, "\n"))
-		}
 	})
 }
 
@@ -125,7 +127,7 @@ func (h *history) fault(t *testing.T) {
 	say := func(format string, args ...any) {
 		h.trail = append(h.trail, time.Now().Format("05.000 ")+fmt.Sprintf(format, args...))
 	}
-	switch h.rnd.IntN(8) {
+	switch h.rnd.IntN(10) {
 	case 0:
 		say("node %d is cut off", i)
 		h.cut(i)
@@ -138,30 +140,39 @@ func (h *history) fault(t *testing.T) {
 		h.heal()
 	case 4:
 		say("node %d is killed and started again", i)
-		h.restart(t, i)
+		h.restart(t, i, 0)
 	case 5:
 		delay := time.Duration(h.rnd.IntN(400)) * time.Millisecond
 		say("the disk of node %d takes %v", i, delay)
-		h.disks[i].delay.Store(int64(delay))
+		h.disks[i].Delay.Store(int64(delay))
 	case 6:
 		say("the disk of node %d is full", i)
-		h.disks[i].fail(errors.New("no space left on device"))
+		h.disks[i].Fail(errors.New("no space left on device"))
 	case 7:
 		delay := time.Duration(h.rnd.IntN(40)) * time.Millisecond
 		say("all links take %v", delay)
 		h.net.SetLink(simnet.Link{Delay: delay / 2, Jitter: delay})
+	case 8:
+		share := h.rnd.Float64() / 2
+		say("the disk of node %d refuses %.0f %% of all writes", i, 100*share)
+		h.disks[i].Flaky(share)
+	case 9:
+		jump := time.Duration(h.rnd.IntN(7200)-3600) * time.Second
+		say("node %d is killed, its clock jumps by %v, and it is started again", i, jump)
+		h.restart(t, i, jump)
 	}
 	if h.rnd.IntN(2) == 0 {
-		h.disks[i].fail(nil)
+		h.disks[i].Fail(nil)
+		h.disks[i].Flaky(0)
 	}
 }
 
-// restart kills a node and starts it again with the disk it had.
-func (h *history) restart(t *testing.T, i int) {
+// restart kills a node and starts it again with the disk it had, on a clock that is wrong by so much.
+func (h *history) restart(t *testing.T, i int, clock time.Duration) {
 	h.hosts[i].Kill()
 	_ = h.nodes[i].stop()
 	h.hosts[i].Revive()
-	next := launch(t, h.cfgs[i])
+	next := launchAt(t, h.cfgs[i], clock)
 	h.mu.Lock()
 	h.nodes[i] = next
 	h.mu.Unlock()
@@ -172,10 +183,11 @@ func (h *history) mend(t *testing.T) {
 	h.heal()
 	h.net.SetLink(simnet.Link{Delay: 200 * time.Microsecond})
 	for i := range 3 {
-		h.disks[i].delay.Store(int64(time.Millisecond))
-		h.disks[i].fail(nil)
+		h.disks[i].Delay.Store(int64(time.Millisecond))
+		h.disks[i].Fail(nil)
+		h.disks[i].Flaky(0)
 		if h.nodes[i].Status().State == "stopped" {
-			h.restart(t, i)
+			h.restart(t, i, 0)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -96,6 +97,12 @@ type node struct {
 // launch starts a node and does not wait for it.
 func launch(t *testing.T, cfg Config) *node {
 	t.Helper()
+	return launchAt(t, cfg, 0)
+}
+
+// launchAt starts a node on a machine whose clock is wrong by so much, and does not wait for it.
+func launchAt(t *testing.T, cfg Config, clock time.Duration) *node {
+	t.Helper()
 	n := &node{a: newTable(), b: newTable()}
 	if cfg.Machines == nil {
 		cfg.Machines = map[string]Machine{"a": n.a, "b": n.b}
@@ -108,6 +115,8 @@ func launch(t *testing.T, cfg Config) *node {
 		t.Fatal(err)
 	}
 	n.Cluster = c
+	c.outbox.incarnation += uint64(clock)
+	c.life.Add(uint64(clock))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	var result error

@@ -113,6 +113,11 @@ func (c *three) agree(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	for i, n := range c.nodes {
+		_, changes := n.a.state()
+		s := n.Status()
+		t.Logf("node %d: %d changes, %s of term %d, leader %q, last %d, commit %d, applied %d, ready %v, disk full %v", i, changes, s.State, s.Term, s.Leader, s.Last, s.Commit, s.Applied, s.Ready, n.disk.full())
+	}
 	t.Fatal("the nodes do not agree")
 }
 

@@ -57,6 +57,7 @@ var rules = []rule{
 	// Peers for tests and measurements. They do not share our protocol code, so that a mistake in it cannot hide.
 	{dir: "internal/simnet"},
 	{dir: "internal/netns"},
+	{dir: "internal/simdisk", outside: []string{"github.com/hashicorp/raft"}},
 	{dir: "internal/fakephone", own: []string{"internal/simnet"}, outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion"}},
 	{dir: "internal/interop", own: []string{"internal"}, outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion", "github.com/coder/websocket", "golang.org/x/net"}},
 	{dir: "bench", outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion", "golang.org/x/net", "golang.org/x/sys"}},
@@ -67,7 +68,7 @@ var rules = []rule{
 // What any test file may import besides.
 var (
 	testLibraries    = []string{"github.com/google/go-cmp", "go.uber.org/goleak", "pgregory.net/rapid"}
-	ourTestLibraries = []string{"internal/simnet", "internal/fakephone", "internal/netns"}
+	ourTestLibraries = []string{"internal/simnet", "internal/fakephone", "internal/netns", "internal/simdisk"}
 )
 
 // wireName is what the sip folder calls sipgo's message package, so that its types cannot be taken for ours.
