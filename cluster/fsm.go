@@ -32,9 +32,10 @@ type fsm struct {
 	clock   atomic.Int64  // Unix ms, the leader's, of the newest entry
 	bytes   atomic.Int64  // of log applied since the start; only grows
 	entries atomic.Int64
-	live    atomic.Bool // the node serves: a failed restore must stop it
-	stop    atomic.Bool // a snapshot under way gives up
-	again   atomic.Bool // the log is opened behind a Pause: the snapshot in it is older than what the machines have
+	live    atomic.Bool  // the node serves: a failed restore must stop it
+	stop    atomic.Bool  // a snapshot under way gives up
+	pause   atomic.Int64 // time.Duration: the longest for which Apply has waited for Snapshot
+	again   atomic.Bool  // the log is opened behind a Pause: the snapshot in it is older than what the machines have
 	applied atomic.Uint64
 	done    atomic.Uint64 // what was applied before the last Pause
 	failed  atomic.Pointer[error]
@@ -122,6 +123,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 func (f *fsm) capture(wanted func(machine string) bool) (sections []section, index uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	began := time.Now()
 	for _, name := range f.names {
 		if !wanted(name) {
 			continue
@@ -132,6 +134,7 @@ func (f *fsm) capture(wanted func(machine string) bool) (sections []section, ind
 		}
 		sections = append(sections, section{name, write})
 	}
+	f.pause.Store(max(f.pause.Load(), int64(time.Since(began))))
 	return sections, f.applied.Load(), nil
 }
 

@@ -72,6 +72,7 @@ type SnapshotStatus struct {
 	Bytes int64         `json:"bytes"`
 	Time  time.Time     `json:"time,omitzero"` // when this process wrote it; zero when an earlier one did
 	Took  time.Duration `json:"took_ns"`
+	Pause time.Duration `json:"pause_ns"` // longest that changes have waited for any snapshot since the start
 }
 
 // QueueStatus is what was proposed here and waits for its outcome now.
@@ -141,6 +142,7 @@ func (c *Cluster) Status() Status {
 	if last := c.fsm.last.Load(); last != nil {
 		s.Snapshot.Time, s.Snapshot.Took = last.time, last.took
 	}
+	s.Snapshot.Pause = time.Duration(c.fsm.pause.Load())
 	return s
 }
 
