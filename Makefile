@@ -3,15 +3,16 @@
 GO       ?= go
 TOOL     := $(GO) tool -modfile=internal/tools/go.mod
 FUZZTIME ?= 30s
-RUNS     ?= 200
+SEEDS    ?= 20
+SOAK     ?= 30m
 ARGS     ?=
 TAGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop faults trails fuzz bench check fmt cover vuln ui
+.PHONY: help build demo test race interop faults soak trails fuzz bench bench-cluster check fmt cover vuln ui
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/tandem, one binary that needs libc (TAGS=static: none, and no Opus encoder)
 	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -o bin/tandem ./cmd/tandem
@@ -30,8 +31,15 @@ interop: ## run the tests with real phones: sipp, baresip, linphone, ffmpeg, a b
 	$(GO) test -count=1 -tags interop -parallel 4 -timeout 10m ./internal/interop/...
 	$(GO) test -count=1 -tags interop -run TestVideoCallsAreRecorded ./rtpengine
 
-faults: ## play RUNS (200) random histories of faults against three nodes in fake time
-	TANDEM_FAULTS=$(RUNS) $(GO) test -count=1 -timeout 30m -run TestRandomFaultsLoseNothing ./cluster
+faults: ## play SEEDS (20) random histories of faults against three nodes in fake time, the log's and those of the whole service
+	TANDEM_FAULTS="$(SEEDS)" $(GO) test -count=1 -timeout 60m -run TestRandomFaultsLoseNothing ./cluster
+	TANDEM_FAULTS="$(SEEDS)" $(GO) test -count=1 -timeout 60m -run TestNothingThatSomebodyWasToldIsLost .
+
+soak: ## load three real nodes for SOAK (30m) with registrations and calls: no leader may change, nothing may grow
+	SOAK=$(SOAK) bench/run.sh cluster soak
+
+bench-cluster: ## measure what is promised of three nodes on one machine (root; about half an hour; ARGS=quick for a smoke test)
+	bench/run.sh cluster $(ARGS)
 
 trails: ## send 100,000 random calls through random dialplans, and compare each with what explain says of it
 	$(GO) test -count=1 -run TestTheExplainedWayIsTheOneThatCallsGo ./dialplan -rapid.checks=2000

@@ -5,6 +5,7 @@
 #   bench/run.sh quick     about 7 minutes, one round of short windows
 #   bench/run.sh sip|media [quick]     one half only
 #   bench/run.sh kernel    the media tiers between network namespaces: a packet's cost and delay (root; about a minute)
+#   bench/run.sh cluster [quick] [soak | scenario...]     three nodes and what happens to them (root; about half an hour)
 #
 # Environment: TANDEM=path of a built binary, or none for the peers alone; KAMAILIO_CHILDREN=N (default: processor cores); CACHED_NONCE=1 lets
 # INVITE carry credentials on the last nonce; ROUNDS, WINDOW (seconds), MEDIA_WINDOW and MEDIA_LOADS ("plain@500 setup") override; OUT=directory of results (bench/out/<time>).
@@ -15,16 +16,18 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 parts="sip media"
 size=full
+scenarios=()
 for word in "$@"; do
 	case $word in
 	quick | full) size=$word ;;
-	sip | media) parts=$word ;;
+	sip | media | cluster) parts=$word ;;
+	soak | register | bindings | refresh | writes | million | stall:* | calls:*) scenarios+=("$word") ;;
 	kernel)
 		cd "$root"
 		TANDEM_TEST_TIER=auto exec unshare -n sh -c 'ip link set lo up && exec go test -run "^$" -bench Tiers -benchtime 5x ./rtpengine'
 		;;
 	*)
-		sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+		sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
 		exit 2
 		;;
 	esac
@@ -42,6 +45,39 @@ KAMAILIO_RPC=${KAMAILIO_RPC:-127.0.0.1:6071}
 KAMAILIO_CHILDREN=${KAMAILIO_CHILDREN:-$(nproc)}
 
 say() { printf '%s\n' "$*" >&2; }
+
+# --- three nodes -------------------------------------------------------------------------------------------------------------------
+# Each scenario has a cluster of its own, so that none measures what the one before has left. The driver ends its nodes itself.
+cluster() {
+	local word flags around
+	[ ${#scenarios[@]} -gt 0 ] || scenarios=(register bindings refresh writes million stall:killed stall:frozen stall:cut stall:hung calls:plain calls:sdes calls:dtls calls:frozen calls:cut)
+	say "building"
+	(cd "$root" && go build -o "$out/bin/" ./bench/cluster)
+	if [ -z "${TANDEM:-}" ]; then
+		TANDEM=$out/bin/tandem
+		(cd "$root" && CGO_ENABLED=0 go build -trimpath -o "$TANDEM" ./cmd/tandem)
+	fi
+	[ $size = full ] || flags_size=-quick
+	for word in "${scenarios[@]}"; do
+		flags=(-tandem "$TANDEM" -dir "$out/$word" -out "$results" -soak "${SOAK:-30m}" ${flags_size:-})
+		around=()
+		case $word in
+		stall:hung) flags+=(-disks) && around=(unshare --mount) ;;
+		stall:cut | calls:*) flags+=(-segment) && around=(unshare --net --mount) ;;
+		esac
+		${around[@]+"${around[@]}"} "$out/bin/cluster" run "${flags[@]}" "$word" || failed=1
+		rm -rf "$out/$word"/n*/data "$out/$word/accounts.csv"
+	done
+	{
+		printf '# Three nodes, %s run\n\n%s; %s; %s cores of %s; Linux %s; load average at the end %s.\n\n' "$size" "$(date -u '+%Y-%m-%d %H:%M UTC')" "$(go version | cut -d' ' -f3)" \
+			"$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r)" "$(cut -d' ' -f1-3 /proc/loadavg)"
+		"$out/bin/cluster" table "$results"
+	} >"$out/report.md"
+	cat "$out/report.md"
+	say "written to $out/report.md"
+	exit "${failed:-0}"
+}
+[ "$parts" != cluster ] || cluster
 
 # --- processes ---------------------------------------------------------------------------------------------------------------------
 pids=()

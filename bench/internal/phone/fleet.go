@@ -16,6 +16,9 @@ type Config struct {
 	Server      netip.AddrPort // where the server listens on UDP, IPv4
 	Domain      string         // host part of every address of record
 	Users       int            // the first half calls, the second half is called
+	First       int            // number of the first user
+	Contacts    int            // bindings of each user, all in one REGISTER; 0 = 1
+	Host        netip.Addr     // where the fleet's sockets are, IPv4; zero = 127.0.0.1
 	Sockets     int            // UDP sockets of the fleet, half for callers, half for callees
 	FirstPort   uint16         // of the sockets, 0 = any
 	MaxCalls    int            // calls at once, finished ones of the last seconds included
@@ -58,6 +61,7 @@ type user struct {
 	name, password string
 	socket         *wire.Socket
 	contact        []byte // <sip:name@host:port>
+	contacts       []byte // what it registers
 	www, proxy     credential
 
 	registerCSeq uint32
@@ -92,6 +96,9 @@ const patience = 10 * time.Second
 
 // NewFleet opens the sockets. Nothing is sent yet.
 func NewFleet(c Config) (*Fleet, error) {
+	if !c.Host.IsValid() {
+		c.Host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
 	if c.Users < 2 || c.Sockets < 2 || c.Server.Addr().Is6() {
 		return nil, fmt.Errorf("a fleet needs two users, two sockets and a server at an IPv4 address")
 	}
@@ -121,7 +128,7 @@ func NewFleet(c Config) (*Fleet, error) {
 
 func (f *Fleet) open() error {
 	for i := range f.config.Sockets {
-		address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+		address := netip.AddrPortFrom(f.config.Host, 0)
 		if f.config.FirstPort != 0 {
 			address = netip.AddrPortFrom(address.Addr(), f.config.FirstPort+uint16(i))
 		}
@@ -141,13 +148,17 @@ func (f *Fleet) open() error {
 func (f *Fleet) populate() {
 	for i := range f.users {
 		u := &f.users[i]
-		u.name, u.password = UserName(i), Password(i)
+		u.name, u.password = UserName(f.config.First+i), Password(f.config.First+i)
 		if i < f.callers() {
 			u.socket = f.caller[i%len(f.caller)]
 		} else {
 			u.socket = f.callee[i%len(f.callee)]
 		}
 		u.contact = []byte("<sip:" + u.name + "@" + u.socket.Host + ">")
+		u.contacts = u.contact
+		for n := 2; n <= f.config.Contacts; n++ {
+			u.contacts = fmt.Appendf(u.contacts[:len(u.contacts):len(u.contacts)], ", <sip:%s-%d@%s>", u.name, n, u.socket.Host)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func (f *Fleet) sendRegister(now int64, i int, credentials bool) {
 	out = append(append(out, '@'), f.config.Domain...)
 	out = f.appendID(append(out, ">\r\nCall-ID: "...), 'r', uint32(i), 0)
 	out = strconv.AppendUint(append(out, "@bench\r\nCSeq: "...), uint64(u.registerCSeq), 10)
-	out = append(append(out, " REGISTER\r\nContact: "...), u.contact...)
+	out = append(append(out, " REGISTER\r\nContact: "...), u.contacts...)
 	out = strconv.AppendInt(append(out, "\r\nExpires: "...), int64(f.config.Expires), 10)
 	out = append(out, "\r\nUser-Agent: tandem-bench\r\n"...)
 	if credentials {
