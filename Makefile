@@ -9,7 +9,7 @@ ARGS     ?=
 TAGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop faults soak trails fuzz bench bench-cluster check fmt cover vuln ui
+.PHONY: help build demo test race interop faults soak trails fuzz bench bench-cluster bench-media check fmt cover vuln ui
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,11 @@ fuzz: ## run every fuzz target for FUZZTIME each (30s); PKG=./auth for one packa
 bench: ## measure Tandem beside Kamailio and rtpengine on this machine, and print the tables
 	internal/tools/install-peers.sh servers
 	bench/run.sh $(ARGS)
+
+bench-media: ## the media half of it, and how soon a browser hears its first sound
+	internal/tools/install-peers.sh compiler phones browser servers
+	bench/run.sh media $(ARGS)
+	$(GO) test -count=1 -tags interop -run '^$$' -bench FirstSound -benchtime 15x ./internal/interop
 
 ui: ## build the browser phone from admin/phone/page into admin/phone/dist (needs Node and npm)
 	npm ci --prefix admin/phone/page --ignore-scripts --no-audit --no-fund --loglevel=error
