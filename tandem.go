@@ -177,7 +177,7 @@ func (n *Node) buildMedia() error {
 		PortMin: c.Media.Ports.Min, PortMax: c.Media.Ports.Max, Shards: c.Media.Shards, Silence: c.Limits.MediaSilence,
 		MaxSessions: c.Limits.Calls, Prompts: c.PromptsDir(), SoundBytes: int64(c.Media.SoundBytes), Codecs: rtpengine.CodecPolicy{Only: c.Media.Codecs, Block: c.Media.CodecsOff},
 		AlarmMOS: c.Media.QualityAlarm.MOS, AlarmAfter: c.Media.QualityAlarm.After, Tier: rtpengine.Tier(c.Media.Tier), Interfaces: c.Media.Interfaces, ICEPort: uint16(c.Media.ICEPort), SinglePort: uint16(c.Media.SinglePort), Log: n.log,
-		Transcode: rtpengine.TranscodeConfig{Off: c.Media.Transcode == "off", Always: c.Media.Transcode == "always", MaxCalls: c.Media.Transcoded, Opus: c.Media.Opus},
+		Transcode: rtpengine.TranscodeConfig{Off: c.Media.Transcode == "off", Always: c.Media.Transcode == "always", Keys: c.Media.Keys, PacketTimes: c.Media.Lengths, MaxCalls: c.Media.Transcoded, Opus: c.Media.Opus},
 		Recording: rtpengine.RecordingConfig{
 			Dir: c.RecordingDir(), MaxTime: time.Duration(c.Recording.MaxHours) * time.Hour, MaxBytes: int64(c.Recording.MaxBytes), AtOnce: c.Recording.AtOnce,
 			Format: rtpengine.RecordingFormat(c.Recording.Format), Video: c.Recording.Video,

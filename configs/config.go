@@ -68,6 +68,8 @@ type Media struct {
 	CodecsOff  []string // never these
 	Transcode  string   // "auto", "always" or "off": whether sides without a common codec are helped
 	Transcoded int      // calls at once that are; 0 = by the number of processors
+	Keys       bool     // keys are converted between telephone-event and tones where only one side takes telephone-event
+	Lengths    bool     // each side gets packets of the length that its a=ptime asks for
 	Opus       string   // path of libopus; "" = where the system has it, "none" = without
 	Prompts    string   // directory of WAV files that dialplans play by name; "" = <data_dir>/prompts
 	SoundBytes int      // memory for all sounds that play

@@ -112,6 +112,8 @@ func schema(c *Config) []section {
 			list("codecs", &c.Media.Codecs, mainCodec),
 			list("codecs_off", &c.Media.CodecsOff, anyCodec),
 			text("transcode", &c.Media.Transcode, oneOf("always", "auto", "off")),
+			yesNo("convert_keys", &c.Media.Keys),
+			yesNo("packet_times", &c.Media.Lengths),
 			number("transcoded_calls", &c.Media.Transcoded, 0, 100_000),
 			text("opus_library", &c.Media.Opus),
 			text("prompts", &c.Media.Prompts),

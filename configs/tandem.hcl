@@ -47,6 +47,8 @@ media {
   codecs      = []            # codecs a phone is offered, the best first: ["opus", "G722", "PCMA", "H264"]; others are taken off; audio or video of which none is named stays as it comes
   codecs_off  = []            # codecs that nobody is offered, like "G729" or "telephone-event/48000"
   transcode   = "auto"        # "auto": phones without a common codec are transcoded between G.711, G.722 and Opus; "always": also where a phone that offers G.711 calls one without; "off": their calls fail
+  convert_keys = false        # true: a phone that sends its keys as telephone-event reaches one that hears tones only, and the other way round; such calls count as transcoded
+  packet_times = false        # true: where two phones ask for packets of different length (a=ptime) each gets what it asks for; such calls count as transcoded
   transcoded_calls = 0        # at most so many at once, others get 488; 0 = 200 a processor
   opus_library = ""           # path of libopus, without which Opus is not transcoded; "" = the system's, "none" = do without
   prompts     = ""            # directory of WAV files that dialplans play: "acme/welcome" is acme/welcome.wav in it; "" = <data_dir>/prompts

@@ -53,7 +53,10 @@ func (s *Session) tellAnswer(x *exchange, deal *bargain, d *description, st *sta
 			back[i] = s.lines[i].tellBack(x, i, l, &d.sections[i], &view.sections[i])
 			if coded[i], problem = s.bridge(x, i, l, back[i], &view.sections[i]); problem == "" && back[i] != nil && len(back[i]) == 0 && !coded[i].both {
 				problem = "None of its codecs was offered"
+			} else if problem == "" && len(coded[i].lent) == 0 {
+				coded[i] = s.remake(x, i, l, back[i], &view.sections[i])
 			}
+			coded[i].keys = x.remaking.keys
 		}
 		if problem == "" {
 			left++

@@ -103,6 +103,7 @@ type exchange struct {
 	back     [][]told      // and the answer's
 	lent     [][]codec     // by m-line, what we added to the offer
 	coded    []coding      // and what came of it
+	remaking remaking      // for which else its packets are made anew
 	width    int           // m-lines that the other side was offered
 	answered bool
 	inForce  bool // its answer has been applied
@@ -208,7 +209,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 	}
 	x := &exchange{
 		from: from, text: maphash.Bytes(s.engine.seed, sdp), bargains: []bargain{deal}, mux: make([]bool, len(d.sections)), shown: make([][]told, len(d.sections)), width: len(d.sections),
-		lent: make([][]codec, len(d.sections)),
+		lent: make([][]codec, len(d.sections)), remaking: o.wished(&s.engine.cfg.Transcode),
 	}
 	s.wires[from].offered(st)
 	for i := range st.lines {
@@ -246,6 +247,7 @@ func (s *Session) OfferWith(from Side, sdp []byte, src, dst netip.Addr, o OfferO
 		if x.lent[i] = s.lend(l, to, &st.lines[i], &view.sections[i], o.Lend); len(chosen[i]) == 0 && len(x.lent[i]) == 0 {
 			return nil, reject(488, 305, d.sections[i].where()+"None of its codecs is allowed here, and there is nothing to make of them")
 		}
+		s.lendEvents(x.remaking, l, to, &st.lines[i], &view.sections[i])
 		s.offerFeedback(&view.sections[i], &d.sections[i], &st.lines[i], to)
 	}
 	s.wires[to].facing(&view)

@@ -416,7 +416,7 @@ func (n *snapshot) passExchange(p *packing, x *exchange) {
 	list(p, &x.coded, x.width, func(c *coding) {
 		if passCodecs(p, &c.lent); len(c.lent) > 0 {
 			c.own.pass(p)
-			p.flags(&c.both)
+			p.flags(&c.both, &c.keys)
 		}
 	})
 	for side, st := range x.said {

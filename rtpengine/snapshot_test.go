@@ -69,7 +69,7 @@ func TestASnapshotHoldsAllThatIsAgreedOn(t *testing.T) {
 	for _, v := range []any{&in.exchange, &in.origins, &in.treat, &in.music, &in.wires} {
 		f.fill(reflect.ValueOf(v).Elem())
 	}
-	in.exchange.text, in.exchange.bargains = 0, []bargain{in.exchange.struck} // no offer is open
+	in.exchange.text, in.exchange.remaking, in.exchange.bargains = 0, remaking{}, []bargain{in.exchange.struck} // no offer is open
 	p := &packing{}
 	if in.pass(p); p.err != nil {
 		t.Fatal(p.err)

@@ -17,6 +17,7 @@ type transcoder struct {
 	kinds [128]audio.Kind // by the sender's payload types; None passes as it is
 	clock [128]uint32     // of the sender's payload types
 	whole bool            // nothing that the sender may say passes as it is
+	toned bool            // the sender's keys come as tones
 	to    hearing
 
 	voice *app // the shard's: source, numbers and reports of the stream
@@ -35,9 +36,12 @@ type transcoder struct {
 	expected uint32 // the sender's timestamp behind what was heard
 	stamp    uint32 // of the next packet
 	pending  []int16
+	sings    *singer     // makes tones of events, for who takes none
+	hears    *tonesHeard // makes events of tones, for who has asked for that
 	event    struct {
 		on       bool
 		in, made uint32 // timestamps: the sender's, and ours for it
+		ended    bool   // its tone has ended
 	}
 	pcm  [audio.MaxSamples]int16
 	body [laneBody]byte
@@ -62,6 +66,7 @@ const noPayload = 0xff
 // speaking is what one side may send: the meaning of each payload type, and its clock.
 type speaking struct {
 	whole bool // and that is all of it
+	toned bool // and keys are to be found in it
 	kinds [128]audio.Kind
 	clock [128]uint32
 }
@@ -99,6 +104,12 @@ func (e *Engine) newTranscoder(sh *shard, from *leg, says *speaking, to hearing)
 		}
 		t.rates[k] = audio.NewResampler(rate, t.to.rate)
 	}
+	if to.event == noPayload {
+		t.sings = &singer{rates: audio.NewResampler(sampleRate, t.to.rate)}
+	} else if says.toned {
+		t.hears = &tonesHeard{rates: audio.NewResampler(t.to.rate, sampleRate), pcm: make([]int16, 0, audio.MaxSamples)}
+	}
+	t.toned = says.toned
 	t.pending = make([]int16, 0, t.to.frame+audio.MaxSamples)
 	t.path = e.coders.assign(sh)
 	return t, nil
@@ -203,6 +214,8 @@ func (t *transcoder) speak(p *voicePacket, kind audio.Kind, missing int) {
 	if n := d.Samples(p.body); n == 0 {
 		t.path.coder.failed.Add(1)
 		return
+	} else if t.sings != nil && t.event.on && int32(p.stamp-t.expected) < 0 && int32(p.stamp-t.event.in) >= 0 {
+		return // sound that came beside a key: its tone stands there
 	} else if missing > 0 && t.makeUp(p, d, to, n) {
 		t.path.coder.concealed.Add(uint64(missing))
 	}
@@ -277,7 +290,11 @@ func (t *transcoder) pad() (ticks uint32) {
 
 // feed takes samples and sends the packets that are full.
 func (t *transcoder) feed(pcm []int16, to *audio.Resampler) {
+	had := len(t.pending)
 	t.pending = to.Run(t.pending, pcm)
+	if t.hears != nil {
+		t.overhear(t.pending[had:])
+	}
 	t.flush()
 }
 
@@ -322,7 +339,7 @@ func (t *transcoder) hush(p *voicePacket) {
 //
 //	|  event 8  |E|R| volume 6|  duration 16  |
 func (t *transcoder) press(p *voicePacket) {
-	if t.to.event == noPayload || len(p.body) < 4 {
+	if len(p.body) < 4 {
 		t.path.coder.failed.Add(1)
 		return
 	}
@@ -331,13 +348,29 @@ func (t *transcoder) press(p *voicePacket) {
 		if !t.began {
 			t.moveTo(p.stamp, clock)
 		}
+		if t.sings != nil { // RFC 4733 §2.5.1.3: a long event goes on where its last segment ended
+			if later := p.stamp - e.in; e.on && !e.ended && later == 0xffff {
+				t.sings.made -= min(t.sings.made, int(uint64(later)*sampleRate/uint64(clock)))
+			} else {
+				t.moveTo(p.stamp, clock)
+				t.sings.made = 0
+			}
+		}
 		*e = struct {
 			on       bool
 			in, made uint32
-		}{true, p.stamp, t.stamp}
+			ended    bool
+		}{true, p.stamp, t.stamp, false}
 		if gap := p.stamp - t.expected; gap < clock*600 {
 			e.made += uint32(uint64(gap) * uint64(t.to.clock) / uint64(clock))
 		}
+	}
+	if t.sings != nil {
+		if ev, _ := parseTelephoneEvent(p.body); !t.event.ended {
+			t.event.ended = ev.end
+			t.sing(ev.code, uint32(ev.duration), clock, ev.end)
+		}
+		return
 	}
 	body := t.body[:copy(t.body[:4], p.body)]
 	duration := uint64(binary.BigEndian.Uint16(body[2:])) * uint64(t.to.eventClock) / uint64(clock)

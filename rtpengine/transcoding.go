@@ -23,6 +23,10 @@ type TranscodeConfig struct {
 	MaxCalls int    // at once; default 200 a processor, see docs/media.md
 	Workers  int    // goroutines that do it; default one a processor
 	Opus     string // path of libopus; "" looks where the system has it, "none" does without
+
+	// What else has a call take the same way, though its sides share a codec.
+	PacketTimes bool // they ask for packets of different lengths (a=ptime), and each is to get what it asks for
+	Keys        bool // only one of them takes telephone-event, and keys are to be converted to tones and back
 }
 
 func (c *TranscodeConfig) ensureDefaults() {
@@ -42,6 +46,7 @@ type coding struct {
 	lent []codec // what the answer took up of what we added to the offer, under the answerer's numbers
 	own  codec   // what the offerer speaks and hears then
 	both bool    // the offerer's codecs are all left out: everything it says is transcoded, too
+	keys bool    // where only one side takes telephone-event, tones of the other are made events
 }
 
 // kind is the codec as the codec package knows it.
@@ -291,6 +296,9 @@ func (s *Session) transcode(x *exchange, i int, l *line, lines *[2]said, way *[2
 			continue
 		case side == offerer:
 			says.add(c.own)
+			for _, o := range alike(lines[offerer].codecs, c.lent) {
+				says.add(o)
+			}
 			to = c.lent[0].hears(lines[answerer].codecs)
 		default:
 			for _, lent := range c.lent {
@@ -300,9 +308,11 @@ func (s *Session) transcode(x *exchange, i int, l *line, lines *[2]said, way *[2
 		}
 		if says.whole = c.both; c.both {
 			says.companions(lines[side].codecs)
+			_, events := eventOf(lines[side].codecs, 0)
+			says.toned = c.keys && !events && to.event != noPayload
 		}
 		fit(&says, &to, lines[side.Other()].ptime)
-		if had := l.vias[side]; had == nil || had.kinds != says.kinds || had.clock != says.clock || had.whole != says.whole || had.to != to {
+		if had := l.vias[side]; had == nil || had.kinds != says.kinds || had.clock != says.clock || had.whole != says.whole || had.toned != says.toned || had.to != to {
 			t, err := s.engine.newTranscoder(s.shard, l.legs[side], &says, to)
 			if err != nil { // memory is all that it needs
 				s.engine.log.Error("no transcoder", "call", s.cfg.ID, "error", err)

@@ -12,6 +12,11 @@ type OfferOptions struct {
 	Strip  *CodecPolicy // which of the offered codecs count at all, before all else; nil: each
 	Codecs *CodecPolicy // which of them the other side is told, beside Config.Codecs; the others may be transcoded
 	Lend   *[]string    // the only codecs that may be added to be transcoded, by name; nil: as Config.Transcode says
+
+	// Packets towards the other side, and back to this one, are made so long, 10 to 60 ms, whatever their senders make and their receivers ask for.
+	// 0: as long as they come, unless they are transcoded anyway.
+	PacketTime, PacketTimeBack int
+	Keys                       bool // where only one side takes telephone-event keys are converted to tones, and back
 }
 
 // AnswerOptions are what signalling knows of who answers. The zero value says nothing.

@@ -364,8 +364,7 @@ func fax(word string, ask dict) (wrong string) {
 	return ""
 }
 
-// packetTime takes the length of packets that a side is to be asked for. It is honoured where it is spoken of; packets that nobody transcodes stay
-// as their sender made them.
+// packetTime takes the length of packets that a side is to be asked for, and to get: 10, 20, 30, 40 or 60 ms, of G.711, G.722 and Opus.
 func (o *options) packetTime(key string, ask dict) {
 	n, ok := ask.number(key)
 	switch {
@@ -375,11 +374,13 @@ func (o *options) packetTime(key string, ask dict) {
 	case ask.text("command") != "offer": // rtpengine: ignored in answers
 		return
 	case key == "ptime":
-		o.ptime = int(n)
+		o.ptime, o.wishes.PacketTime = int(n), int(n)
 	default:
-		o.reverse = int(n)
+		o.reverse, o.wishes.PacketTimeBack = int(n), int(n)
 	}
-	o.lacks("repacketization by " + key)
+	if n < 10 || n > 60 || n%10 != 0 || n == 50 {
+		o.lacks("repacketization by " + key)
+	}
 }
 
 // codec takes the manipulations of codecs, by name and clock: what does not count, what is not told, what may be transcoded to. How it is
@@ -475,7 +476,13 @@ func (o *options) speaks(sdp string) (wrong string) {
 	return ""
 }
 
-func (o *options) lend(name string) { o.lent = append(o.lent, clocked(name)) }
+func (o *options) lend(name string) {
+	if word, _, _ := strings.Cut(name, "/"); strings.EqualFold(word, "telephone-event") {
+		o.wishes.Keys = true
+		return
+	}
+	o.lent = append(o.lent, clocked(name))
+}
 
 // clocked takes "opus/48000/2/32000": what stands behind the clock is about the encoder.
 func clocked(name string) string {
