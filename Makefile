@@ -9,7 +9,7 @@ ARGS     ?=
 TAGS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race interop faults soak trails fuzz bench bench-cluster bench-media check fmt cover vuln ui
+.PHONY: help build demo test race interop faults soak trails fuzz bench bench-cluster bench-media check fmt cover vuln ui prompts
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ bench-media: ## the media half of it, and how soon a browser hears its first sou
 ui: ## build the browser phone from admin/phone/page into admin/phone/dist (needs Node and npm)
 	npm ci --prefix admin/phone/page --ignore-scripts --no-audit --no-fund --loglevel=error
 	node admin/phone/page/build.mjs
+
+prompts: ## speak what the program says to callers, rtpengine/prompts/en.txt, into rtpengine/prompts/sounds (needs espeak-ng and sox)
+	rtpengine/prompts/speak.sh
 
 check: ## quick and always green: formatting, vet, staticcheck, architecture, dead code, tidy modules
 	GO="$(GO)" internal/tools/check.sh

@@ -103,6 +103,9 @@ func (n *Node) serve(outer, inner context.Context, in, out *group) error {
 		}
 	}
 	out.run("calls", func() error { return n.pbx.Run(outer) })
+	if n.boxes != nil {
+		in.run("mailboxes", func() error { return n.boxes.Run(inner) }) // messages of the calls that end last
+	}
 	if n.cfg.Cluster.Listen != "" {
 		out.run("fellows", func() error { return n.tellFellows(outer) })
 	}

@@ -27,6 +27,7 @@ import (
 	"tandem/events"
 	"tandem/internal/handover"
 	"tandem/pbx"
+	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
 	"tandem/rtpengine/turn"
@@ -52,6 +53,8 @@ type Node struct {
 	engines *ng.Engines
 	turn    *turn.Server
 	phone   *phone.Handler
+	index   *mailbox.Index
+	boxes   *mailbox.Store // nil where no calls are carried
 	pbx     *pbx.PBX
 	sip     *sip.Server
 	guard   *transport.Guard
@@ -86,7 +89,7 @@ func New(cfg configs.Config, log *slog.Logger) (*Node, error) {
 		return nil, fmt.Errorf("the data directory cannot be made: %w; choose another with node.data_dir", err)
 	}
 	n.virtual = newVirtualAddresses(cfg.Node.DataDir, log)
-	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildEngines, n.buildNG, n.buildTURN, n.buildSIP, n.buildPhone, n.buildAdmin} {
+	for _, build := range []func() error{n.buildStores, n.buildCluster, n.buildMedia, n.buildEngines, n.buildNG, n.buildTURN, n.buildMailboxes, n.buildSIP, n.buildPhone, n.buildAdmin} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -134,10 +137,10 @@ func certHosts(c configs.Config) []string {
 // buildCluster makes the agreed state: accounts, dialplans and bindings are machines of one log.
 func (n *Node) buildCluster() (err error) {
 	c := n.cfg
-	n.places = sip.NewLocation()
+	n.places, n.index = sip.NewLocation(), mailbox.NewIndex()
 	cc := cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
-		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, auth.SecretsMachine: n.secrets},
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, mailbox.Machine: n.index, auth.SecretsMachine: n.secrets},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
 		SealedBy: n.auth.KeyID(), Fresh: func() (map[string]cluster.Machine, error) {
 			machines, _, err := freshMachines(c)
@@ -145,7 +148,7 @@ func (n *Node) buildCluster() (err error) {
 		},
 		Copies:     cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
 		Succession: n.succession(),
-		Requests:   map[string]cluster.Handler{}, Messages: n.edgeMessages(),
+		Requests:   n.mailRequests(), Messages: n.edgeMessages(),
 	}
 	if c.Cluster.Listen != "" {
 		if n.member, err = n.membership(); err != nil {
@@ -295,7 +298,7 @@ func (n *Node) buildSIP() (err error) {
 	dir := directory{n.plans, n.auth}
 	calls := pbx.Config{
 		Plan: n.plan, Directory: dir, Media: n.media, Relay: n.relay(), Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
-		MaxBranches: c.Limits.BranchesPerCall, Log: n.log,
+		MaxBranches: c.Limits.BranchesPerCall, Messages: n.boxes, Log: n.log,
 	}
 	if copies := n.cluster.Copies(); copies != nil {
 		calls.Copies, calls.CopyWait, calls.Entitled = copies, c.Cluster.CopyWait, n.cluster.Entitled
@@ -390,7 +393,7 @@ func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Messages: n.boxes, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready, TakeOver: n.handOver,
 		Drain: n.drainage.wish, Drained: n.drainage.state,
 	})

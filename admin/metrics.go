@@ -63,6 +63,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		m.guard(cfg.Guard.Stats())
 	}
 	m.pbx(cfg.PBX.Stats())
+	if cfg.Messages != nil {
+		m.voicemail(cfg.Messages.Stats())
+	}
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
 	m.succession(cfg.Cluster.Status().Succession)
 	if cfg.Media != nil {
@@ -253,6 +256,7 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_answered_total", "Calls answered.", st.Answered)
 	m.counter("tandem_calls_failed_total", "Calls that were not answered.", st.Failed)
 	m.counter("tandem_calls_limited_total", "Calls refused by a limit.", st.Limited)
+	m.counter("tandem_voicemail_pins_refused_total", "Wrong PINs of mailboxes, and mailboxes that there are not.", st.PINsRefused)
 	m.counter("tandem_trunk_full_total", "Calls that found all channels of a trunk taken.", st.TrunkFull)
 	m.counter("tandem_trunk_limited_total", "Calls that were beyond the limits of their caller.", st.TrunkLimited)
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)

@@ -61,6 +61,7 @@ func (s *Server) api() http.Handler {
 	s.registrationRoutes(api)
 	s.callRoutes(api)
 	s.conferenceRoutes(api)
+	s.voicemailRoutes(api)
 	s.dialplanRoutes(api)
 	s.tokenRoutes(api)
 	s.banRoutes(api)

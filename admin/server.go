@@ -18,6 +18,7 @@ import (
 	"tandem/dialplan"
 	"tandem/events"
 	"tandem/pbx"
+	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
 	"tandem/rtpengine/turn"
@@ -40,8 +41,9 @@ type Config struct {
 	Dialplan  *dialplan.Store
 	Location  *sip.Location
 	PBX       *pbx.PBX
-	Trunks    *sip.Trunks   // nil when there are none
-	Secrets   *auth.Secrets // nil in tests
+	Messages  *mailbox.Store // of mailboxes; nil when this node keeps none
+	Trunks    *sip.Trunks    // nil when there are none
+	Secrets   *auth.Secrets  // nil in tests
 	SIP       *sip.Server
 	Digest    *sip.Digest
 	Registrar *sip.Registrar

@@ -18,6 +18,7 @@ type Config struct {
 	SIP       SIP
 	Media     Media
 	Recording Recording
+	Voicemail Voicemail
 	Cluster   Cluster
 	Admin     Admin
 	Web       Web
@@ -84,6 +85,13 @@ type Media struct {
 type QualityAlarm struct {
 	MOS   float64 // ITU-T G.107, 1 to 4.4
 	After time.Duration
+}
+
+// Voicemail says where the messages of mailboxes are and what they may use.
+type Voicemail struct {
+	Dir          string // "" = <data_dir>/voicemail
+	MaxBytes     int    // of all messages on this node; beyond it callers are told that there is no room
+	MailboxBytes int    // of the messages in one mailbox
 }
 
 // Recording says where recordings of calls go and what they may use.
@@ -210,6 +218,7 @@ func Default() Config {
 			TimerC: 185 * time.Second, FollowRedirects: true,
 		},
 		Media:     Media{Address: []string{"0.0.0.0"}, Ports: PortRange{20000, 29999}, Tier: "auto", SRTP: "mirror", Transcode: "auto", SoundBytes: 64 << 20, QualityAlarm: QualityAlarm{3.1, 5 * time.Second}},
+		Voicemail: Voicemail{MaxBytes: 20 << 30, MailboxBytes: 200 << 20},
 		Recording: Recording{Format: "wav", MaxHours: 4, MaxBytes: 50 << 30, AtOnce: 500},
 		Cluster:   Cluster{Bootstrap: true, CopyWait: 50 * time.Millisecond, TakeOverAfter: time.Second},
 		Admin:     Admin{Listen: "127.0.0.1:9090"},
@@ -262,6 +271,9 @@ func (c Config) EventsDir() string { return c.inDataDir(c.Events.Dir, "events") 
 
 // PromptsDir is Media.Prompts or its place in the data directory.
 func (c Config) PromptsDir() string { return c.inDataDir(c.Media.Prompts, "prompts") }
+
+// VoicemailDir is Voicemail.Dir or its place in the data directory.
+func (c Config) VoicemailDir() string { return c.inDataDir(c.Voicemail.Dir, "voicemail") }
 
 // RecordingDir is Recording.Dir or its place in the data directory.
 func (c Config) RecordingDir() string { return c.inDataDir(c.Recording.Dir, "recordings") }

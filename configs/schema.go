@@ -131,6 +131,11 @@ func schema(c *Config) []section {
 			number("max_bytes", &c.Recording.MaxBytes, 1<<20, 1<<50),
 			number("at_once", &c.Recording.AtOnce, 1, 100_000),
 		}},
+		{"voicemail", []key{
+			text("dir", &c.Voicemail.Dir),
+			number("max_bytes", &c.Voicemail.MaxBytes, 1<<20, 1<<50),
+			number("mailbox_bytes", &c.Voicemail.MailboxBytes, 1<<20, 1<<40),
+		}},
 		{"cluster", []key{
 			text("listen", &c.Cluster.Listen, optional(listener(7000))),
 			text("gossip", &c.Cluster.Gossip, optional(listener(7946))),

@@ -68,6 +68,12 @@ recording {
   at_once   = 500         # recordings at the same time; further calls are not recorded, which is said
 }
 
+voicemail {
+  dir           = ""          # messages that callers have left, in the format of recordings, each with its words beside it; "" = <data_dir>/voicemail
+  max_bytes     = 21474836480 # room for all messages on this node (a minute takes 1 MB as WAV, 160 kB as Ogg); beyond it no mailbox takes any, and calls go on as the dialplan says
+  mailbox_bytes = 209715200   # room of one mailbox, besides max_messages of the dialplan
+}
+
 cluster {
   listen            = ""   # IP:port for the other nodes, usually port 7000; "" = this node is alone
   advertise         = ""   # IP:port at which the others reach it when that differs; "" = listen

@@ -23,6 +23,7 @@ func (c checker) check() {
 			c.unknown(v)
 		}
 	}
+	c.checkMailboxes()
 	c.checkOutbound()
 	c.checkLimits()
 	c.findLoops()

@@ -145,6 +145,9 @@ func (d *diagnostics) draftAll(files []file, whole bool, tables []string) []*dra
 		return nil
 	}
 	dr.draft(files)
+	for _, t := range dr.tenants {
+		dr.boxes(t)
+	}
 	dr.share()
 	dr.unread()
 	for _, t := range dr.tenants {
@@ -183,6 +186,7 @@ func compileTenant(d *draft) tenant {
 		lines:   map[string]*line{},
 	}
 	t.compileUsers(d)
+	t.mailboxes = mailboxesOf(d)
 	for _, n := range d.nodes {
 		if _, named := toneCountry(n.play); named == "" && strings.HasPrefix(n.play, "tone:") && d.country != "" {
 			if country := toneCountries()[d.country]; country != "" {
@@ -272,6 +276,8 @@ func (s Step) words() string {
 		return s.asks()
 	case StepTrunk:
 		return s.calling()
+	case StepVoicemail:
+		return s.taking()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

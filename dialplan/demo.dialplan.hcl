@@ -1,4 +1,4 @@
-# The plan of `tandem demo`: four phones, a group that rings them all, an echo test, music, a conference and a menu.
+# The plan of `tandem demo`: four phones, a group that rings them all, voicemail, an echo test, music, a conference and a menu.
 
 dialplan "demo" {
   format  = 1
@@ -7,18 +7,22 @@ dialplan "demo" {
 
 user "1000" {
   extension = "1000"
+  voicemail = true
 }
 
 user "1001" {
   extension = "1001"
+  voicemail = true
 }
 
 user "1002" {
   extension = "1002"
+  voicemail = true
 }
 
 user "1003" {
   extension = "1003"
+  voicemail = true
 }
 
 ring "everybody" {
@@ -43,6 +47,12 @@ music "hold" {
 
 conference "everybody" {
   extension = "8000"
+}
+
+# Whoever calls this from his phone hears his messages; from elsewhere it asks for mailbox and PIN.
+voicemail "own" {
+  extension = "*97"
+  listen    = true
 }
 
 # Behind the dial tone: 1 rings everybody, 2 is the conference, 3 the echo test, 4 music; or an extension.
@@ -80,6 +90,17 @@ test "nothing is pressed in the menu" {
 test "a phone calls another one" {
   call   = { from = user.1000, to = "1001" }
   expect = [user.1001]
+}
+
+test "who does not answer has a mailbox" {
+  call   = { from = user.1000, to = "1001" }
+  given  = { "user.1001" = 408 }
+  expect = [user.1001, voicemail.1001]
+}
+
+test "*97 plays messages" {
+  call   = { from = user.1000, to = "*97" }
+  expect = [voicemail.own]
 }
 
 test "1999 rings everybody" {

@@ -74,6 +74,8 @@ type node struct {
 	trunk     *trunkDraft
 	lent      bool // the trunk of another tenant
 	out       *outboundDraft
+	voicemail value     // user
+	box       *boxDraft // voicemail
 }
 
 // planTest is a test block.
@@ -275,6 +277,7 @@ func (d *drafter) addNode(t *draft, b block) {
 		n.dnd = b.attrs["dnd"].flag
 		n.caller = d.callerNumber(b)
 		d.forwards(n, b)
+		n.voicemail = b.attrs["voicemail"]
 		if v, set := b.attrs["hold_music"]; set {
 			d.sound(n, v)
 		}
@@ -297,6 +300,8 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.reject(n, b)
 	case "menu":
 		d.menu(n, b)
+	case "voicemail":
+		d.voicemail(n, b)
 	case "trunk":
 		d.trunk(t, n, b)
 	case "outbound":

@@ -193,6 +193,11 @@ func (b *builder) step(n *node) Step {
 		s.Kind, s.Play, s.Record, s.MaxMembers, s.Announce = StepConference, n.play, n.record, n.room, n.announce
 	case "menu":
 		s.Kind, s.Play, s.Retries, s.Wrong, s.Dial = StepMenu, n.play, n.retries, n.wrong, n.dial
+	case "voicemail":
+		if s.Kind = StepVoicemail; !n.box.listen {
+			n.box.Greeting = n.play
+			s.Mailbox = &n.box.Mailbox
+		}
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

@@ -125,7 +125,7 @@ func blockRules() map[string]*blockRule {
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "display": {shape: shapeText}, "groups": {shape: shapeTexts}, "record": {shape: shapeFlag},
 				"hold_music": {shape: shapeText}, "srtp": {shape: shapeText}, "dnd": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
-				"caller": {shape: shapeText}, "voicemail": {later: true},
+				"caller": {shape: shapeText}, "voicemail": {shape: shapeFlag},
 			},
 			blocks: map[string]*blockRule{"forward": forward, "otherwise": otherwise},
 		},
@@ -187,6 +187,15 @@ func blockRules() map[string]*blockRule {
 				},
 			},
 		},
+		"voicemail": {
+			labels: 1, example: `voicemail "alice" { ... }`,
+			attrs: map[string]attrRule{
+				"extension": {shape: shapeText}, "mailbox": {shape: shapeReference}, "pin": {shape: shapeText}, "greeting": {shape: shapeText},
+				"max_length": {shape: shapeDuration}, "silence": {shape: shapeDuration}, "max_messages": {shape: shapeNumber}, "owners": {shape: shapeReferences},
+				"listen": {shape: shapeFlag},
+			},
+			blocks: map[string]*blockRule{"otherwise": otherwise},
+		},
 		"trunk": {
 			labels: 1, example: `trunk "carrier_a" { ... }`,
 			attrs: map[string]attrRule{
@@ -247,12 +256,12 @@ func blockRules() map[string]*blockRule {
 }
 
 // laterBlocks are words that belong to the language and that this version refuses by name.
-func laterBlocks() []string { return []string{"app", "page", "park", "queue", "voicemail"} }
+func laterBlocks() []string { return []string{"app", "page", "park", "queue"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
 	return []string{
-		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "number", "outbound", "trunk", "emergency",
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency",
 	}
 }
 

@@ -99,6 +99,8 @@ type tenant struct {
 	local    prefixes         // numbers as they are dialled -> index in matches
 	matches  []owned
 
+	mailboxes []*Mailbox // by name
+
 	vertices  []vertex
 	decisions []decision
 	calendars []*calendar

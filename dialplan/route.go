@@ -42,6 +42,7 @@ const (
 	StepReject                         // refuse with Status
 	StepMenu                           // answer, play Play, and take keys: see Walk.Keyed
 	StepTrunk                          // call a number over a trunk: see Step.Out
+	StepVoicemail                      // answer and take a message for Mailbox, or play those of the caller
 )
 
 func (k StepKind) String() string {
@@ -60,6 +61,8 @@ func (k StepKind) String() string {
 		return "menu"
 	case StepTrunk:
 		return "trunk"
+	case StepVoicemail:
+		return "voicemail"
 	}
 	return "nothing"
 }
@@ -104,6 +107,7 @@ type Step struct {
 	Dial       bool            // StepMenu: extensions can be dialled
 	Status     int             // StepReject: SIP status
 	Reason     string          // StepReject: for people
+	Mailbox    *Mailbox        // StepVoicemail: nil = the caller wants to hear his messages
 	Out        *Out            // StepTrunk: what to dial where, never nil
 	At         Position        // where the plan says so; zero for accounts that the plan does not name
 }

@@ -32,6 +32,11 @@ const (
 	ConferenceJoined Kind = "conference.joined"
 	ConferenceLeft   Kind = "conference.left"
 
+	// A message was left in a mailbox, or was heard there for the first time: To is the mailbox, From who left it, Call the call in which that
+	// happened, Duration its length, Detail has its id.
+	VoicemailLeft Kind = "voicemail.left"
+	VoicemailRead Kind = "voicemail.read"
+
 	RegistrationAdded   Kind = "registration.added"
 	RegistrationRemoved Kind = "registration.removed"
 	RegistrationExpired Kind = "registration.expired"

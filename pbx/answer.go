@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tandem/dialplan"
 	"tandem/events"
+	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/sip"
 	"tandem/sip/transport"
@@ -29,6 +31,10 @@ type leg struct {
 	said   time.Duration  // length of the prompt that was begun last
 	clock  *time.Timer    // what comes next by itself
 	bridge *bridge        // to somebody else
+	taking *taking        // a message of the caller
+	visit  *visit         // of the caller in a mailbox
+	speech speech
+	secret atomic.Bool // what the caller presses is nobody's business
 }
 
 // answer prepares an echo, music or conference step, away from the shard; what it returns takes the call there.
@@ -70,6 +76,8 @@ func (c *Call) unperformed(step dialplan.Step, err error) int {
 	switch {
 	case errors.Is(err, rtpengine.ErrRoomFull):
 		return 486
+	case errors.Is(err, mailbox.ErrFull), errors.Is(err, mailbox.ErrNoRoom):
+		return 480
 	case errors.Is(err, rtpengine.ErrRooms), errors.Is(err, rtpengine.ErrClosed):
 		return 503
 	case errors.Is(err, rtpengine.ErrNoAudio):
@@ -150,6 +158,8 @@ func (l *leg) perform(step dialplan.Step) error {
 		return l.prompting(step.Play)
 	case dialplan.StepConference:
 		return l.call.pbx.join(l, step)
+	case dialplan.StepVoicemail:
+		return l.mailboxOpen(step)
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
 }
@@ -199,8 +209,9 @@ func (l *leg) Answered(sdp string) {
 
 // Ended closes the endpoint (sip.LegEvents).
 func (l *leg) Ended(reason string, _ bool) {
+	l.leaveMailbox()
 	l.stopClock()
-	l.menu = nil
+	l.menu, l.taking, l.visit = nil, nil, nil
 	if l.bridge != nil {
 		l.bridge.end(reason)
 	}

@@ -27,8 +27,10 @@ music "busy" {
 // waits for are messages and events.
 func live(t *testing.T, fn func(t *testing.T, o *office)) {
 	t.Helper()
+	prompts := t.TempDir()
 	e, err := rtpengine.New(rtpengine.Config{
-		Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 19000, PortMax: 19999, Shards: 1, Transcode: rtpengine.TranscodeConfig{Off: true}, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
+		Prompts: prompts,
+		Bind:    []netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortMin: 19000, PortMax: 19999, Shards: 1, Transcode: rtpengine.TranscodeConfig{Off: true}, Recording: rtpengine.RecordingConfig{Dir: t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +45,7 @@ func live(t *testing.T, fn func(t *testing.T, o *office)) {
 		}
 	})
 	o := openOffice(t, func(c *Config) { c.Media = e })
+	o.prompts = prompts
 	o.change(featurePlan)
 	fn(t, o)
 }

@@ -69,9 +69,11 @@ func (l *leg) Info(kind, body string) (status int) {
 
 // digit is told of a key that the phone has pressed, however it came.
 func (l *leg) digit(d rtpengine.Digit) {
-	l.call.publish(events.Event{
-		Kind: events.CallDigit, Duration: d.Duration, Detail: map[string]string{"digit": string(d.Key), "via": d.Via.String()},
-	})
+	if !l.secret.Load() {
+		l.call.publish(events.Event{
+			Kind: events.CallDigit, Duration: d.Duration, Detail: map[string]string{"digit": string(d.Key), "via": d.Via.String()},
+		})
+	}
 	l.call.mu.Lock()
 	answered := l.sip
 	l.call.mu.Unlock()

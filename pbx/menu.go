@@ -56,6 +56,10 @@ func (l *leg) performing(step dialplan.Step) {
 		l.ask()
 		return
 	}
+	if step.Kind == dialplan.StepVoicemail {
+		l.voicemail(step)
+		return
+	}
 	l.joinedConference()
 	if step.Timeout > 0 {
 		l.after(step.Timeout, func() { l.sip.Hangup("time of " + step.Node + " is over") })
@@ -76,7 +80,7 @@ func (l *leg) ask() {
 // pressed takes a key of the caller.
 func (l *leg) pressed(key byte) {
 	m := l.menu
-	if m == nil || len(m.keys) >= mostKeys || strings.IndexByte("0123456789*#", key) < 0 {
+	if l.voicemailKey(key) || m == nil || len(m.keys) >= mostKeys || strings.IndexByte("0123456789*#", key) < 0 {
 		return
 	}
 	if len(m.keys) == 0 && m.asked {

@@ -18,6 +18,7 @@ import (
 
 	"tandem/dialplan"
 	"tandem/events"
+	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/sip"
 	"tandem/sip/message"
@@ -44,6 +45,7 @@ type Config struct {
 	Directory    sip.Directory
 	Media        *rtpengine.Engine // nil plays and echoes nothing, and leaves session descriptions alone unless there is Relay
 	Relay        Relay             // nil relays by Media
+	Messages     *mailbox.Store    // of mailboxes; nil: no node of the plan takes any
 	Events       *events.Log
 	MaxCalls     int           // at once; beyond it 503. Default 20,000
 	CallsPerUser int           // at once; beyond it 486. Default 50
@@ -63,6 +65,7 @@ type PBX struct {
 	last   atomic.Uint64
 	copier *copier // nil without Config.Copies
 	lines  lines
+	pins   pins
 
 	mu          sync.Mutex
 	calls       map[string]*Call
@@ -73,6 +76,7 @@ type PBX struct {
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived atomic.Uint64
 	picturesWanted, picturesAsked, picturesRefused                                 atomic.Uint64
+	pinsRefused                                                                    atomic.Uint64
 }
 
 // New validates cfg.
@@ -117,6 +121,7 @@ type Stats struct {
 	PicturesWanted            uint64 // INFOs that want a full picture, done in the media
 	PicturesAsked             uint64 // INFOs to phones that have agreed to no other way of being asked for one
 	PicturesRefused           uint64 // refused by them
+	PINsRefused               uint64 // of mailboxes, and mailboxes that there are not
 	TrunkFull                 uint64 // calls that found their trunk full
 	TrunkLimited              uint64 // calls beyond the limits of who calls
 	Calls                     int
@@ -129,7 +134,8 @@ func (p *PBX) Stats() Stats {
 	p.mu.Unlock()
 	full, over := p.lines.refused()
 	return Stats{
-		TrunkFull: full, TrunkLimited: over,
+		PINsRefused: p.pinsRefused.Load(),
+		TrunkFull:   full, TrunkLimited: over,
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		Arrived: p.arrived.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),

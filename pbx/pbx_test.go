@@ -73,6 +73,8 @@ type office struct {
 	plan   *dialplan.Plan
 	trunks *sip.Trunks
 	hosts  int
+
+	prompts string // directory of live's engine
 }
 
 // work runs a test in an office. At its end no call, dialog, transaction or handler may be left.

@@ -61,7 +61,7 @@ func (r *recorder) add(rec *Recording) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.cfg.Dir == "":
+	case r.cfg.Dir == "" && rec.takeOf == nil:
 		return ErrNoRecording
 	case len(r.live) >= r.cfg.AtOnce:
 		r.refused.Add(1)
@@ -124,13 +124,15 @@ func (r *recorder) step() {
 			r.mu.Unlock()
 		}
 		grown := rec.octets() - before
-		r.used += grown
+		if rec.takeOf == nil {
+			r.used += grown
+		}
 		r.bytes.Add(uint64(grown))
 		switch {
 		case rec.over():
-		case r.now()-rec.began >= int64(r.cfg.MaxTime):
-			r.end(rec, "the longest time of a recording is over")
-		case r.used >= r.cfg.MaxBytes:
+		case r.now()-rec.began >= int64(rec.longest(r.cfg.MaxTime)):
+			r.end(rec, EndedLong)
+		case rec.takeOf == nil && r.used >= r.cfg.MaxBytes:
 			r.end(rec, "the room for recordings is used up")
 		}
 	}
@@ -181,7 +183,7 @@ func (r *recorder) ended(rec *Recording, end *RecordingEnd) {
 	case end.Err != nil:
 		r.failed.Add(1)
 		r.log.Error("a recording failed", "call", rec.call, "file", rec.File, "error", end.Err)
-	case end.Reason != "":
+	case end.Reason != "" && rec.takeOf == nil:
 		r.log.Warn("a recording ended before its call", "call", rec.call, "file", rec.File, "reason", end.Reason)
 	case end.Lost > 0:
 		r.log.Warn("a recording has gaps: the disk was too slow", "call", rec.call, "file", rec.File, "packets", end.Lost)

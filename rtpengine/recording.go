@@ -36,6 +36,7 @@ type Recording struct {
 	untap  func() // nothing comes from the tap any more, or will not soon; then closed is set
 	tap    *tap
 	mono   bool
+	takeOf *take        // nil: it is no message
 	line   int          // the m-line of its call's audio
 	video  int          // and of its video, when it has scenes
 	scenes [2]medium    // the video that each side is expected to send; 0: none
@@ -66,12 +67,13 @@ type Recording struct {
 type RecordingEnd struct {
 	File   string
 	Length time.Duration
-	Lost   uint64 // packets that the recorder had no room for; there the recording is silent
-	Late   uint64 // packets that came too late
-	Shown  uint64 // pictures in it
-	Spoilt uint64 // pictures left out because something of them was missing, or of one before
-	Reason string // why it ended before it was told to; "" when it was told to
-	Err    error  // the file could not be made or written
+	Lost   uint64        // packets that the recorder had no room for; there the recording is silent
+	Late   uint64        // packets that came too late
+	Shown  uint64        // pictures in it
+	Spoilt uint64        // pictures left out because something of them was missing, or of one before
+	Spoken time.Duration // of a message: how far into it anything was to be heard
+	Reason string        // why it ended before it was told to; "" when it was told to
+	Err    error         // the file could not be made or written
 }
 
 // Opened waits until the file is there, and says why it is not.
@@ -177,12 +179,16 @@ type scene struct {
 	words  [4]*vocabulary
 	rate   int
 	scenes [2]medium
+	take   *take // a message
 }
 
 // record begins a recording of two legs that talk to each other, or of one and what it is told.
 func (e *Engine) record(c *SessionConfig, sh *shard, sc *scene) (*Recording, error) {
 	r := e.recorder.make(c.ID, c.OnRecorded, sc.scenes)
 	r.line, r.video, r.rate = sc.line, sc.video, sc.rate
+	if sc.take != nil {
+		r.takes(sc.take, e.recorder.cfg.Format)
+	}
 	r.learn(sc.words)
 	legs := sc.legs
 	r.untap = func() { r.untapLegs(sh, legs[:], e.now) }
@@ -299,6 +305,9 @@ func (r *Recording) step(rec *recorder, now int64) (ended bool) {
 		r.advance(max(r.position(closed), r.mix.last))
 	}
 	if closed != 0 || len(r.pending) >= r.rate*r.channels() {
+		if r.listen() && closed == 0 {
+			rec.end(r, EndedSilent)
+		}
 		if err := r.flush(); err != nil {
 			r.finish(rec, "the disk", fmt.Errorf("write %s: %w", r.File, err))
 			return true
@@ -369,7 +378,10 @@ func (r *Recording) open(rec *recorder) bool {
 	for i := range r.voices {
 		r.voices[i] = newVoice(rec.codecs, r.rate)
 	}
-	if r.err = rec.makeRoom(); r.err == nil {
+	if r.takeOf == nil {
+		r.err = rec.makeRoom()
+	}
+	if r.err == nil {
 		r.file, r.err = r.makeFile(rec)
 	}
 	if r.err != nil {
@@ -424,7 +436,7 @@ func (r *Recording) finish(rec *recorder, reason string, err error) {
 	}
 	end := RecordingEnd{
 		File: r.File, Length: time.Duration(r.samples) * time.Second / time.Duration(r.rate), Lost: r.tap.lost.Load(),
-		Late: r.late, Shown: r.shown(), Spoilt: r.spoilt(), Reason: reason, Err: err,
+		Late: r.late, Shown: r.shown(), Spoilt: r.spoilt(), Spoken: r.spokenFor(), Reason: reason, Err: err,
 	}
 	rec.ended(r, &end)
 	if r.onEnd != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	audio "tandem/rtpengine/codec"
+	"tandem/rtpengine/prompts"
 )
 
 // Sounds are named so:
@@ -23,6 +24,7 @@ import (
 //	/srv/sounds/a.wav    a WAV file
 //	/srv/sounds/a.opus   a file of Ogg/Opus
 //	acme/welcome         a prompt: acme/welcome.wav (or .opus, .ogg) in Config.Prompts
+//	tandem/goodbye       the same, and where there is no such file one that is built in (package prompts)
 //
 // sounds keeps them as they are sent: each is read once and shared by all who play it. Those that nobody plays make room, the
 // longest unused first, when the memory is used up; those that somebody plays stay.
@@ -165,6 +167,8 @@ func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
 		return "", stamp, nil
 	case filepath.IsAbs(name):
 		path = name
+	case prompts.Has(name) && !s.replaced(name):
+		return "", stamp, nil
 	case s.prompts == "" || !filepath.IsLocal(name):
 		return "", stamp, fmt.Errorf("rtpengine: there is no place for the prompt %q", name)
 	default:
@@ -178,6 +182,15 @@ func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
 		return "", stamp, fmt.Errorf("rtpengine: sound %q: %s is no file", name, path)
 	}
 	return path, fileStamp{info.Size(), info.ModTime()}, nil
+}
+
+// replaced tells whether the node has a file in place of a prompt that is built in.
+func (s *sounds) replaced(name string) bool {
+	if s.prompts == "" {
+		return false
+	}
+	_, err := os.Stat(s.prompt(name))
+	return err == nil
 }
 
 // prompt is the file of a prompt: acme/welcome is acme/welcome.wav, or where that is not there acme/welcome.opus or acme/welcome.ogg.
@@ -199,7 +212,7 @@ func (s *sounds) prompt(name string) string {
 
 func (s *sounds) make(name, path string) (*sound, error) {
 	if path == "" {
-		samples, err := generate(name)
+		samples, err := s.builtin(name)
 		if err != nil {
 			return nil, err
 		}
@@ -219,6 +232,27 @@ func (s *sounds) make(name, path string) (*sound, error) {
 		return nil, fmt.Errorf("rtpengine: sound %q: %s holds no samples", name, path)
 	}
 	return newSound(samples), nil
+}
+
+// builtin makes a sound that needs no file of the node.
+func (s *sounds) builtin(name string) ([]int16, error) {
+	if !prompts.Has(name) {
+		return generate(name)
+	}
+	file, err := prompts.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	in, err := openWAV(file)
+	if err != nil {
+		return nil, fmt.Errorf("rtpengine: prompt %q: %w", name, err)
+	}
+	samples, whole := read(in, sampleRate, int(s.limit/2))
+	if !whole {
+		return nil, s.tooLong(name)
+	}
+	return samples, nil
 }
 
 // soundIn is a file that can be played.
@@ -277,7 +311,7 @@ func (s *sounds) check(name string) error {
 	switch {
 	case err != nil:
 		return err
-	case path == "" && !builtin(name):
+	case path == "" && !builtin(name) && !prompts.Has(name):
 		return noSound(name)
 	case path == "":
 		return nil

@@ -73,6 +73,9 @@ func toneOf(name string) ([]segment, bool) {
 	if !ok || named && country == "" {
 		return nil, false
 	}
+	if kind == "beep" { // after which callers may speak
+		return []segment{on(400, 1000)}, true
+	}
 	tones := map[string][]segment{"dial": set.dial, "ring": set.ring, "busy": set.busy, "congestion": set.congestion, "info": set.info}
 	return tones[kind], tones[kind] != nil
 }

@@ -1,7 +1,6 @@
 dialplan "acme" {}
 user "alice" {
   extension = "201"
-  voicemail = true
 }
 ring "sales" {
   extension = "200"

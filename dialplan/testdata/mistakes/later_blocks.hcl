@@ -1,6 +1,5 @@
 dialplan "acme" {}
 queue "sales" {}
-voicemail "sales" {}
 trunk "carrier" {}
 outbound "uk" {}
 emergency "uk" {}
