@@ -224,3 +224,20 @@ func TestTheLastNodeOfThreeIsRecoveredWithAllItKnows(t *testing.T) {
 		}
 	})
 }
+
+// TestLeadersMayDieOftenAndAreReplacedAsSoonEachTime cuts off five leaders in half a minute.
+func TestLeadersMayDieOftenAndAreReplacedAsSoonEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := beginThree(t)
+		time.Sleep(3 * time.Second)
+		for round := range 5 {
+			lead := c.leader(t, -1)
+			if took := c.outage(t, lead, func() { c.cut(lead) }); took > 300*time.Millisecond {
+				t.Errorf("round %d: changes waited for %v", round, took)
+			}
+			time.Sleep(2 * time.Second)
+			c.heal()
+			time.Sleep(3 * time.Second)
+		}
+	})
+}

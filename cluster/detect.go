@@ -12,7 +12,9 @@ const (
 	detectEvery = 10 * time.Millisecond
 	// detectStall is a pause of this node's own after which what it has not heard says nothing about others.
 	detectStall = 60 * time.Millisecond
-	// A node calls elections at least electFirst apart; each that comes within electCalm of the last doubles that, up to electLast.
+	// A node calls elections at least electFirst apart; each that comes within electCalm of the last doubles that, up to electLast, unless
+	// the last one was right: the leader that it replaced was still lost electSure later.
+	electSure  = time.Second
 	electFirst = 500 * time.Millisecond
 	electLast  = 10 * time.Second
 	electCalm  = time.Minute
@@ -29,6 +31,7 @@ type detector struct {
 	looked  time.Time // when look ran last
 	blind   time.Time // until then this node has been asleep and knows nothing
 	called  time.Time // its last election
+	accused string    // the leader that it replaced, until it is known whether that was right
 	pause   time.Duration
 	suspect uint64
 }
@@ -55,6 +58,7 @@ func (d *detector) look(r *raft.Raft, now time.Time) {
 		d.c.blind.Store(d.blind.UnixNano())
 	}
 	d.looked = now
+	d.judge(now)
 	_, id := r.LeaderWithID()
 	leader, term := string(id), r.CurrentTerm()
 	suspect := uint64(0)
@@ -71,6 +75,18 @@ func (d *detector) look(r *raft.Raft, now time.Time) {
 	}
 }
 
+// judge finds out whether the last election was right. Those that were say nothing against the next one: machines may well die twice in a minute.
+func (d *detector) judge(now time.Time) {
+	if d.accused == "" || now.Sub(d.called) < electSure {
+		return
+	}
+	h, ok := d.c.healthOf(d.accused)
+	if !ok || !h.heard.After(d.called.Add(d.c.cfg.Silence)) || h.pulse.flags&pulseStuck != 0 {
+		d.pause = electFirst
+	}
+	d.accused = ""
+}
+
 // due bounds how often this node calls elections.
 func (d *detector) due(now time.Time) bool { return now.Sub(d.called) >= d.pause }
 
@@ -80,7 +96,7 @@ func (d *detector) elect(leader string, term uint64, now time.Time) {
 	} else {
 		d.pause = electFirst
 	}
-	d.called = now
+	d.called, d.accused = now, leader
 	d.c.counts.elections.Add(1)
 	d.c.log.Warn("the leader does not answer, another is elected", "leader", leader, "term", term)
 	self := raft.ServerID(d.c.cfg.Node)
