@@ -19,6 +19,9 @@ func newImport() *cobra.Command {
 		newImportFrom("asterisk", "Make a dialplan of Asterisk's pjsip.conf and extensions.conf",
 			"Read a folder like /etc/asterisk and write a dialplan, a list of accounts and a report. Nothing is asked of a node, and\n"+
 				"nothing changed there: look at report.md and the plan, then `tandem dialplan apply` and `tandem account import`.", migrate.Asterisk),
+		newImportFrom("freeswitch", "Make a dialplan of FreeSWITCH's directory, gateways and dialplan",
+			"Read a folder like /etc/freeswitch and write a dialplan, a list of accounts and a report. Nothing is asked of a node, and\n"+
+				"nothing changed there: look at report.md and the plan, then `tandem dialplan apply` and `tandem account import`.", migrate.FreeSWITCH),
 	)
 }
 

@@ -21,6 +21,7 @@ type asterisk struct {
 	numbers   map[string]bool // what can be dialled already
 	budget    int
 	active    map[string]int   // where the call that is followed has been
+	claimed   map[string]bool  // what leads somewhere by now
 	menus     map[string]*node // by where they begin
 	owner     map[*node]*exten // whose Dial a user's block was made of
 	inside    []string         // contexts of users
@@ -41,10 +42,7 @@ func Asterisk(fsys fs.FS, o Options) (*Result, error) {
 		return nil, err
 	}
 	f := &folder{fsys: fsys}
-	a := &asterisk{
-		maker: m, byName: map[string]*endpoint{}, numbers: map[string]bool{}, budget: mostSteps, active: map[string]int{}, menus: map[string]*node{},
-		owner: map[*node]*exten{},
-	}
+	a := newAsterisk(m)
 	pjsip, err := m.readConf(f, "pjsip.conf")
 	if err != nil {
 		return nil, err
@@ -71,14 +69,26 @@ func Asterisk(fsys fs.FS, o Options) (*Result, error) {
 		}
 	}
 	a.contexts, a.order, a.globals = m.readExtensions(extensions)
-	for _, c := range a.order {
+	a.prepare()
+	a.readEndpoints(pjsip)
+	a.follow()
+	return m.finish()
+}
+
+func newAsterisk(m *maker) *asterisk {
+	return &asterisk{
+		maker: m, contexts: map[string]*asteriskContext{}, byName: map[string]*endpoint{}, numbers: map[string]bool{}, budget: mostSteps, active: map[string]int{},
+		menus: map[string]*node{}, owner: map[*node]*exten{}, claimed: map[string]bool{},
+	}
+}
+
+// prepare says how far calls are followed: as far as the dialplan is long.
+func (a *asterisk) prepare() {
+	for _, c := range a.contexts {
 		for _, x := range c.extens {
 			a.budget += mostAgain * len(x.steps)
 		}
 	}
-	a.readEndpoints(pjsip)
-	a.follow()
-	return m.finish()
 }
 
 // sorcery is pjsip.conf by types and names.

@@ -43,6 +43,13 @@ const maxCalls = 100
 
 // follow sends calls through the extensions: first those of the house's users, then those from trunks.
 func (a *asterisk) follow() {
+	for _, e := range a.endpoints { // who is rung by his own name comes first: that Dial is his block's
+		if x := a.find(e.context, e.name); x != nil && !e.isTrunk && e.node != nil {
+			if t := a.ways(a.begin(e.context, x, e.name)); t != nil && t.node == e.node {
+				a.claim(x.at, x.title(), e.name, t)
+			}
+		}
+	}
 	for _, context := range a.inside {
 		if a.contexts[context] == nil {
 			a.unmapped(place{}, "context="+context, "endpoints are in this context, and extensions.conf has none of the name")
@@ -97,10 +104,16 @@ func (a *asterisk) begin(context string, x *exten, number string) callState {
 
 // extension makes a number that users can dial of a literal extension.
 func (a *asterisk) extension(context string, x *exten) {
-	number, what := x.pattern, "exten => "+x.pattern
+	number, what := x.pattern, x.title()
+	if a.claimed[number] {
+		return
+	}
 	if !isName(number) {
 		a.unmapped(x.at, what, "this cannot be dialled here: 1 to 64 digits, letters or one of . _ + * # -")
 		return
+	}
+	if a.contexts[context].ordered && a.find(context, number) != x {
+		return // one before it takes its calls
 	}
 	if a.numbers[number] && a.byName[number] == nil {
 		a.unmapped(x.at, what, "this number leads somewhere else in another context: users of a tenant have one numbering")
@@ -124,7 +137,7 @@ func (a *asterisk) claim(at place, what, number string, t *target) {
 		a.unmapped(at, what, fmt.Sprintf("%s is the name of user.%s here, and this leads somewhere else", number, number))
 		return
 	}
-	a.numbers[number] = true
+	a.numbers[number], a.claimed[number] = true, true
 	if n != nil && n.extension == "" && has([]string{"user", "ring", "menu", "echo", "music", "conference", "reject", "number"}, n.kind) && (n.kind != "reject" || n.name != "hangup") {
 		if n.extension = number; n.kind == "user" && n.name == number {
 			n.extension = ""
@@ -155,7 +168,7 @@ var helpNumbers = []string{"112", "911", "999", "000"}
 
 // literal is a number that leaves the house as it stands.
 func (a *asterisk) literal(x *exten, leaving *node, number string) {
-	what := "exten => " + x.pattern
+	what := x.title()
 	if slices.Contains(helpNumbers, number) {
 		n := &node{kind: "emergency", name: "help", attrs: []attr{{"numbers", quotes([]string{number})}}}
 		for _, h := range leaving.hops {
@@ -190,7 +203,7 @@ func (a *maker) anyUser() *node {
 
 // pattern maps a pattern that users dial: as a whole when calls leave the house by it, else number by number.
 func (a *asterisk) pattern(context string, x *exten) {
-	what := "exten => " + x.pattern
+	what := x.title()
 	begin := a.begin(context, x, dialledBegin+"0"+dialledEnd)
 	if t, err := a.run(begin, 0); err == nil {
 		leaves := t != nil && t.node != nil && t.node.kind == "leaving"
@@ -214,6 +227,10 @@ func (a *asterisk) pattern(context string, x *exten) {
 	found := 0
 	for _, number := range numbers {
 		if a.numbers[number] && a.byName[number] == nil || a.find(context, number) != x {
+			continue
+		}
+		if a.claimed[number] {
+			found++
 			continue
 		}
 		t, err := a.run(a.begin(context, x, number), 0)
@@ -247,12 +264,14 @@ func (a *asterisk) wholePattern(x *exten, what string, t *target, leaves bool) {
 			least = max(least, h.skip)
 		}
 	}
-	begin, open, ok := beginnings(x.pattern[1:], least)
+	begin, open, cut, ok := beginnings(x.pattern[1:], least)
 	if !ok {
 		a.unmapped(x.at, what, fmt.Sprintf("it stands for more than %d beginnings, or is no pattern of digits", mostMatches))
 		return
 	}
-	if open == "" || strings.Trim(open, "Xx") == "" {
+	if cut {
+		a.check(x.at, what, "it stands for very many beginnings: it is told apart by its first digits only, and takes all numbers that begin so")
+	} else if open == "" || strings.Trim(open, "Xx") == "" {
 		a.check(x.at, what, "numbers are told apart by how they begin: this one takes longer and shorter ones, too")
 	}
 	if !leaves {
@@ -274,6 +293,10 @@ func (a *asterisk) wholePattern(x *exten, what string, t *target, leaves bool) {
 
 // allow keeps an outbound node to the users whose contexts reach its pattern.
 func (a *asterisk) allow(x *exten, n *node) {
+	if x.allow != "" && isName(x.allow) {
+		n.allow = unique(append(n.allow, x.allow))
+		return
+	}
 	if len(a.inside) < 2 {
 		return
 	}
@@ -294,7 +317,7 @@ func (a *asterisk) arrivals(e *endpoint) {
 		return
 	}
 	for _, x := range a.everything(e.context) {
-		what := "exten => " + x.pattern
+		what := x.title()
 		switch {
 		case x.pattern == "s":
 			a.catchAll(e, x, what, "s")
@@ -509,6 +532,18 @@ func (a *asterisk) step(s callState, st step, depth int) (t *target, next *callS
 			return nil, &on, nil
 		}
 		return a.jump(s, on, arguments(yes), st)
+	case "nextextension":
+		next := s
+		if next.at = a.contexts[s.context].after(s.at, s.number); next.at == nil {
+			if isOpen(s.number) {
+				return fail("where calls go that come at another time depends on what is dialled")
+			}
+			return nil, nil, nil
+		}
+		next.prio = 1
+		return nil, &next, nil
+	case "condition":
+		return fail(st.args)
 	case "gosub":
 		return a.gosub(on, args, st)
 	case "gosubif":
@@ -555,6 +590,9 @@ func (a *asterisk) step(s callState, st step, depth int) (t *target, next *callS
 	}
 	if n == nil {
 		return nil, nil, nil
+	}
+	if i := slices.IndexFunc(a.nodes, func(o *node) bool { return n.kind == "conference" && o.kind == n.kind && o.name == n.name }); i >= 0 {
+		return to(a.nodes[i]), nil, nil // a room is one wherever it is named
 	}
 	return to(a.make(n, st.at, st.String())), nil, nil
 }
@@ -608,21 +646,9 @@ func (a *asterisk) service(s callState, app string, args []string, st step) (n *
 				a.check(st.at, st.String(), "profiles, menus and PINs of rooms are not imported")
 			}
 		}
-		return a.room(room, st), ""
+		return &node{kind: "conference", name: room}, ""
 	}
 	return nil, "this application has no counterpart"
-}
-
-// room is one conference wherever it is named.
-func (a *asterisk) room(room string, st step) *node {
-	for _, n := range a.nodes {
-		if n.kind == "conference" && n.name == room {
-			copied := *n
-			copied.extension = ""
-			return &copied
-		}
-	}
-	return &node{kind: "conference", name: room}
 }
 
 // jump goes to [[context,]extension,]priority.
@@ -969,6 +995,9 @@ func (a *asterisk) sound(files []string) string {
 			}
 			if dir := name(path.Base(path.Dir(part))); dir != "" && dir != "." && !strings.HasPrefix(dir, ".") {
 				folder = dir
+			}
+			for _, kind := range []string{".wav", ".gsm", ".ulaw", ".alaw", ".g722", ".sln", ".mp3"} {
+				part = strings.TrimSuffix(part, kind)
 			}
 			if base := strings.TrimLeft(name(path.Base(part)), "."); base != "" {
 				parts = append(parts, base)

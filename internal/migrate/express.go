@@ -138,6 +138,7 @@ func (v variables) value(text string) (string, error) {
 		}
 	}
 	if !known {
+		expr = strings.NewReplacer(dialledBegin, "${EXTEN:", dialledEnd, "}").Replace(expr)
 		return "", fmt.Errorf("the value of ${%s} is known during a call only", clip(expr))
 	}
 	if cut == "" {

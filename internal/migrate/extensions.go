@@ -14,6 +14,7 @@ type asteriskContext struct {
 	extens   []*exten
 	byName   map[string]*exten
 	includes []string
+	ordered  bool // extensions count in their order, as FreeSWITCH has it, and there may be several of a name
 }
 
 // exten is an extension, or a pattern for several.
@@ -24,15 +25,31 @@ type exten struct {
 	labels  map[string]int
 	last    int // priority of the line before, for n
 	visited bool
+	allow   string // group whose users may dial it
+	named   string // of FreeSWITCH
+}
+
+// title is what reports call an extension.
+func (x *exten) title() string {
+	if x.named != "" {
+		return "extension " + x.named
+	}
+	return "exten => " + x.pattern
 }
 
 // step is one priority.
 type step struct {
 	app, args string
+	shown     string // as it was written, when that was otherwise
 	at        place
 }
 
-func (s step) String() string { return fmt.Sprintf("%s(%s)", s.app, s.args) }
+func (s step) String() string {
+	if s.shown != "" {
+		return s.shown
+	}
+	return fmt.Sprintf("%s(%s)", s.app, s.args)
+}
 
 // readExtensions makes contexts of the sections of extensions.conf.
 func (m *maker) readExtensions(sections []*section) (contexts map[string]*asteriskContext, order []*asteriskContext, globals map[string]string) {
@@ -179,6 +196,9 @@ func (a *asterisk) findIn(context, number string, seen map[string]bool) *exten {
 		return nil
 	}
 	seen[context] = true
+	if c.ordered {
+		return c.after(nil, number)
+	}
 	if x := c.byName[number]; x != nil && !strings.HasPrefix(number, "_") {
 		return x
 	}
@@ -194,6 +214,27 @@ func (a *asterisk) findIn(context, number string, seen map[string]bool) *exten {
 	for _, included := range c.includes {
 		if x := a.findIn(included, number, seen); x != nil {
 			return x
+		}
+	}
+	return nil
+}
+
+// after finds the next extension that a number is one of, in the order they are written; behind nil is the first. A number that depends on
+// what is dialled is one of its own pattern's only.
+func (c *asteriskContext) after(x *exten, number string) *exten {
+	i := 0
+	if x != nil {
+		i = slices.Index(c.extens, x) + 1
+	}
+	for _, next := range c.extens[i:] {
+		p, is := strings.CutPrefix(next.pattern, "_")
+		switch {
+		case isOpen(number):
+			if x != nil && next.pattern == x.pattern {
+				return next
+			}
+		case is && matches(p, number), next.pattern == number:
+			return next
 		}
 	}
 	return nil
@@ -291,24 +332,33 @@ func numbersOf(p string, most int) []string {
 }
 
 // beginnings lists how the numbers of a pattern begin, up to the last sign that does not stand for any digit, and at least the first least signs; open is
-// what is left of the pattern behind them.
-func beginnings(p string, least int) (all []string, open string, ok bool) {
-	fixed, rest := 0, p
+// what is left of the pattern behind them. cut: there were too many, and only the first signs are looked at.
+func beginnings(p string, least int) (all []string, open string, cut, ok bool) {
+	var ends []int // behind which signs a beginning could end, the longest first
+	rest := p
 	for i := 0; rest != ""; i++ {
 		signs, behind, any, fine := classOf(rest)
 		if !fine {
-			return nil, "", false
+			return nil, "", false, false
 		}
 		if any {
 			break
 		}
 		if len(signs) < 10 || i < max(least, 1) {
-			fixed = len(p) - len(behind)
+			ends = slices.Insert(ends, 0, len(p)-len(behind))
 		}
 		rest = behind
 	}
-	all = numbersOf(p[:fixed], mostMatches)
-	return all, p[fixed:], all != nil && fixed > 0
+	for i, end := range ends {
+		most := mostMatches
+		if i > 0 {
+			most = mostMatches / 10
+		}
+		if all = numbersOf(p[:end], most); all != nil && (i == 0 || len(all[0]) >= least) {
+			return all, p[end:], i > 0, true
+		}
+	}
+	return nil, "", false, false
 }
 
 // example makes a number of what a pattern leaves open.
@@ -347,6 +397,9 @@ func (a *asterisk) everything(context string) (all []*exten) {
 		seen[name] = true
 		extens := slices.Clone(c.extens)
 		slices.SortStableFunc(extens, func(x, y *exten) int {
+			if c.ordered {
+				return 0
+			}
 			p, isP := strings.CutPrefix(x.pattern, "_")
 			q, isQ := strings.CutPrefix(y.pattern, "_")
 			switch {

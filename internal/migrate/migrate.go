@@ -115,7 +115,10 @@ func (m *maker) check(at place, what, why string) {
 }
 
 func (m *maker) mapped(at place, what, became string) {
-	m.result.Mapped = append(m.result.Mapped, Mapped{at.String(), clip(what), became})
+	if key := (Remark{at.String(), clip(what), "mapped: " + became, at}); !m.already[key] {
+		m.already[key] = true
+		m.result.Mapped = append(m.result.Mapped, Mapped{key.At, key.What, became})
+	}
 }
 
 func (m *maker) remark(list *[]Remark, r Remark) {
@@ -158,7 +161,7 @@ func (m *maker) finish() (*Result, error) {
 		return nil, fmt.Errorf("the plan that was made does not compile, which is a fault of this program: %s\n%s", diags[0].String(), r.Plan)
 	}
 	for _, d := range diags {
-		if strings.Contains(d.Summary, "ends calls that nobody answers") { // so they did before
+		if strings.Contains(d.Summary, "ends calls ") { // so they did before
 			continue
 		}
 		m.check(place{}, fmt.Sprintf("line %d of the plan: %s", d.Line, d.Summary), d.Detail)
@@ -173,6 +176,9 @@ func (m *maker) finish() (*Result, error) {
 	}
 	for _, list := range [][]Remark{r.Unmapped, r.Check} {
 		slices.SortStableFunc(list, func(a, b Remark) int {
+			if (a.At == "") != (b.At == "") { // what is about the whole comes last
+				return strings.Compare(b.At, a.At)
+			}
 			return cmp.Or(strings.Compare(a.place.file, b.place.file), a.place.line-b.place.line)
 		})
 	}

@@ -153,6 +153,9 @@ func (m *maker) add(n *node, key string) *node {
 func (n *node) key() string {
 	var b strings.Builder
 	fmt.Fprint(&b, n.kind, "|", n.at, "|", n.attrs)
+	if has([]string{"conference", "feature", "did", "number"}, n.kind) {
+		fmt.Fprint(&b, "|", n.name)
+	}
 	for _, o := range n.members {
 		fmt.Fprint(&b, "|m", o.id)
 	}

@@ -138,7 +138,9 @@ func (m *maker) eachEnd(p proof, t *target, most int, visit func(proof, *node)) 
 func (m *maker) proveOutbound(n *node) {
 	from := ""
 	for _, u := range m.nodes {
-		if u.kind == "user" && (len(n.allow) == 0 || slices.ContainsFunc(u.attrs, func(a attr) bool { return a.name == "groups" && has(n.allow, strings.Trim(a.value, `[]"`)) })) {
+		if u.kind == "user" && (len(n.allow) == 0 || slices.ContainsFunc(u.attrs, func(a attr) bool {
+			return a.name == "groups" && slices.ContainsFunc(n.allow, func(g string) bool { return strings.Contains(a.value, quote(g)) })
+		})) {
 			from = u.ref()
 			break
 		}
