@@ -46,6 +46,7 @@ type Node struct {
 	secrets *auth.Secrets
 	trunks  *sip.Trunks
 	plans   *dialplan.Store
+	agents  *pbx.Agents
 	places  *sip.Location
 	cluster *cluster.Cluster
 	media   *rtpengine.Engine
@@ -137,10 +138,10 @@ func certHosts(c configs.Config) []string {
 // buildCluster makes the agreed state: accounts, dialplans and bindings are machines of one log.
 func (n *Node) buildCluster() (err error) {
 	c := n.cfg
-	n.places, n.index = sip.NewLocation(), mailbox.NewIndex()
+	n.places, n.index, n.agents = sip.NewLocation(), mailbox.NewIndex(), pbx.NewAgents()
 	cc := cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
-		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, mailbox.Machine: n.index, auth.SecretsMachine: n.secrets},
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, mailbox.Machine: n.index, auth.SecretsMachine: n.secrets, pbx.AgentsMachine: n.agents},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
 		SealedBy: n.auth.KeyID(), Fresh: func() (map[string]cluster.Machine, error) {
 			machines, _, err := freshMachines(c)
@@ -148,7 +149,7 @@ func (n *Node) buildCluster() (err error) {
 		},
 		Copies:     cluster.CopiesConfig{Again: func(ids []string) { n.pbx.CopyAgain(ids) }},
 		Succession: n.succession(),
-		Requests:   n.mailRequests(), Messages: n.edgeMessages(),
+		Requests:   n.nodeRequests(), Messages: n.edgeMessages(),
 	}
 	if c.Cluster.Listen != "" {
 		if n.member, err = n.membership(); err != nil {
@@ -298,7 +299,7 @@ func (n *Node) buildSIP() (err error) {
 	dir := directory{n.plans, n.auth}
 	calls := pbx.Config{
 		Plan: n.plan, Directory: dir, Media: n.media, Relay: n.relay(), Events: n.events, MaxCalls: c.Limits.Calls, CallsPerUser: c.Limits.CallsPerUser,
-		MaxBranches: c.Limits.BranchesPerCall, Messages: n.boxes, Log: n.log,
+		MaxBranches: c.Limits.BranchesPerCall, Messages: n.boxes, Node: c.Node.Name, Agents: n.agents, Agree: n.cluster.Propose, Fellows: n.queueFellows(), Log: n.log,
 	}
 	if copies := n.cluster.Copies(); copies != nil {
 		calls.Copies, calls.CopyWait, calls.Entitled = copies, c.Cluster.CopyWait, n.cluster.Entitled

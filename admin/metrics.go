@@ -66,6 +66,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if cfg.Messages != nil {
 		m.voicemail(cfg.Messages.Stats())
 	}
+	m.queues(cfg.PBX.QueueStats())
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
 	m.succession(cfg.Cluster.Status().Succession)
 	if cfg.Media != nil {

@@ -189,7 +189,7 @@ func (c checker) findLongWays() {
 
 // findUnreachable warns of nodes without number that no reachable node leads to, and of calendars that nobody asks.
 func (c checker) findUnreachable() {
-	reached := map[*node]bool{}
+	reached, lends := map[*node]bool{}, map[*node]bool{}
 	var walk func(n *node)
 	walk = func(n *node) {
 		if reached[n] {
@@ -198,6 +198,9 @@ func (c checker) findUnreachable() {
 		reached[n] = true
 		for _, l := range n.leads(true) {
 			walk(l.node)
+		}
+		for _, m := range n.members { // a ring group that lends its members to a queue is there for something
+			lends[c.byRef[m.ref]] = n.kind == "queue" || lends[c.byRef[m.ref]]
 		}
 	}
 	numbered := slices.ContainsFunc(c.nodes, func(n *node) bool { return n.kind == "did" })
@@ -215,7 +218,7 @@ func (c checker) findUnreachable() {
 		}
 	}
 	for _, n := range c.nodes {
-		if !reached[n] && !n.lent {
+		if !reached[n] && !n.lent && !lends[n] {
 			c.warn(n.rng, fmt.Sprintf("no call can reach %s", n.ref), n.remedyOfLost())
 		}
 	}
@@ -243,7 +246,7 @@ func (c checker) findDeadEnds() {
 		if n.kind == "menu" && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
 			c.warn(n.rng, fmt.Sprintf("%s ends calls whose callers press nothing", n.ref), "say where they go: otherwise { go = ... }")
 		}
-		if n.kind == "ring" && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
+		if (n.kind == "ring" || n.kind == "queue") && !slices.ContainsFunc(n.ways, func(w *way) bool { return w.on == onOther }) {
 			c.warn(n.rng, fmt.Sprintf("%s ends calls that nobody answers", n.ref), "say where they go: otherwise { go = ... }")
 		}
 	}

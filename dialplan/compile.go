@@ -278,6 +278,10 @@ func (s Step) words() string {
 		return s.calling()
 	case StepVoicemail:
 		return s.taking()
+	case StepQueue:
+		return s.queueing()
+	case StepAgent:
+		return s.serving()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

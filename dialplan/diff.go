@@ -158,8 +158,13 @@ func (d *differ) nodes() {
 			continue // the ways that lead to it tell
 		}
 		first := len(d.found)
-		if c := changes(o.step, v.step, "Node", "At"); c != "" {
+		if c := changes(o.step, v.step, "Node", "At", "Queue"); c != "" {
 			d.say(v.at, nil, "%s: %s", v.name, c)
+		}
+		if o.step.Queue != nil && v.step.Queue != nil {
+			if c := changes(*o.step.Queue, *v.step.Queue); c != "" {
+				d.say(v.at, nil, "%s: %s", v.name, c)
+			}
 		}
 		if c := changes(d.was.leaving(o), d.is.leaving(v)); c != "" {
 			d.say(v.at, nil, "%s: %s", v.name, c)

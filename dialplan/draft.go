@@ -68,9 +68,12 @@ type node struct {
 	wrong     string
 	wronging  hcl.Range // of wrong
 	dial      bool
-	status    int    // reject
-	reason    string // reject
-	caller    string // user
+	status    int         // reject
+	reason    string      // reject
+	caller    string      // user
+	queue     *Queue      // queue
+	does      AgentAction // agent
+	serves    []string    // agent: names of queues, none for all
 	trunk     *trunkDraft
 	lent      bool // the trunk of another tenant
 	out       *outboundDraft
@@ -302,6 +305,10 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.menu(n, b)
 	case "voicemail":
 		d.voicemail(n, b)
+	case "queue":
+		d.queue(n, b)
+	case "agent":
+		d.agent(t, n, b)
 	case "trunk":
 		d.trunk(t, n, b)
 	case "outbound":
@@ -421,7 +428,7 @@ func (d *drafter) otherwise(n *node, b block) {
 }
 
 func plays() []string {
-	return []string{"music", "tone:busy", "tone:congestion", "tone:dial", "tone:info", "tone:ring"}
+	return []string{"music", "tone:beep", "tone:busy", "tone:congestion", "tone:dial", "tone:info", "tone:ring"}
 }
 
 // toneCountries are those whose tones there are, by their calling codes; each can stand behind a tone, as in "tone:busy:de". A tone without

@@ -198,6 +198,10 @@ func (b *builder) step(n *node) Step {
 			n.box.Greeting = n.play
 			s.Mailbox = &n.box.Mailbox
 		}
+	case "queue":
+		s.Kind, s.Users, s.Play, s.Record, s.Queue = StepQueue, b.agentsOf(n), n.play, n.record, n.queue
+	case "agent":
+		s.Kind, s.Does, s.Queues = StepAgent, n.does, n.serves
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

@@ -25,6 +25,7 @@ const (
 	shapeCauses           // [408, 503, "no_reply 4s"]
 	shapeVia              // [trunk.carrier_a, trunk.carrier_b], or cheapest(trunk.carrier_a, trunk.carrier_b)
 	shapePlaces           // "did", ring.sales, or a list of such
+	shapePriorities       // { "vip" = 2, "+44" = 1 }
 )
 
 func (s shape) String() string {
@@ -59,6 +60,8 @@ func (s shape) String() string {
 		return `a list of SIP statuses and of how long to wait, like [503, "no_reply 4s"]`
 	case shapeVia:
 		return `a list of trunks, like [trunk.carrier_a, trunk.carrier_b], or cheapest(trunk.carrier_a, trunk.carrier_b)`
+	case shapePriorities:
+		return `groups and beginnings of numbers with their priorities, like { "vip" = 2, "+44" = 1 }`
 	case shapePlaces:
 		return `a kind of node in quotes, like "did", a node, like ring.sales, or a list of such`
 	}
@@ -252,16 +255,17 @@ func blockRules() map[string]*blockRule {
 			},
 		},
 	}
+	rules["queue"], rules["agent"] = queueRules(otherwise)
 	return rules
 }
 
 // laterBlocks are words that belong to the language and that this version refuses by name.
-func laterBlocks() []string { return []string{"app", "page", "park", "queue"} }
+func laterBlocks() []string { return []string{"app", "page", "park"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
 	return []string{
-		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency",
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent",
 	}
 }
 

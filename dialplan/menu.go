@@ -61,12 +61,12 @@ func (d *drafter) keys(n *node, b block) {
 	switch {
 	case len(first) > mostKeys:
 		d.wrong(n.rng, fmt.Sprintf("%s has %d keys", n.ref, len(first)), fmt.Sprintf("%d are the most", mostKeys))
-	case len(first) == 0 && !n.dial:
+	case len(first) == 0 && !n.dial && n.kind == "menu":
 		d.wrong(n.rng, fmt.Sprintf("%s has no keys", n.ref), `add key "1" { go = ... }, or dial = true`)
 	}
 }
 
-// Keyed tells what the keys are that the caller of a menu has pressed so far: complete when they lead somewhere, more when further ones could.
+// Keyed tells what the keys are that the caller of a menu or queue has pressed so far: complete when they lead somewhere, more when further ones could.
 func (w *Walk) Keyed(keys string) (complete, more bool) {
 	v := w.menu()
 	if v == nil {
@@ -90,15 +90,19 @@ func (w *Walk) Keyed(keys string) (complete, more bool) {
 	return complete, more
 }
 
-// menu is the vertex where the call is, when that is a menu.
+// menu is the vertex where the call is, when that takes keys.
 func (w *Walk) menu() *vertex {
-	if w.t == nil || w.own != nil || w.here < 0 || w.t.vertices[w.here].step.Kind != StepMenu {
+	if w.t == nil || w.own != nil || w.here < 0 {
 		return nil
 	}
-	return &w.t.vertices[w.here]
+	v := &w.t.vertices[w.here]
+	if v.step.Kind != StepMenu && v.step.Kind != StepQueue {
+		return nil
+	}
+	return v
 }
 
-// Press goes where the keys lead that the caller of a menu has pressed. false: they lead nowhere, and the call is where it was.
+// Press goes where the keys lead that the caller of a menu or queue has pressed. false: they lead nowhere, and the call is where it was.
 func (w *Walk) Press(keys string) bool {
 	v := w.menu()
 	if v == nil {

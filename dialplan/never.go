@@ -120,8 +120,16 @@ func (s *search) from(n *node, first bool) {
 			}
 		}
 	}
-	for _, m := range n.members { // they are rung here, and their own ways do not count
-		if to := s.byRef[m.ref]; to != nil && to.is(s.rule.to) && s.found == nil {
+	members := n.members
+	if n.kind == "queue" { // a ring group stands for its members
+		for _, m := range n.members {
+			if group := s.byRef[m.ref]; group != nil && group.kind == "ring" {
+				members = slices.Concat(members, group.members)
+			}
+		}
+	}
+	for _, m := range members { // they are rung here, and their own ways do not count
+		if to := s.byRef[m.ref]; to != nil && to.kind == "user" && to.is(s.rule.to) && s.found == nil {
 			s.came[to] = hop{n, m.rng, s.came[n].far + 1}
 			s.found = to
 		}

@@ -43,6 +43,8 @@ const (
 	StepMenu                           // answer, play Play, and take keys: see Walk.Keyed
 	StepTrunk                          // call a number over a trunk: see Step.Out
 	StepVoicemail                      // answer and take a message for Mailbox, or play those of the caller
+	StepQueue                          // answer and let the caller wait for one of Users: see Step.Queue; takes keys as StepMenu does
+	StepAgent                          // answer and do what Does says for the caller as an agent of Queues
 )
 
 func (k StepKind) String() string {
@@ -63,6 +65,10 @@ func (k StepKind) String() string {
 		return "trunk"
 	case StepVoicemail:
 		return "voicemail"
+	case StepQueue:
+		return "queue"
+	case StepAgent:
+		return "agent"
 	}
 	return "nothing"
 }
@@ -93,7 +99,7 @@ func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 type Step struct {
 	Kind       StepKind
 	Node       string          // "ring.sales", "user.bob"; "" for a rejection
-	Users      []string        // StepRing: user names
+	Users      []string        // StepRing, StepQueue: user names
 	Strategy   Strategy        // StepRing
 	Delays     []time.Duration // StepRing: how much later each of Users rings; nil = all at the same time
 	SkipBusy   bool            // StepRing: who is in a call is not rung
@@ -109,6 +115,9 @@ type Step struct {
 	Reason     string          // StepReject: for people
 	Mailbox    *Mailbox        // StepVoicemail: nil = the caller wants to hear his messages
 	Out        *Out            // StepTrunk: what to dial where, never nil
+	Queue      *Queue          // StepQueue: never nil
+	Does       AgentAction     // StepAgent
+	Queues     []string        // StepAgent: names of queues; none = all
 	At         Position        // where the plan says so; zero for accounts that the plan does not name
 }
 
@@ -169,6 +178,10 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 			if keys, moved = w.pressAll(keys, s.Retries); moved {
 				continue
 			}
+		}
+		if s.Kind == StepQueue && len(keys) > 0 && w.Press(keys[0]) {
+			keys = keys[1:]
+			continue
 		}
 		status, given := c.Given[s.Node]
 		switch {

@@ -197,7 +197,7 @@ func (r *reader) fits(name string, want shape, v value) bool {
 		if v.shape == shapeText {
 			return true
 		}
-	case shapeStatuses, shapeDelays, shapeRewriting:
+	case shapeStatuses, shapeDelays, shapeRewriting, shapePriorities:
 		if v.shape == shapeCall {
 			return true
 		}

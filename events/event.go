@@ -37,6 +37,19 @@ const (
 	VoicemailLeft Kind = "voicemail.left"
 	VoicemailRead Kind = "voicemail.read"
 
+	// A caller in a queue; To is its node. QueueJoined has Detail position, QueueAnswered agent; of the others Reason says why, and
+	// Duration is how long the caller has waited.
+	QueueJoined    Kind = "queue.joined"
+	QueueAnswered  Kind = "queue.answered"
+	QueueAbandoned Kind = "queue.abandoned" // the caller has hung up
+	QueueLeft      Kind = "queue.left"      // the call went on elsewhere
+
+	// An agent, From, in all his queues or in the one that To names.
+	AgentLoggedIn  Kind = "agent.logged_in"
+	AgentLoggedOut Kind = "agent.logged_out"
+	AgentPaused    Kind = "agent.paused"
+	AgentResumed   Kind = "agent.resumed"
+
 	RegistrationAdded   Kind = "registration.added"
 	RegistrationRemoved Kind = "registration.removed"
 	RegistrationExpired Kind = "registration.expired"

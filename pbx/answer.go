@@ -35,6 +35,9 @@ type leg struct {
 	visit  *visit         // of the caller in a mailbox
 	speech speech
 	secret atomic.Bool // what the caller presses is nobody's business
+	queue  *waiting    // that the caller is in, nil when he is in none
+
+	far *rtpengine.Endpoint // our end of the latest bridge; guarded by Call.mu
 }
 
 // answer prepares an echo, music or conference step, away from the shard; what it returns takes the call there.
@@ -82,6 +85,8 @@ func (c *Call) unperformed(step dialplan.Step, err error) int {
 		return 503
 	case errors.Is(err, rtpengine.ErrNoAudio):
 		return 488
+	case errors.Is(err, ErrNoAgent), errors.Is(err, ErrNoQueue):
+		return 403
 	}
 	c.pbx.cfg.Log.Error("a step cannot be performed", "call", c.id, "node", step.Node, "error", err)
 	return 500
@@ -160,8 +165,21 @@ func (l *leg) perform(step dialplan.Step) error {
 		return l.call.pbx.join(l, step)
 	case dialplan.StepVoicemail:
 		return l.mailboxOpen(step)
+	case dialplan.StepQueue:
+		return l.play(step.Play)
+	case dialplan.StepAgent:
+		return l.asAgent(step)
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
+}
+
+// play plays a sound over and over, "" is silence.
+func (l *leg) play(sound string) error {
+	if sound == "" {
+		l.media.Hush()
+		return nil
+	}
+	return l.media.Play(sound)
 }
 
 // prompting plays what a menu asks with: a recording once, tones and music as long as nothing is pressed.
@@ -212,6 +230,9 @@ func (l *leg) Ended(reason string, _ bool) {
 	l.leaveMailbox()
 	l.stopClock()
 	l.menu, l.taking, l.visit = nil, nil, nil
+	if l.queue != nil {
+		l.queue.hungUp(reason)
+	}
 	if l.bridge != nil {
 		l.bridge.end(reason)
 	}
@@ -223,6 +244,7 @@ func (l *leg) Ended(reason string, _ bool) {
 	}
 	l.media.Close()
 	l.call.end(200, reason)
+	l.closeFar()
 }
 
 // silence ends the call of a phone that vanished.

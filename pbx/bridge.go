@@ -23,6 +23,7 @@ type bridge struct {
 	ringing *sip.Ringing
 	sip     *sip.Leg // to the phone that has answered
 	room    *rtpengine.Room
+	queue   *waiting // that the caller is in, nil when he is in none
 	over    bool
 }
 
@@ -56,7 +57,7 @@ func (l *leg) overTrunk(step dialplan.Step) (outcome int) {
 // begin makes our end of a call and lets it go out.
 func (l *leg) begin(step dialplan.Step, r sip.Relay, trunk *dialplan.Trunk) {
 	l.sip.Go(func() func() {
-		b, offer, err := l.newBridge()
+		b, offer, err := l.newBridge("tone:ring")
 		if err != nil {
 			return func() {
 				l.call.hangUpLine()
@@ -68,16 +69,19 @@ func (l *leg) begin(step dialplan.Step, r sip.Relay, trunk *dialplan.Trunk) {
 	})
 }
 
-// newBridge makes our end of a call, and has the caller hear that phones ring.
-func (l *leg) newBridge() (*bridge, string, error) {
+// newBridge makes our end of a call, and has the caller hear that phones ring, or "" for what he hears anyway.
+func (l *leg) newBridge(hears string) (*bridge, string, error) {
 	engine := l.call.pbx.cfg.Media
 	far, err := engine.NewEndpoint(rtpengine.SessionConfig{ID: l.call.id + "/far"})
 	if err != nil {
 		return nil, "", err
 	}
 	offer, err := far.Offer(netip.Addr{})
-	if err == nil {
-		err = l.media.Play("tone:ring")
+	if err == nil && hears != "" {
+		err = l.media.Play(hears)
+	}
+	if err == nil && !l.keep(far) {
+		err = errOver
 	}
 	if err != nil {
 		far.Close()
@@ -87,6 +91,27 @@ func (l *leg) newBridge() (*bridge, string, error) {
 	b.media.own = true
 	b.media.rings.Store(true)
 	return b, string(offer), nil
+}
+
+// keep has an end of ours closed with the leg, whatever becomes of it. Any goroutine. False: the leg is over.
+func (l *leg) keep(far *rtpengine.Endpoint) bool {
+	l.call.mu.Lock()
+	defer l.call.mu.Unlock()
+	if l.call.over {
+		return false
+	}
+	l.far = far
+	return true
+}
+
+// closeFar closes what keep has kept, once the call is over.
+func (l *leg) closeFar() {
+	l.call.mu.Lock()
+	far := l.far
+	l.call.mu.Unlock()
+	if far != nil {
+		far.Close()
+	}
 }
 
 func (b *bridge) call(r sip.Relay, offer string) {
@@ -111,12 +136,18 @@ func (b *bridge) answered(far *sip.Leg, sdp string) {
 		far.Hangup("the caller has hung up")
 		return
 	}
+	if b.queue != nil {
+		b.queue.takeFloor()
+	}
 	if err := b.join(sdp); err != nil {
 		b.near.call.pbx.cfg.Log.Error("two legs cannot be joined; the call is ended", "call", b.near.call.id, "error", err)
 		b.near.call.hangup("the call could not be joined")
 		return
 	}
 	b.near.call.joined(far.User())
+	if b.queue != nil {
+		b.queue.taken(far.User())
+	}
 }
 
 func (b *bridge) join(sdp string) error {
@@ -141,11 +172,22 @@ func (b *bridge) rung(r sip.Result) {
 		return
 	}
 	b.end("")
+	if b.queue != nil {
+		b.queue.notTaken()
+		return
+	}
 	trunk := b.media.out != nil
 	if trunk {
 		l.call.hangUpLine()
 	}
 	l.call.next(outcomeOf(r, trunk))
+}
+
+// discard ends a bridge over which nobody was called.
+func (b *bridge) discard() {
+	b.over = true
+	b.media.Close()
+	b.far.Close()
 }
 
 // end takes the bridge down: what rings is cancelled, the phone that has answered is hung up. The caller's leg stays.
@@ -225,6 +267,9 @@ func (c *Call) joined(by string) {
 	c.pbx.leaves(c.tenant, was, time.Now())
 	c.pbx.takes(c.tenant, by)
 	c.publish(events.Event{Kind: events.CallAnswered, Time: time.Now(), To: by, Status: 200, Detail: map[string]string{"in_place_of": was}})
+	if c.recording() == "" {
+		c.recordAsPlanned(by)
+	}
 }
 
 // inside gives a description of our own, for an end of media that is in this node as well, the addresses that packets are sent to inside:

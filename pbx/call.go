@@ -199,7 +199,7 @@ func (c *Call) perform(status int) {
 			if status = c.overTrunk(step); status == 0 {
 				return
 			}
-		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail:
+		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
 		default:

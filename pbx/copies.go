@@ -80,6 +80,9 @@ type copyState struct {
 
 // Run keeps the copies of calls on other nodes up to date until ctx ends. Without Config.Copies it has nothing to do.
 func (p *PBX) Run(ctx context.Context) error {
+	var teller sync.WaitGroup
+	defer teller.Wait()
+	teller.Go(func() { p.tellEngaged(ctx) })
 	if p.copier == nil {
 		<-ctx.Done()
 		return nil

@@ -11,6 +11,7 @@ const (
 	betweenKeys = 3 * time.Second // how long a caller may take for the next key of several
 	sureKeys    = 2 * time.Second // and when those he has pressed mean something already
 	mostKeys    = 32              // that are remembered
+	agentDone   = 2 * time.Second // how long an agent has for hearing that he is in or out
 	sorryTime   = 4 * time.Second // how long a caller who was answered hears why nothing comes of his call
 )
 
@@ -56,8 +57,15 @@ func (l *leg) performing(step dialplan.Step) {
 		l.ask()
 		return
 	}
-	if step.Kind == dialplan.StepVoicemail {
+	switch step.Kind {
+	case dialplan.StepVoicemail:
 		l.voicemail(step)
+		return
+	case dialplan.StepQueue:
+		l.wait(step)
+		return
+	case dialplan.StepAgent:
+		l.after(agentDone, func() { l.sip.Hangup("done") })
 		return
 	}
 	l.joinedConference()
@@ -80,6 +88,9 @@ func (l *leg) ask() {
 // pressed takes a key of the caller.
 func (l *leg) pressed(key byte) {
 	m := l.menu
+	if m == nil && l.queue != nil {
+		l.queue.pressed(key)
+	}
 	if l.voicemailKey(key) || m == nil || len(m.keys) >= mostKeys || strings.IndexByte("0123456789*#", key) < 0 {
 		return
 	}

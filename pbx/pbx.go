@@ -52,8 +52,13 @@ type Config struct {
 	MaxBranches  int           // phones one step rings at once. Default 50
 	Copies       Copies        // keeps calls on other nodes, too; nil when there are none
 	CopyWait     time.Duration // of a caller for the copy of his call; default 50 ms
-	Entitled     func() bool   // that no other node may go on with the calls of this one; until then it ends none by itself. nil: always
-	Log          *slog.Logger
+	Node         string        // name of this node, for those who ask where a call runs
+	Agents       *Agents       // what agents have said; nil: they cannot say anything
+	// Agree has a command of theirs agreed on; what it gives is that of Agents.Apply. It waits.
+	Agree    func(ctx context.Context, machine string, command []byte) (result any, err error)
+	Fellows  Fellows     // the other nodes; nil when there are none
+	Entitled func() bool // that no other node may go on with the calls of this one; until then it ends none by itself. nil: always
+	Log      *slog.Logger
 }
 
 // A PBX routes calls and keeps track of them.
@@ -72,7 +77,9 @@ type PBX struct {
 	byUser      map[string]int         // calls begun by a user, "tenant\x00user"
 	taken       map[string]*taken      // by who has answered calls, "tenant\x00user"
 	conferences map[string]*conference // "tenant\x00node"
-	peak        int                    // most calls since the tables were made
+	switchboard *switchboard           // it guards itself, as do the tallies
+	tallies     queueTallies
+	peak        int // most calls since the tables were made
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived atomic.Uint64
 	picturesWanted, picturesAsked, picturesRefused                                 atomic.Uint64
@@ -91,6 +98,8 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Copies != nil {
 		p.copier = &copier{pbx: p, copies: cfg.Copies, wait: cmp.Or(cfg.CopyWait, 50*time.Millisecond), wake: make(chan struct{}, 1)}
 	}
+	p.switchboard = newSwitchboard(cmp.Or(cfg.Agents, NewAgents()), p.engaged)
+	p.tallies.byQueue, p.tallies.waiting = make(map[agentName]*QueueStats), make(map[*waiting]agentName)
 	p.lines.taken, p.lines.spent = make(map[lineKey]int), make(map[lineKey]*spending)
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil

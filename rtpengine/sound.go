@@ -70,7 +70,7 @@ func generate(name string) ([]int16, error) {
 }
 
 func noSound(name string) error {
-	return fmt.Errorf("rtpengine: no sound %q (have music, tone:dial, tone:ring, tone:busy, tone:congestion, tone:info, each also with a country, like tone:busy:de)", name)
+	return fmt.Errorf("rtpengine: no sound %q (have music, tone:dial, tone:ring, tone:busy, tone:congestion, tone:info, tone:beep, each also with a country, like tone:busy:de)", name)
 }
 
 // fade takes the click off both ends, over n samples.
