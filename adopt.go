@@ -40,6 +40,8 @@ const endTime = 5 * time.Second
 // with their media at the ports that they had. Only then does this node hear what phones have sent meanwhile, and the segment learns where the addresses are
 // now: a BYE that is read before its call is here would be answered 481. An address that cannot be had is an error, and then nothing has been adopted. A
 // call that cannot be is ended, and the others go on.
+//
+// Where the addresses are of another machine, and do not move, the calls come to this node's own, and phones are told.
 func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the addresses are given back
 	a = &adopted{name: from.Name, stop: stop}
@@ -53,15 +55,8 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 			return a, err
 		}
 	}
-	var arrivals []*pbx.Arrival
-	for _, snapshot := range from.Calls {
-		arrival, err := n.pbx.Import(ctx, snapshot, true)
-		if err != nil {
-			n.log.Error("a call of a dead node cannot be gone on with", "node", from.Name, "error", err)
-			continue
-		}
-		arrival.Settle()
-		arrivals = append(arrivals, arrival)
+	arrivals := n.bring(ctx, from, pbx.FromDead)
+	for _, arrival := range arrivals {
 		a.calls = append(a.calls, arrival.ID())
 	}
 	for _, s := range a.sip {
@@ -85,6 +80,27 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 	}
 	n.adopted.list[from.Name] = append(n.adopted.list[from.Name], a)
 	return a, nil
+}
+
+// bring takes the calls of a dead node in.
+func (n *Node) bring(ctx context.Context, from departed, whence pbx.Whence) (arrivals []*pbx.Arrival) {
+	for _, snapshot := range from.Calls {
+		arrival, err := n.pbx.Import(ctx, snapshot, whence)
+		if err != nil {
+			n.log.Error("a call of a dead node cannot be gone on with", "node", from.Name, "error", err)
+			continue
+		}
+		arrival.Settle()
+		arrivals = append(arrivals, arrival)
+	}
+	return arrivals
+}
+
+// resettle goes on with the calls of a dead node at this one's own addresses, and tells their phones so.
+func (n *Node) resettle(ctx context.Context, from departed) {
+	for _, arrival := range n.bring(ctx, from, pbx.FromElsewhere) {
+		arrival.Resume()
+	}
 }
 
 // standIn binds what a node listened on. What it heard at all addresses of its machine is heard at those that have moved.

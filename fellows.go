@@ -14,7 +14,7 @@ func (n *Node) edge() *sip.EdgeConfig {
 	if n.cfg.Cluster.Listen == "" {
 		return nil
 	}
-	return &sip.EdgeConfig{Node: n.cfg.Node.Name, Key: derivedKey("tandem edge", n.cfg.AuthKeyFile()), Send: n.cluster.Send, Serves: n.cluster.Serves}
+	return &sip.EdgeConfig{Node: n.cfg.Node.Name, Key: derivedKey("tandem edge", n.cfg.AuthKeyFile()), Send: n.cluster.Send, Serves: n.cluster.Serves, Heir: n.cluster.HeirOf}
 }
 
 // edgeMessages take what other nodes have to say about phones.

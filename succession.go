@@ -89,18 +89,22 @@ func (n *Node) fit(_ string, infos []cluster.EstateInfo) int {
 	if n.draining.Load() {
 		return cluster.Unfit
 	}
+	fit := cluster.Best
 	for _, i := range infos {
 		var w whereabouts
-		if json.Unmarshal(i.Info, &w) != nil || !w.movable() {
+		if json.Unmarshal(i.Info, &w) != nil {
 			return cluster.Unfit
 		}
+		if !n.canHave(i.Node, &w) {
+			fit = cluster.Able
+		}
 	}
-	return cluster.Best
+	return fit
 }
 
-// movable tells whether what a node listens on can be had here: it is of the same machine, or goes with the node.
-func (w *whereabouts) movable() bool {
-	if w.Machine == machine() {
+// canHave tells whether what a node listens on can be had here: it is this one in an earlier life, or of the same machine, or its addresses move.
+func (n *Node) canHave(node string, w *whereabouts) bool {
+	if node == n.cfg.Node.Name || w.Machine == machine() {
 		return true
 	}
 	virtual := parseVirtual(w.Virtual)
@@ -124,20 +128,25 @@ func (w *whereabouts) movable() bool {
 	return len(w.SIP) > 0
 }
 
-// take goes on with the calls of a dead node, at its addresses.
+// take goes on with the calls of a dead node, at its addresses where they can be had.
 func (n *Node) take(ctx context.Context, e cluster.Estate) error {
 	if n.draining.Load() {
 		return errors.New("this node is draining")
 	}
-	from := departed{Name: e.Node, Calls: e.Copies}
+	from, here := departed{Name: e.Node, Calls: e.Copies}, true
 	for _, i := range e.Infos {
 		var w whereabouts
 		if err := json.Unmarshal(i.Info, &w); err != nil {
 			return fmt.Errorf("what node %s has told of itself cannot be read: %w", i.Node, err)
 		}
 		from.Addresses = append(from.Addresses, w)
+		here = here && n.canHave(i.Node, &w)
 	}
 	if e.Node == n.cfg.Node.Name && len(e.Copies) == 0 {
+		return nil
+	}
+	if !here {
+		n.resettle(ctx, from)
 		return nil
 	}
 	_, err := n.adopt(ctx, from)

@@ -381,7 +381,7 @@ func (n *Node) inherit(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("the running process stopped handing over: %w", err)
 		case kind == frameCall:
-			a, err := n.pbx.Import(ctx, payload, false)
+			a, err := n.pbx.Import(ctx, payload, pbx.FromProcess)
 			if err != nil {
 				return fmt.Errorf("a call cannot be taken over: %w", err) // the running process keeps them all
 			}

@@ -37,6 +37,24 @@ func (c *Cluster) Serves(node string) bool {
 	return t.Able && !t.Dead && t.Life != 0
 }
 
+// HeirOf names who goes on with what a node did before it died last, or was drained: "" when nobody does, or it does so itself. Any goroutine.
+func (c *Cluster) HeirOf(node string) string {
+	at := node
+	for range maxPast { // whoever took it may have died in its turn
+		t := c.succession.tenure(at)
+		if at != node && !t.Dead {
+			return at
+		}
+		if len(t.Past) == 0 {
+			return ""
+		}
+		if at = t.Past[len(t.Past)-1].Taker; at == node {
+			return ""
+		}
+	}
+	return ""
+}
+
 // fittest asks the candidates how well they could go on with a life, and gives the one that can best; of several the first by a hash of the names.
 func (c *Cluster) fittest(ctx context.Context, of life, candidates []string) (best string, fit int) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)

@@ -81,9 +81,9 @@ type PBX struct {
 	tallies     queueTallies
 	peak        int // most calls since the tables were made
 
-	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived atomic.Uint64
-	picturesWanted, picturesAsked, picturesRefused                                 atomic.Uint64
-	pinsRefused                                                                    atomic.Uint64
+	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, readdresses, unaddressed atomic.Uint64
+	picturesWanted, picturesAsked, picturesRefused                                                           atomic.Uint64
+	pinsRefused                                                                                              atomic.Uint64
 }
 
 // New validates cfg.
@@ -126,6 +126,8 @@ type Stats struct {
 	Silent                    uint64 // ended because no media came any more
 	InfoDigits                uint64 // digits that came in an INFO to a call answered here
 	Arrived                   uint64 // taken over from another process
+	Readdressed               uint64 // of them, those whose phones were told of another address for their media
+	Unaddressed               uint64 // those that ended because a phone could not be told
 	InfoConverted             uint64 // INFOs of relayed calls that the other phone did not know, done in the media
 	PicturesWanted            uint64 // INFOs that want a full picture, done in the media
 	PicturesAsked             uint64 // INFOs to phones that have agreed to no other way of being asked for one
@@ -146,7 +148,7 @@ func (p *PBX) Stats() Stats {
 		PINsRefused: p.pinsRefused.Load(),
 		TrunkFull:   full, TrunkLimited: over,
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
-		Arrived: p.arrived.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
+		Arrived: p.arrived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
 	}
 }

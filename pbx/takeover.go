@@ -195,12 +195,21 @@ const lostMedia = "the media could not be moved with the call"
 type Arrival struct {
 	call *Call
 	snap callSnapshot
+	from Whence
 	lost bool // its media are not here, and will not be
 }
 
+// Whence is where a call comes from.
+type Whence uint8
+
+const (
+	FromProcess   Whence = iota // another process of this node, which has given it away
+	FromDead                    // a dead node, at whose addresses this one is heard now; it may have done more with the call than the snapshot tells
+	FromElsewhere               // a dead node, whose addresses this one does not have: the phones must be told
+)
+
 // Import goes on with a call that another process has given away, while the media engine runs. Errors: ErrSnapshot, those of sip.Server.Import.
-// dead says that who had the call may have done more with it than the snapshot tells.
-func (p *PBX) Import(ctx context.Context, snapshot []byte, dead bool) (*Arrival, error) {
+func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arrival, error) {
 	s, err := readCall(snapshot)
 	if err != nil {
 		return nil, err
@@ -209,12 +218,13 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, dead bool) (*Arrival,
 		pbx: p, id: s.ID, callID: s.CallID, tenant: s.Tenant, from: s.From, to: s.To, peer: s.Peer, began: s.Began, state: Answered, node: s.Node,
 		answerer: s.Answerer, answered: s.Answered,
 	}
-	a := &Arrival{call: c, snap: s, lost: s.Lost}
+	dead := from != FromProcess
+	a := &Arrival{call: c, snap: s, from: from, lost: s.Lost}
 	var media sip.Media
 	if len(s.Media) > 0 {
 		c.media = newRelayMedia(c)
 		media = c.media
-		switch err := c.media.arrive(s.Media); {
+		switch err := c.media.arrive(s.Media, from); {
 		case errors.Is(err, rtpengine.ErrPortTaken):
 			c.media.awaited = true
 		case err != nil:
@@ -259,16 +269,32 @@ func (a *Arrival) Resume() {
 	c := a.call
 	if m := c.media; m != nil && m.awaited {
 		m.awaited = false
-		if err := m.arrive(a.snap.Media); err != nil {
+		if err := m.arrive(a.snap.Media, a.from); err != nil {
 			a.lose(err)
 		}
 	}
-	switch {
-	case a.lost:
+	if a.lost {
 		c.hangup(lostMedia)
-	case a.snap.Recorded:
+		return
+	}
+	if a.snap.Recorded {
 		c.recordAgain()
 	}
+	if a.from == FromElsewhere && c.media != nil {
+		if err := c.dialog.Readdress(c.readdressed); err != nil {
+			c.hangup(lostMedia)
+		}
+	}
+}
+
+// readdressed hears what came of telling the phones where their call goes on.
+func (c *Call) readdressed(problem string) {
+	if problem == "" {
+		c.pbx.readdresses.Add(1)
+		return
+	}
+	c.pbx.unaddressed.Add(1)
+	c.pbx.cfg.Log.Warn("a call of a dead node ends, since its phones cannot be told where it goes on", "call", c.id, "reason", problem)
 }
 
 // recordAgain begins another recording of a call that was being recorded in the process it came from.
@@ -322,13 +348,17 @@ func (m *relayMedia) depart() ([]byte, error) {
 }
 
 // arrive goes on with media of a call that came from another process.
-func (m *relayMedia) arrive(snapshot []byte) error {
+func (m *relayMedia) arrive(snapshot []byte, from Whence) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.call.pbx.cfg.Media == nil {
 		return errors.New("this node has no media engine of its own")
 	}
-	s, err := m.call.pbx.cfg.Media.Import(m.config(), snapshot)
+	bring := m.call.pbx.cfg.Media.Import
+	if from == FromElsewhere {
+		bring = m.call.pbx.cfg.Media.ImportElsewhere
+	}
+	s, err := bring(m.config(), snapshot)
 	if err == nil {
 		m.session = s
 	}
@@ -338,7 +368,7 @@ func (m *relayMedia) arrive(snapshot []byte) error {
 // returned is arrive for media that have just left. The engine closes ports in its own time, so that they are free a moment later.
 func (m *relayMedia) returned(snapshot []byte) (err error) {
 	for deadline := time.Now().Add(portTime); ; time.Sleep(portPause) {
-		if err = m.arrive(snapshot); !errors.Is(err, rtpengine.ErrPortTaken) || time.Now().After(deadline) {
+		if err = m.arrive(snapshot, FromProcess); !errors.Is(err, rtpengine.ErrPortTaken) || time.Now().After(deadline) {
 			return err
 		}
 	}

@@ -93,12 +93,12 @@ func TestCallWithoutItsMediaIsEndedByWhoTakesIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		other.Attach(nowhere{o.srv})
-		a, err := other.Import(t.Context(), b, false)
+		a, err := other.Import(t.Context(), b, FromProcess)
 		if err != nil {
 			t.Fatal(err)
 		}
 		expect(t, "lost", a.lost, true)
-		_, err = other.Import(t.Context(), []byte(`{"v":1}`), false)
+		_, err = other.Import(t.Context(), []byte(`{"v":1}`), FromProcess)
 		expect(t, "nothing", errors.Is(err, ErrSnapshot), true)
 		d.Return()
 		if err := o.srv.Thaw(t.Context()); err != nil {

@@ -47,6 +47,8 @@ type snapshot struct {
 	lines    []lineState
 	wires    [2]wiresState
 	exchange exchange
+
+	elsewhere bool // it is not for the addresses that it was made at; never in a snapshot on the wire
 }
 
 // lineState is a line.

@@ -160,7 +160,11 @@ func (e *Engine) Import(c SessionConfig, snapshot []byte) (*Session, error) {
 		}
 		sh = d.shard
 	}
-	s := e.session(c, sh, at)
+	return e.resume(n, e.session(c, sh, at), d)
+}
+
+// resume makes of a session of its own the one that a snapshot is of.
+func (e *Engine) resume(n *snapshot, s *Session, d *door) (*Session, error) {
 	if err := e.join(s); err != nil {
 		return nil, err
 	}
@@ -439,7 +443,7 @@ func (s *Session) resume(n *snapshot, d *door) error {
 	e := s.engine
 	s.origins, s.blocks, s.treat, s.music = n.origins, n.blocks, n.treat, n.music
 	for i := range n.lines {
-		if err := s.resumeLine(&n.lines[i]); err != nil {
+		if err := s.resumeLine(&n.lines[i], n.elsewhere); err != nil {
 			return err
 		}
 	}
@@ -461,7 +465,7 @@ func (s *Session) resume(n *snapshot, d *door) error {
 	return nil
 }
 
-func (s *Session) resumeLine(from *lineState) error {
+func (s *Session) resumeLine(from *lineState, elsewhere bool) error {
 	l := &line{kind: from.kind, rings: from.rings, numbers: from.numbers, placed: from.placed}
 	s.lines = append(s.lines, l)
 	for side, state := range from.legs {
@@ -473,6 +477,12 @@ func (s *Session) resumeLine(from *lineState) error {
 		l.legs[side] = g
 		for family, port := range state.ports {
 			if port == 0 {
+				continue
+			}
+			if elsewhere {
+				if err := s.engine.settle(s.shard, g, family); err != nil {
+					return err
+				}
 				continue
 			}
 			if port == s.engine.cfg.SinglePort && s.site == nil {

@@ -50,6 +50,8 @@ type EdgeConfig struct {
 	Send func(node, kind string, payload []byte) error
 	// Serves tells whether another node takes calls. Any goroutine; it does not block. nil: none does while this one drains.
 	Serves func(node string) bool
+	// Heir names the node that goes on with calls that a node had in an earlier life, "" when there is none. As Serves.
+	Heir func(node string) string
 }
 
 // A Fellow is another node of the cluster.
@@ -383,7 +385,30 @@ func (sh *shard) strays(m *message.Message, p transport.Packet) bool {
 		return false
 	}
 	home := e.homeOf(m)
-	return home != 0 && home != e.number && e.stray(home, p)
+	if home == 0 || home != e.number && e.stray(home, p) {
+		return home != 0
+	}
+	if heir := e.heirOf(home); heir != 0 && heir != e.number {
+		if d, _ := sh.findDialog(m); d == nil {
+			return e.stray(heir, p)
+		}
+	}
+	return false
+}
+
+// heirOf is the node that goes on with the calls that a home had before it died, 0 when there is none.
+func (e *edge) heirOf(home uint32) uint32 {
+	if e.cfg.Heir == nil {
+		return 0
+	}
+	name := e.cfg.Node
+	if home != e.number {
+		name = (*e.fellows.Load())[home].Name
+	}
+	if heir := e.cfg.Heir(name); name != "" && heir != "" {
+		return transport.NodeNumber(heir)
+	}
+	return 0
 }
 
 // stray gives a message of a phone to another node.

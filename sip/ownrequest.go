@@ -20,6 +20,7 @@ type ownRequest struct {
 	spent        int         // hops that it has made already
 	dialog       *Dialog     // whose remote target and count it concerns, nil for the end of a call
 	toCaller     bool        // which party of dialog it goes to
+	later        bool        // the 2xx to an INVITE is acknowledged by Reply.ack
 	done         func(Reply) // told once what came of it; may be nil
 }
 
@@ -124,13 +125,28 @@ func (b *branch) ownSuccess(m *message.Message) {
 		r.answered(replyOf(m))
 		return
 	}
-	ack := &branch{sh: b.sh, method: "ACK", flow: b.flow}
+	left, reply := &remains{flow: b.flow, own: true}, replyOf(m)
+	b.leave(left)
+	if r.later {
+		reply.ack = func(body string) { b.sh.ackOwn(r, left, body) }
+	} else {
+		b.sh.ackOwn(r, left, "")
+	}
+	r.answered(reply)
+}
+
+// ackOwn acknowledges the 2xx to an INVITE of the node's own. What is left of it does so again.
+func (sh *shard) ackOwn(r *ownRequest, left *remains, body string) {
+	ack := &branch{sh: sh, method: "ACK", flow: left.flow}
 	ack.number()
-	ack.writeOwn(&ownRequest{method: "ACK", to: r.to, from: r.from, callID: r.callID, cseq: r.cseq})
-	_ = b.sh.send(ack.flow, ack.out)
-	b.leave(&remains{flow: ack.flow, last: ack.out, own: true})
+	out := ownRequest{method: "ACK", to: r.to, from: r.from, callID: r.callID, cseq: r.cseq, body: body}
+	if body != "" {
+		out.extra = message.AppendHeader(nil, "Content-Type", "application/sdp")
+	}
+	ack.writeOwn(&out)
+	_ = sh.send(ack.flow, ack.out)
+	left.flow, left.last = ack.flow, ack.out
 	ack.end()
-	r.answered(replyOf(m))
 }
 
 // A Request is one that the node itself sends inside a relayed call, in the name of the other party.
@@ -140,6 +156,8 @@ type Request struct {
 	ContentType string
 	Body        string // an INVITE must have one: the offer. Media is not asked; who makes an offer has it from there.
 	Done        func(Reply)
+
+	later bool // an INVITE without an offer, whose answer Reply.ack acknowledges
 }
 
 // A Reply is the final response to a Request, or what took its place: 408 nobody answered, 480 the party cannot be reached, 481 the call is
@@ -148,7 +166,8 @@ type Reply struct {
 	Status      int
 	ContentType string
 	Body        string
-	msg         *message.Message // nil when there is none; not to be kept
+	msg         *message.Message  // nil when there is none; not to be kept
+	ack         func(body string) // of a Request.later
 }
 
 func replyOf(m *message.Message) Reply {
@@ -201,7 +220,7 @@ func (d *Dialog) send(r Request) {
 		return
 	}
 	d.sh.count.own.Add(1)
-	own.dialog, own.done, own.body = d, done, r.Body
+	own.dialog, own.done, own.body, own.later = d, done, r.Body, r.later
 	d.own++
 	if r.Method == "INVITE" {
 		d.ownOffer = true

@@ -31,6 +31,7 @@ type Call struct {
 	answers []*Message // distinct 2xx to INVITEs sent, by their tag
 	acks    map[string]string
 	ackSDP  string
+	said    string // the description that it has begun with
 	last    string // response to the INVITE received, sent again for retransmissions of it
 	dead    bool
 
@@ -60,7 +61,7 @@ func (p *Phone) Call(to, sdp string, headers ...string) *Call {
 	}
 	c := p.newCall(p.newID("call"), p.newID("t"))
 	c.local, c.peer = "<"+cmp.Or(p.cfg.From, p.AOR())+">;tag="+c.Tag, "<"+uri+">"
-	c.cseq = p.nextCSeq()
+	c.cseq, c.said = p.nextCSeq(), sdp
 	if p.cfg.Eager && p.knows("Proxy-Authorization") {
 		headers = append(slices.Clone(headers), p.credentials("INVITE", uri))
 	}
@@ -326,6 +327,9 @@ func (c *Call) Ring() { c.Respond(180, "") }
 // Answer sends 200 with a session description, again and again until the ACK comes (RFC 3261 §13.3.1.4). It comes back at
 // once.
 func (c *Call) Answer(sdp string, headers ...string) {
+	c.mu.Lock()
+	c.said = sdp
+	c.mu.Unlock()
 	m := c.Respond(200, sdp, headers...)
 	c.Phone.run(func() { c.repeat(m) })
 }

@@ -1,6 +1,9 @@
 package fakephone
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // request takes a request off the wire, in the reader (RFC 3261 §17.2).
 func (p *Phone) request(m *Message) {
@@ -76,7 +79,8 @@ func (p *Phone) invite(m *Message) {
 	p.run(func() { fn(c) })
 }
 
-// reinvite answers an INVITE inside a dialog: with the session description it came with, unless OnRequest did otherwise.
+// reinvite answers an INVITE inside a dialog: with the session description it came with, or with its own where there is none, unless
+// OnRequest did otherwise.
 func (p *Phone) reinvite(m *Message) {
 	c := p.find(m)
 	if c == nil {
@@ -87,8 +91,9 @@ func (p *Phone) reinvite(m *Message) {
 	if contact := m.Header("Contact"); contact != "" {
 		c.target = Addr(contact)
 	}
+	sdp := cmp.Or(m.Body(), c.said)
 	c.mu.Unlock()
-	p.answer(m, c.Tag, 200, m.Body(), nil, nil)
+	p.answer(m, c.Tag, 200, sdp, nil, nil)
 }
 
 func (p *Phone) cancel(m *Message) {
