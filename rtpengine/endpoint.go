@@ -270,7 +270,7 @@ func (p *Endpoint) describe(address netip.Addr, preamble []string, body []byte) 
 	return out.Bytes()
 }
 
-// Offer makes our own offer of G.711 audio, for an INVITE that carried none; Accept takes its answer.
+// Offer makes our own offer of audio, for an INVITE that carried none, see Engine.offered; Accept takes its answer.
 func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -292,11 +292,11 @@ func (p *Endpoint) Offer(dst netip.Addr) ([]byte, error) {
 	p.family = family
 	p.offered = p.srtp.toward(plain, p.rings[0].level)
 	var body bytes.Buffer
-	put(&body, "m=audio ", strconv.Itoa(int(port)), " ", p.offered.profile(""), " 0 8 101")
-	put(&body, "a=rtpmap:0 PCMU/8000")
-	put(&body, "a=rtpmap:8 PCMA/8000")
-	put(&body, "a=rtpmap:101 telephone-event/8000")
-	put(&body, "a=fmtp:101 0-15")
+	formats := p.engine.offered()
+	put(&body, "m=audio ", strconv.Itoa(int(port)), " ", p.offered.profile(""), " ", addedWords(formats))
+	for _, line := range addedLines(formats) {
+		put(&body, line)
+	}
 	put(&body, "a=ptime:20")
 	if port == p.engine.cfg.SinglePort {
 		put(&body, "a=rtcp:", strconv.Itoa(int(port)))

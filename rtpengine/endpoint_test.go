@@ -375,3 +375,48 @@ func TestClosedEndpointRefuses(t *testing.T) {
 		t.Errorf("Play: %v", err)
 	}
 }
+
+// What we offer is what can be played and mixed here, in the order of media.codecs.
+func TestOurOfferHasAllThatCanBePlayed(t *testing.T) {
+	opus := audio.Open("").Encodes(audio.Opus)
+	for _, c := range []struct {
+		policy    CodecPolicy
+		with, bare string // with libopus, and without
+	}{
+		{CodecPolicy{}, "0 8 9 111 101 110", "0 8 9 101"},
+		{CodecPolicy{Only: []string{"opus", "PCMA", "VP8"}}, "111 8 110 101", "8 101"},
+		{CodecPolicy{Only: []string{"G722", "PCMU"}, Block: []string{"telephone-event"}}, "9 0", "9 0"},
+		{CodecPolicy{Only: []string{"G729"}}, "0 8 101", "0 8 101"},
+	} {
+		e := startEngine(t, func(cfg *Config) { cfg.Codecs = c.policy })
+		p := startEndpoint(t, e)
+		offer, err := p.Offer(loop4)
+		want := c.with
+		if !opus {
+			want = c.bare
+		}
+		if got := mline(string(offer)); err != nil || got != "m=audio PORT RTP/AVP "+want {
+			t.Errorf("%+v: %s, want %s; %v", c.policy, got, want, err)
+		}
+	}
+}
+
+// A phone that takes nothing but G.722 of our offer hears us in it.
+func TestAnswerInG722ToOurOfferIsPlayedTo(t *testing.T) {
+	e := startEngine(t, nil)
+	p, a := startEndpoint(t, e), newPhone(t, loop4)
+	if err := p.Play("tone:dial"); err != nil {
+		t.Fatal(err)
+	}
+	offer, err := p.Offer(loop4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.dial(offer)
+	if err := p.Accept(a.formats("9 101", "a=rtpmap:101 telephone-event/8000"), loop4); err != nil {
+		t.Fatal(err)
+	}
+	if b := a.next(a.rtp); b[1]&0x7f != 9 || len(b) != 172 {
+		t.Errorf("got %x", b[:12])
+	}
+}
