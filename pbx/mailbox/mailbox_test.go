@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,13 +20,13 @@ import (
 type town struct {
 	t     *testing.T
 	nodes []*inhabitant
-	cut   bool // nothing is agreed on
+	cut   atomic.Bool // nothing is agreed on
 }
 
 type inhabitant struct {
 	*Store
 	name string
-	dead bool
+	dead atomic.Bool
 	left []Item
 	stop func()
 }
@@ -39,6 +40,9 @@ func inTown(t *testing.T, nodes int, fn func(t *testing.T, w *town)) {
 		for i := range nodes {
 			w.settle(fmt.Sprintf("n%d", i+1), t.TempDir(), NewIndex())
 		}
+		for _, n := range w.nodes {
+			n.start()
+		}
 		fn(t, w)
 		for _, n := range w.nodes {
 			n.stop()
@@ -46,13 +50,13 @@ func inTown(t *testing.T, nodes int, fn func(t *testing.T, w *town)) {
 	})
 }
 
-// settle starts a node; seconds of a sound are its octets.
+// settle makes a node; seconds of a sound are its octets.
 func (w *town) settle(name, dir string, index *Index) *inhabitant {
 	n := &inhabitant{name: name}
 	store, err := New(Config{
 		Index: index, Dir: dir, Node: name, BoxBytes: 1000, MaxBytes: 1 << 30,
 		Propose: func(_ context.Context, cmd []byte) (result any, err error) {
-			if w.cut {
+			if w.cut.Load() {
 				return nil, errCut
 			}
 			for _, other := range w.nodes {
@@ -68,7 +72,7 @@ func (w *town) settle(name, dir string, index *Index) *inhabitant {
 		},
 		Call: func(_ context.Context, node, kind string, payload []byte) ([]byte, error) {
 			for _, other := range w.nodes {
-				if other.name == node && !other.dead {
+				if other.name == node && !other.dead.Load() {
 					return other.Serve(kind, name, bytes.Clone(payload))
 				}
 			}
@@ -76,7 +80,7 @@ func (w *town) settle(name, dir string, index *Index) *inhabitant {
 		},
 		Fellows: func() (all []string) {
 			for _, other := range w.nodes {
-				if other != n && !other.dead {
+				if other != n && !other.dead.Load() {
 					all = append(all, other.name)
 				}
 			}
@@ -87,15 +91,20 @@ func (w *town) settle(name, dir string, index *Index) *inhabitant {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = store.Run(ctx)
-	}()
-	n.Store, n.stop = store, func() { cancel(); <-done }
+	n.Store = store
 	w.nodes = append(w.nodes, n)
 	return n
+}
+
+// start runs a node, once all are settled.
+func (n *inhabitant) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.stop = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		_ = n.Run(ctx)
+	}()
 }
 
 // leave has somebody say something to a mailbox of alice, through a node.
@@ -146,7 +155,7 @@ func TestAMessageIsHeardAtEveryNodeAlsoAfterTheDeathOfItsOwn(t *testing.T) {
 		if err != nil || json.Unmarshal(words, &beside) != nil || beside.From != "bob" {
 			t.Errorf("beside the sound stands %s (%v)", words, err)
 		}
-		w.nodes[0].dead = true
+		w.nodes[0].dead.Store(true)
 		for _, n := range w.nodes[1:] {
 			expect(t, "heard at "+n.name, n.said(), "call me back")
 		}
@@ -160,14 +169,14 @@ func TestCopiesAreMadeAgainWhenAHolderDies(t *testing.T) {
 		holders := w.nodes[0].Messages("acme", "alice")[0].Nodes
 		expect(t, "holders", len(holders), 2)
 		for _, n := range w.nodes {
-			n.dead = n.name == holders[0]
+			n.dead.Store(n.name == holders[0])
 		}
 		time.Sleep(tendEvery + time.Second)
 		for _, n := range w.nodes {
-			n.dead = n.dead || n.name == holders[1]
+			n.dead.Store(n.dead.Load() || n.name == holders[1])
 		}
 		for _, n := range w.nodes {
-			if !n.dead {
+			if !n.dead.Load() {
 				expect(t, "heard at "+n.name, n.said(), "call me back")
 			}
 		}
@@ -176,12 +185,12 @@ func TestCopiesAreMadeAgainWhenAHolderDies(t *testing.T) {
 
 func TestAMessageWaitsUntilTheClusterAgrees(t *testing.T) {
 	inTown(t, 2, func(t *testing.T, w *town) {
-		w.cut = true
+		w.cut.Store(true)
 		w.nodes[0].leave(t, "call me back")
 		expect(t, "while nothing is agreed on", w.nodes[1].said(), "")
 		expect(t, "waiting", w.nodes[0].Stats().Waiting, 1)
 		time.Sleep(time.Minute)
-		w.cut = false
+		w.cut.Store(false)
 		time.Sleep(postAgain + time.Second)
 		expect(t, "afterwards", w.nodes[1].said(), "call me back")
 		expect(t, "waiting", w.nodes[0].Stats().Waiting, 0)
@@ -207,6 +216,7 @@ func TestAMessageThatWasCutIsStillAMessage(t *testing.T) {
 		old.stop()
 		w.nodes = nil
 		fresh := w.settle("n1", old.cfg.Dir, old.cfg.Index)
+		fresh.start()
 		synctest.Wait()
 		expect(t, "at once, while somebody may still be writing", fresh.said(), "")
 		time.Sleep(2 * tendEvery)
