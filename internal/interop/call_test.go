@@ -226,6 +226,7 @@ func TestCallerWhoGivesUpStopsTheRinging(t *testing.T) {
 func TestRejectedCallTellsTheCallerWhy(t *testing.T) {
 	t.Parallel()
 	n := startNode(t)
+	n.withoutMailboxes(t)
 	alice, bob := pair(t, n, phoneConfig{}, phoneConfig{answer: "manual"})
 	alice.dial(t, "1001")
 	bob.await(t, "CALL_INCOMING", 1)
@@ -246,6 +247,7 @@ func TestNumberNobodyHasIsNotFound(t *testing.T) {
 
 func TestUserWithoutAPhoneIsUnavailable(t *testing.T) {
 	n := startNode(t)
+	n.withoutMailboxes(t)
 	alice := startPhone(t, n, phoneConfig{user: "1000", tone: 440}).registered(t)
 	alice.dial(t, "1003")
 	if got := alice.ends(t, 1).Param; !strings.HasPrefix(got, "480") {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"sync/atomic"
@@ -192,6 +193,19 @@ func (n *node) cli(t testing.TB, args ...string) (out string, err error) {
 	args = append(args, "--api", n.ready.Nodes[0].Admin)
 	raw, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	return string(raw), err
+}
+
+// withoutMailboxes gives the node a plan by which a call that nobody takes ends, as it does not in the demo.
+func (n *node) withoutMailboxes(t testing.TB) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "plain.dialplan.hcl")
+	plan := fmt.Sprintf("dialplan \"demo\" { domains = [%q] }\nuser \"1000\" {}\nuser \"1001\" {}\nuser \"1003\" {}\n", n.ready.Domain)
+	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := n.cli(t, "dialplan", "apply", file); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // registered reports whether the operator's list has a binding of the user.

@@ -159,6 +159,7 @@ func TestSippCalls(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := startNode(t)
+			n.withoutMailboxes(t)
 			port := bindPort(t, n, "1001")
 			called := startSipp(t, n, sippRun{scenario: c.called, port: port, calls: c.calls})
 			eventually(t, soon, "sipp to listen", func() bool { return listensUDP(port) })
