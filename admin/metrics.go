@@ -260,6 +260,7 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_voicemail_pins_refused_total", "Wrong PINs of mailboxes, and mailboxes that there are not.", st.PINsRefused)
 	m.counter("tandem_trunk_full_total", "Calls that found all channels of a trunk taken.", st.TrunkFull)
 	m.counter("tandem_trunk_limited_total", "Calls that were beyond the limits of their caller.", st.TrunkLimited)
+	m.counter("tandem_conference_wrong_pins_total", "PINs of conferences that were wrong, or not pressed in time.", st.WrongPINs)
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
 	m.counter("tandem_calls_info_digits_total", "Digits that came in an INFO to a call that the node answered.", st.InfoDigits)
 	m.counter("tandem_calls_arrived_total", "Answered calls taken over from the process before.", st.Arrived)

@@ -303,6 +303,9 @@ func statusWords(status int) string {
 // meeting says how a conference is held.
 func (s Step) meeting() string {
 	words := " joins all who call it"
+	if s.PIN != "" {
+		words = " asks for a PIN, then joins all who call it"
+	}
 	if s.MaxMembers > 0 {
 		words += fmt.Sprintf(", %d at most", s.MaxMembers)
 	}

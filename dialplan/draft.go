@@ -65,8 +65,9 @@ type node struct {
 	delays    []time.Duration // ring: of members, in their order
 	skipBusy  bool            // ring
 	retries   int             // menu, and the two below
-	wrong     string
-	wronging  hcl.Range // of wrong
+	wrong     string          // menu; of a conference it is the prompt for its PIN
+	wronging  hcl.Range       // of wrong
+	pin       string          // conference
 	dial      bool
 	status    int         // reject
 	reason    string      // reject
@@ -499,6 +500,7 @@ func (d *drafter) conference(n *node, b block) {
 	if v, set := b.attrs["announce"]; set {
 		n.announce = v.flag
 	}
+	d.gate(n, b)
 	d.otherwise(n, b)
 }
 

@@ -191,6 +191,7 @@ func (b *builder) step(n *node) Step {
 		s.Kind, s.Play = StepMusic, n.play
 	case "conference":
 		s.Kind, s.Play, s.Record, s.MaxMembers, s.Announce = StepConference, n.play, n.record, n.room, n.announce
+		s.PIN, s.Prompt = n.pin, n.wrong
 	case "menu":
 		s.Kind, s.Play, s.Retries, s.Wrong, s.Dial = StepMenu, n.play, n.retries, n.wrong, n.dial
 	case "voicemail":

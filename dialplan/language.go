@@ -174,6 +174,7 @@ func blockRules() map[string]*blockRule {
 			attrs: map[string]attrRule{
 				"extension": {shape: shapeText}, "max_members": {shape: shapeNumber}, "music": {shape: shapeText},
 				"record": {shape: shapeFlag}, "announce": {shape: shapeFlag}, "timeout": {shape: shapeDuration},
+				"pin": {shape: shapeText}, "prompt": {shape: shapeText},
 			},
 			blocks: map[string]*blockRule{"otherwise": otherwise},
 		},

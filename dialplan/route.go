@@ -108,6 +108,8 @@ type Step struct {
 	Record     bool            // StepRing: a call that is answered here is recorded; StepConference: the room is
 	MaxMembers int             // StepConference: 0 = as many as the node allows
 	Announce   bool            // StepConference: tones tell who comes and goes
+	PIN        string          // StepConference: digits that the caller must press first; "" = none
+	Prompt     string          // StepConference: played to ask for the PIN, "" = a dial tone
 	Retries    int             // StepMenu: how often the caller may try again
 	Wrong      string          // StepMenu: played before the next try when the keys lead nowhere, "" = nothing
 	Dial       bool            // StepMenu: extensions can be dialled

@@ -73,7 +73,7 @@ func (d *drafter) voicemail(n *node, b block) {
 		n.box.MaxMessages = int(v.number)
 	}
 	if v, set := b.attrs["pin"]; set {
-		d.pin(n, v)
+		n.box.PIN = d.pin(v)
 	}
 	d.owners(n, b.attrs["owners"])
 	switch {
@@ -94,14 +94,14 @@ func (d *drafter) without(n *node, b block, why string, attrs ...string) {
 	}
 }
 
-func (d *drafter) pin(n *node, v value) {
+func (d *drafter) pin(v value) string {
 	switch digits := v.text; {
 	case strings.Trim(digits, "0123456789") != "" || len(digits) < 4 || len(digits) > 12:
 		d.wrong(v.rng, fmt.Sprintf("%q cannot be a PIN", digits), "a PIN has 4 to 12 digits")
 	case strings.Count(digits, digits[:1]) == len(digits) || strings.Contains("01234567890", digits) || strings.Contains("09876543210", digits):
 		d.warn(v.rng, "this PIN is the first that anybody would try", "write one whose digits follow no order")
 	}
-	n.box.PIN = v.text
+	return v.text
 }
 
 func (d *drafter) owners(n *node, list value) {

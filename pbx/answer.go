@@ -28,6 +28,8 @@ type leg struct {
 	// The shard's, once the call is answered:
 	flow   transport.Flow // of the caller's INVITE
 	menu   *menu          // that asks the caller, nil when none does
+	gate   *gate          // likewise for a PIN
+	passed string         // the conference whose PIN he has pressed
 	said   time.Duration  // length of the prompt that was begun last
 	clock  *time.Timer    // what comes next by itself
 	bridge *bridge        // to somebody else
@@ -162,6 +164,9 @@ func (l *leg) perform(step dialplan.Step) error {
 	case dialplan.StepMenu:
 		return l.prompting(step.Play)
 	case dialplan.StepConference:
+		if l.barred(step) {
+			return l.promptAtGate(step)
+		}
 		return l.call.pbx.join(l, step)
 	case dialplan.StepVoicemail:
 		return l.mailboxOpen(step)
@@ -229,7 +234,7 @@ func (l *leg) Answered(sdp string) {
 func (l *leg) Ended(reason string, _ bool) {
 	l.leaveMailbox()
 	l.stopClock()
-	l.menu, l.taking, l.visit = nil, nil, nil
+	l.menu, l.taking, l.visit, l.gate = nil, nil, nil, nil
 	if l.queue != nil {
 		l.queue.hungUp(reason)
 	}

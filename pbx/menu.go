@@ -25,10 +25,13 @@ type menu struct {
 
 // do performs a step for a caller whom Tandem has answered. 0: it is under way. Else it came to that status at once.
 func (l *leg) do(step dialplan.Step) (status int) {
-	l.menu = nil
+	l.menu, l.gate = nil, nil
 	l.stopClock()
-	if step.Kind == dialplan.StepMenu {
+	switch {
+	case step.Kind == dialplan.StepMenu:
 		l.menu = &menu{step: step}
+	case l.barred(step):
+		l.gate = &gate{step: step}
 	}
 	switch step.Kind {
 	case dialplan.StepRing:
@@ -68,6 +71,10 @@ func (l *leg) performing(step dialplan.Step) {
 		l.after(agentDone, func() { l.sip.Hangup("done") })
 		return
 	}
+	if l.barred(step) {
+		l.askAtGate(step)
+		return
+	}
 	l.joinedConference()
 	if step.Timeout > 0 {
 		l.after(step.Timeout, func() { l.sip.Hangup("time of " + step.Node + " is over") })
@@ -91,7 +98,7 @@ func (l *leg) pressed(key byte) {
 	if m == nil && l.queue != nil {
 		l.queue.pressed(key)
 	}
-	if l.voicemailKey(key) || m == nil || len(m.keys) >= mostKeys || strings.IndexByte("0123456789*#", key) < 0 {
+	if l.keyAtGate(key) || l.voicemailKey(key) || m == nil || len(m.keys) >= mostKeys || strings.IndexByte("0123456789*#", key) < 0 {
 		return
 	}
 	if len(m.keys) == 0 && m.asked {
@@ -182,7 +189,7 @@ func (l *leg) prompt(m *menu) {
 
 // sorry tells a caller who was answered by a tone why nothing comes of his call, and ends it.
 func (l *leg) sorry(status int, reason string) {
-	l.menu = nil
+	l.menu, l.gate = nil, nil
 	tone := "tone:congestion"
 	switch status {
 	case 486, 600, 603:

@@ -83,7 +83,7 @@ type PBX struct {
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, readdresses, unaddressed atomic.Uint64
 	picturesWanted, picturesAsked, picturesRefused                                                           atomic.Uint64
-	pinsRefused                                                                                              atomic.Uint64
+	pinsRefused, wrongPINs                                                                                   atomic.Uint64
 }
 
 // New validates cfg.
@@ -124,6 +124,7 @@ type Stats struct {
 	Started, Answered, Failed uint64
 	Limited                   uint64 // refused by a limit
 	Silent                    uint64 // ended because no media came any more
+	WrongPINs                 uint64 // PINs of conferences that were wrong, or not pressed in time
 	InfoDigits                uint64 // digits that came in an INFO to a call answered here
 	Arrived                   uint64 // taken over from another process
 	Readdressed               uint64 // of them, those whose phones were told of another address for their media
@@ -145,8 +146,8 @@ func (p *PBX) Stats() Stats {
 	p.mu.Unlock()
 	full, over := p.lines.refused()
 	return Stats{
-		PINsRefused: p.pinsRefused.Load(),
-		TrunkFull:   full, TrunkLimited: over,
+		PINsRefused: p.pinsRefused.Load(), WrongPINs: p.wrongPINs.Load(),
+		TrunkFull: full, TrunkLimited: over,
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		Arrived: p.arrived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),

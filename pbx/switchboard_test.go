@@ -12,8 +12,8 @@ import (
 	"tandem/dialplan"
 )
 
-// hall is a switchboard with a clock of its own.
-type hall struct {
+// desk is a switchboard with a clock of its own.
+type desk struct {
 	*testing.T
 	*switchboard
 	now   time.Time
@@ -21,20 +21,20 @@ type hall struct {
 	terms dialplan.Queue
 }
 
-func newHall(t *testing.T) *hall {
-	h := &hall{T: t, now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), busy: map[string]bool{}, terms: dialplan.Queue{MaxCallers: 10}}
+func newDesk(t *testing.T) *desk {
+	h := &desk{T: t, now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), busy: map[string]bool{}, terms: dialplan.Queue{MaxCallers: 10}}
 	h.switchboard = newSwitchboard(NewAgents(), func(_, user string) bool { return h.busy[user] })
 	return h
 }
 
 // caller begins to wait.
-func (h *hall) caller(call string) *queueReport {
+func (h *desk) caller(call string) *queueReport {
 	h.now = h.now.Add(time.Millisecond)
 	return &queueReport{Tenant: "acme", Queue: "support", Agents: []string{"alice", "bob", "carol"}, Terms: &h.terms, Call: call, Began: h.now, Stage: waits, Fresh: true}
 }
 
 // tell reports, and rings who is to be rung.
-func (h *hall) tell(r *queueReport) queueOrder {
+func (h *desk) tell(r *queueReport) queueOrder {
 	o := h.hear(r, h.now)
 	r.Fresh, r.Missed = false, nil
 	if len(o.Ring) > 0 {
@@ -43,28 +43,28 @@ func (h *hall) tell(r *queueReport) queueOrder {
 	return o
 }
 
-func (h *hall) rings(r *queueReport, want ...string) {
+func (h *desk) rings(r *queueReport, want ...string) {
 	h.Helper()
 	if o := h.tell(r); !slices.Equal(o.Ring, want) {
 		h.Errorf("for %s ring %q, want %q", r.Call, o.Ring, want)
 	}
 }
 
-func (h *hall) takes(r *queueReport, agent string) {
+func (h *desk) takes(r *queueReport, agent string) {
 	r.Stage, r.Rings, r.Agent = talks, nil, agent
 	h.tell(r)
 }
 
-func (h *hall) misses(r *queueReport) {
+func (h *desk) misses(r *queueReport) {
 	r.Stage, r.Missed, r.Rings = waits, r.Rings, nil
 }
 
-func (h *hall) goes(r *queueReport) {
+func (h *desk) goes(r *queueReport) {
 	r.Stage, r.Rings, r.Agent = gone, nil, ""
 	h.tell(r)
 }
 
-func (h *hall) later(d time.Duration) { h.now = h.now.Add(d) }
+func (h *desk) later(d time.Duration) { h.now = h.now.Add(d) }
 
 func TestAgentsAreChosenByTheStrategy(t *testing.T) {
 	for strategy, want := range map[dialplan.QueueStrategy][]string{
@@ -75,7 +75,7 @@ func TestAgentsAreChosenByTheStrategy(t *testing.T) {
 		dialplan.FewestCalls: {"alice", "bob", "carol", "alice"},
 	} {
 		t.Run(strategy.String(), func(t *testing.T) {
-			h := newHall(t)
+			h := newDesk(t)
 			h.terms.Strategy = strategy
 			var got []string
 			for i := range want {
@@ -95,7 +95,7 @@ func TestAgentsAreChosenByTheStrategy(t *testing.T) {
 }
 
 func TestAllAgentsRingForTheFirstCallerOnly(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.terms.Strategy = dialplan.RingAll
 	first, second := h.caller("first"), h.caller("second")
 	h.rings(first, "alice", "bob", "carol")
@@ -105,7 +105,7 @@ func TestAllAgentsRingForTheFirstCallerOnly(t *testing.T) {
 }
 
 func TestWhoComesFirstIsServedFirstWhoeverAsksFirst(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.busy["bob"], h.busy["carol"], h.busy["alice"] = true, true, true
 	first, second, third := h.caller("first"), h.caller("second"), h.caller("third")
 	third.Level = 1
@@ -123,7 +123,7 @@ func TestWhoComesFirstIsServedFirstWhoeverAsksFirst(t *testing.T) {
 }
 
 func TestAgentRestsBehindACallAndWhenItIsMissed(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.terms.WrapUp = 30 * time.Second
 	h.busy["bob"], h.busy["carol"] = true, true
 	r := h.caller("first")
@@ -150,7 +150,7 @@ func TestAgentRestsBehindACallAndWhenItIsMissed(t *testing.T) {
 }
 
 func TestCallersAndAgentsOfADeadNodeAreForgotten(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.busy["bob"], h.busy["carol"] = true, true
 	dead, second := h.caller("dead"), h.caller("second")
 	h.rings(dead, "alice")
@@ -165,12 +165,12 @@ func TestCallersAndAgentsOfADeadNodeAreForgotten(t *testing.T) {
 }
 
 func TestAnotherHomeKnowsTheLineAfterOneRound(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	first, second, third := h.caller("first"), h.caller("second"), h.caller("third")
 	h.rings(first, "alice")
 	h.takes(first, "alice")
 	h.rings(second, "bob")
-	next := newHall(t)
+	next := newDesk(t)
 	next.now, next.busy = h.now, h.busy
 	next.tell(first)
 	next.tell(second)
@@ -181,7 +181,7 @@ func TestAnotherHomeKnowsTheLineAfterOneRound(t *testing.T) {
 }
 
 func TestFullAndEmptyQueuesSendTheirCallersOn(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.terms.MaxCallers = 2
 	h.busy["alice"], h.busy["bob"], h.busy["carol"] = true, true, true
 	a, b, c := h.caller("a"), h.caller("b"), h.caller("c")
@@ -198,7 +198,7 @@ func TestFullAndEmptyQueuesSendTheirCallersOn(t *testing.T) {
 }
 
 func TestEstimateIsWhatCallsTake(t *testing.T) {
-	h := newHall(t)
+	h := newDesk(t)
 	h.terms.WrapUp = time.Minute
 	r := h.caller("first")
 	h.tell(r)
@@ -218,7 +218,7 @@ func TestNoAgentIsGivenAwayTwice(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	h := newHall(t)
+	h := newDesk(t)
 	h.terms.MaxCallers = 1000
 	callers := map[string]*queueReport{}
 	for i := range 20_000 {

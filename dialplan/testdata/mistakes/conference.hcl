@@ -13,6 +13,16 @@ conference "b" {
   announce    = 1
   pins        = "1234"
 }
+conference "short" { pin = "12" }
+conference "words" {
+  pin    = "12a4"
+  prompt = "acme/pin"
+}
+conference "mute" {
+  pin    = "1234"
+  prompt = "musik"
+}
+conference "open" { prompt = "acme/pin" }
 conference "c" {
   extension = "8000"
   otherwise { go = conference.d }

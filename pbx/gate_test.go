@@ -1,0 +1,83 @@
+package pbx
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"tandem/events"
+)
+
+const pinPlan = officePlan + `
+conference "board" {
+  extension = "8100"
+  pin       = "4711"
+}
+conference "club" {
+  extension = "8101"
+  pin       = "135790"
+  prompt    = "tone:info"
+  otherwise { go = echo.test }
+}
+echo "test" {}
+`
+
+func TestConferenceLetsInWhoPressesItsPIN(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		o.change(pinPlan)
+		alice := o.phone("alice", rings)
+		call := alice.Call("8100", description("alice"))
+		call.MustAnswer()
+		o.until(func() bool { return o.tally(events.CallAnswered) == 1 })
+		press(call, "12*47") // a slip, taken back
+		time.Sleep(time.Second)
+		if n := o.tally(events.ConferenceJoined); n != 0 {
+			t.Fatalf("joined %d times without the PIN", n)
+		}
+		press(call, "11")
+		o.until(func() bool { return o.tally(events.ConferenceJoined) == 1 })
+		expect(t, "BYE", call.Bye().Status(), 200)
+		o.until(func() bool { return o.tally(events.ConferenceLeft) == 1 })
+		if n := o.pbx.Stats().WrongPINs; n != 0 {
+			t.Errorf("%d wrong PINs", n)
+		}
+	})
+}
+
+func TestAWrongPINIsAskedForAgainTwice(t *testing.T) {
+	live(t, func(t *testing.T, o *office) {
+		o.change(pinPlan)
+		alice := o.phone("alice", rings)
+		call := alice.Call("8101", description("alice"))
+		call.MustAnswer()
+		o.until(func() bool { return o.tally(events.CallAnswered) == 1 })
+		press(call, "1234#") // shorter than it should be
+		time.Sleep(time.Second)
+		press(call, "999999")
+		time.Sleep(time.Second)
+		if n := o.pbx.Stats().WrongPINs; n != 2 {
+			t.Errorf("%d wrong PINs, want 2", n)
+		}
+		time.Sleep(pinTime + time.Second) // nothing is a try, too
+		v, _ := o.pbx.Call(call.CallID)
+		expect(t, "node", v.Node, "echo.test")
+		if n := o.pbx.Stats().WrongPINs; n != 3 || o.tally(events.ConferenceJoined) != 0 {
+			t.Errorf("%d wrong PINs, joined %d times", n, o.tally(events.ConferenceJoined))
+		}
+		expect(t, "BYE", call.Bye().Status(), 200)
+
+		// Without otherwise it is busy, by a tone, and over.
+		call = alice.Call("8100", description("alice"))
+		call.MustAnswer()
+		o.until(func() bool { return o.tally(events.CallAnswered) == 2 })
+		for range 3 {
+			press(call, "0000")
+			time.Sleep(time.Second)
+		}
+		expect(t, "ended", call.WaitEnded(time.Minute), true)
+		o.until(func() bool { return len(o.events.CDRs(10)) == 2 })
+		if r := o.events.CDRs(1)[0]; !slices.Equal(r.Route, []string{"conference.board"}) {
+			t.Errorf("record: %+v", r)
+		}
+	})
+}
