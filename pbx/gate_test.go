@@ -30,7 +30,7 @@ func TestConferenceLetsInWhoPressesItsPIN(t *testing.T) {
 		call.MustAnswer()
 		o.until(func() bool { return o.tally(events.CallAnswered) == 1 })
 		press(call, "12*47") // a slip, taken back
-		time.Sleep(time.Second)
+		o.until(func() bool { return o.pbx.Stats().InfoDigits == 5 })
 		if n := o.tally(events.ConferenceJoined); n != 0 {
 			t.Fatalf("joined %d times without the PIN", n)
 		}
@@ -51,16 +51,14 @@ func TestAWrongPINIsAskedForAgainTwice(t *testing.T) {
 		call := alice.Call("8101", description("alice"))
 		call.MustAnswer()
 		o.until(func() bool { return o.tally(events.CallAnswered) == 1 })
-		press(call, "1234#") // shorter than it should be
-		time.Sleep(time.Second)
-		press(call, "999999")
-		time.Sleep(time.Second)
-		if n := o.pbx.Stats().WrongPINs; n != 2 {
-			t.Errorf("%d wrong PINs, want 2", n)
+		for i, keys := range []string{"1234#", "999999", "#"} { // shorter than it should be, another, and none
+			press(call, keys)
+			o.until(func() bool { return o.pbx.Stats().WrongPINs == uint64(i+1) })
 		}
-		time.Sleep(pinTime + time.Second) // nothing is a try, too
-		v, _ := o.pbx.Call(call.CallID)
-		expect(t, "node", v.Node, "echo.test")
+		o.until(func() bool {
+			v, _ := o.pbx.Call(call.CallID)
+			return v.Node == "echo.test"
+		})
 		if n := o.pbx.Stats().WrongPINs; n != 3 || o.tally(events.ConferenceJoined) != 0 {
 			t.Errorf("%d wrong PINs, joined %d times", n, o.tally(events.ConferenceJoined))
 		}
@@ -70,9 +68,9 @@ func TestAWrongPINIsAskedForAgainTwice(t *testing.T) {
 		call = alice.Call("8100", description("alice"))
 		call.MustAnswer()
 		o.until(func() bool { return o.tally(events.CallAnswered) == 2 })
-		for range 3 {
+		for i := range 3 {
 			press(call, "0000")
-			time.Sleep(time.Second)
+			o.until(func() bool { return o.pbx.Stats().WrongPINs == uint64(i+4) })
 		}
 		expect(t, "ended", call.WaitEnded(time.Minute), true)
 		o.until(func() bool { return len(o.events.CDRs(10)) == 2 })

@@ -380,7 +380,7 @@ func TestClosedEndpointRefuses(t *testing.T) {
 func TestOurOfferHasAllThatCanBePlayed(t *testing.T) {
 	opus := audio.Open("").Encodes(audio.Opus)
 	for _, c := range []struct {
-		policy    CodecPolicy
+		policy     CodecPolicy
 		with, bare string // with libopus, and without
 	}{
 		{CodecPolicy{}, "0 8 9 111 101 110", "0 8 9 101"},
