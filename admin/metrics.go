@@ -554,6 +554,19 @@ func (m meter) cluster(st cluster.Status) {
 	m.counter("tandem_cluster_skipped_total", "Optional changes that this version does not know.", c.Skipped)
 	m.counter("tandem_cluster_snapshots_total", "Snapshots written.", c.Snapshots)
 	m.counter("tandem_cluster_snapshot_errors_total", "Snapshots that failed.", c.SnapshotErrors)
+	unfit, diverged := 0, 0
+	if st.Unfit != "" {
+		unfit = 1
+	}
+	if len(st.Comparison.Differs) > 0 {
+		diverged = 1
+	}
+	m.gauge("tandem_cluster_unfit", "1 when this node should not lead: its disk or its state is not well.", unfit)
+	m.gauge("tandem_cluster_diverged", "1 when the state of this node is not what most others hold.", diverged)
+	m.counter("tandem_cluster_comparisons_total", "States of this node that were compared with the others'.", st.Comparison.Done)
+	m.counter("tandem_cluster_comparisons_skipped_total", "Comparisons left out because a snapshot or backup was being written.", st.Comparison.Skipped)
+	m.gauge("tandem_cluster_command_version", "Version of commands that all nodes know.", st.Agreed)
+	m.gauge("tandem_cluster_command_version_known", "Newest version of commands that this program knows.", st.Speaks)
 }
 
 func (m meter) clusterPort(st cluster.Status) {

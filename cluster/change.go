@@ -15,7 +15,7 @@ const (
 	kindRemove   = "cluster.remove"
 	kindTransfer = "cluster.transfer"
 
-	// fullEvery is the pause between attempts of a leader with a full disk to give its office away.
+	// fullEvery is the pause between attempts of a leader that is not fit to give its office away.
 	fullEvery = 5 * time.Second
 )
 
@@ -170,6 +170,9 @@ func (c *Cluster) transfer(to string) error {
 	if r == nil || r.State() != raft.Leader {
 		return ErrNotLeader
 	}
+	if to == "" {
+		to = c.heir(r.LastIndex())
+	}
 	members := c.Members()
 	i := slices.IndexFunc(members, func(m Member) bool { return m.Name == to })
 	switch {
@@ -183,6 +186,19 @@ func (c *Cluster) transfer(to string) error {
 		return fmt.Errorf("cluster: node %s cannot lead now: it is %s and must be alive and have a vote", to, members[i].Health)
 	}
 	return c.transferred(r.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(members[i].Address)).Error())
+}
+
+// heir is who should lead next: of those that are fit the one with the longest log, "" when Raft may choose.
+func (c *Cluster) heir(last uint64) (best string) {
+	least := uint64(0)
+	for _, m := range c.Members() {
+		h, ok := c.healthOf(m.Name)
+		if m.Self || !m.Voter || m.Health != Alive || !m.fit() || !ok || h.pulse.last+closeBehind < last || h.pulse.last < least {
+			continue
+		}
+		best, least = m.Name, h.pulse.last
+	}
+	return best
 }
 
 func (c *Cluster) transferred(err error) error {
@@ -213,15 +229,16 @@ func (c *Cluster) mend(ctx context.Context, r *raft.Raft) {
 	}
 }
 
-// relieve gives leadership away when this node's disk is nearly full or refuses writes, and another node is better.
+// relieve gives leadership away when this node should not lead, and another can.
 func (c *Cluster) relieve(now time.Time, last *time.Time) {
-	if !c.disk.full() || now.Sub(*last) < fullEvery {
+	why := c.unfit()
+	if why == "" || now.Sub(*last) < fullEvery {
 		return
 	}
 	for _, m := range c.Members() {
-		if !m.Self && m.Voter && m.Health == Alive && m.Disk == "ok" {
+		if !m.Self && m.Voter && m.Health == Alive && m.fit() {
 			*last = now
-			c.log.Warn("the disk of this node is nearly full or refuses writes, so another shall lead", "free", c.disk.free.Load())
+			c.log.Warn("this node is not fit to lead, so another shall", "reason", why, "free", c.disk.free.Load())
 			_ = c.transfer(m.Name) // tried again when it did not work
 			return
 		}

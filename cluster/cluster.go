@@ -87,6 +87,10 @@ type Config struct {
 	SealedBy string
 	// Fresh makes empty machines like Machines, on which a backup is tried before it is put in force; nil refuses that.
 	Fresh func() (map[string]Machine, error)
+	// Speaks is the newest version of commands that the program knows; 0 is CommandVersion.
+	Speaks int
+	// CompareEvery is how often the states of all nodes are compared (default 5 minutes).
+	CompareEvery time.Duration
 	// Share is what a node that joins is given besides its certificate, over its encrypted connection; nil is nothing.
 	Share func() ([]byte, error)
 	// Seeds are addresses of members, where a node without a log asks to be admitted, besides those it was told when it joined.
@@ -150,6 +154,7 @@ type Cluster struct {
 	roster     *roster
 	succession *succession
 	restoring  *restoring
+	comparing  *comparing
 	disk       disk
 	port       *port         // nil when there are no other nodes
 	copies     *Copies       // nil when there are no other nodes, or nothing to copy
@@ -193,7 +198,7 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
-	for _, name := range []string{rosterMachine, originsMachine, successionMachine, restoreMachine} {
+	for _, name := range []string{rosterMachine, originsMachine, successionMachine, restoreMachine, checkMachine} {
 		if cfg.Machines[name] != nil {
 			return nil, fmt.Errorf("cluster: machine name %q is taken", name)
 		}
@@ -210,6 +215,9 @@ func New(cfg Config) (*Cluster, error) {
 	c.cfg.Machines[rosterMachine] = c.roster
 	c.cfg.Machines[successionMachine] = c.succession
 	c.cfg.Machines[restoreMachine] = c.restoring
+	c.comparing = newComparing(c)
+	c.cfg.Machines[checkMachine] = c.comparing
+	c.roster.speaks = cfg.Speaks
 	// Later starts have larger numbers as long as the clock goes forward; where it does not, the outbox finds out.
 	c.outbox = newOutbox(uint64(time.Now().UnixNano()), cfg.QueueItems, cfg.QueueBytes)
 	c.merger = newMerger()
@@ -217,7 +225,7 @@ func New(cfg Config) (*Cluster, error) {
 	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
 	c.restoring.fsm = c.fsm
 	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer, kindApplied: c.answerApplied}
-	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused}
+	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused, kindSums: c.receiveSums}
 	c.life.Store(uint64(time.Now().UnixNano()))
 	if !c.cfg.alone() && cfg.Copies.Again != nil {
 		c.copies = newCopies(c, cfg.Copies)
@@ -271,6 +279,12 @@ func setDefaults(cfg *Config) {
 	if cfg.QueueBytes <= 0 {
 		cfg.QueueBytes = 32 << 20
 	}
+	if cfg.Speaks <= 0 {
+		cfg.Speaks = CommandVersion
+	}
+	if cfg.CompareEvery <= 0 {
+		cfg.CompareEvery = compareEvery
+	}
 	if cfg.Silence <= 0 {
 		cfg.Silence = 150 * time.Millisecond
 	}
@@ -292,7 +306,7 @@ func (cfg *Config) alone() bool {
 
 // Run opens the log, replays it and serves until ctx ends; then it commits what was accepted, stops Raft and
 // returns nil once all its goroutines have ended. Any other return value says why the node cannot serve (ErrInUse,
-// ErrWrongNode, a damaged snapshot ...). A Cluster runs once.
+// ErrWrongNode, ErrTooOld, a damaged snapshot ...). A Cluster runs once.
 func (c *Cluster) Run(ctx context.Context) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return errors.New("cluster: Run was called twice")
@@ -331,12 +345,20 @@ func (c *Cluster) run(ctx context.Context) error {
 	c.raft.Store(r)
 	c.fsm.again.Store(false)
 	c.fsm.live.Store(true)
-	c.serve(ctx, r, transport)
+	serving, stop := context.WithCancel(ctx)
+	if c.fsm.halt.Store(&stop); c.fsm.outdated.Load() != nil {
+		stop()
+	}
+	c.serve(serving, r, transport)
+	stop()
 	c.resign(r)
 	// Everything that waits for Raft has ended by now. That order matters: Raft never answers a future whose
 	// entry sits before the FSM when Shutdown comes.
 	err = r.Shutdown().Error()
 	c.log.Info("cluster stopped", "node", c.cfg.Node)
+	if cause := c.fsm.outdated.Load(); cause != nil {
+		return fmt.Errorf("cluster: %w", *cause)
+	}
 	return err
 }
 
@@ -358,6 +380,7 @@ func (c *Cluster) serve(ctx context.Context, r *raft.Raft, transport raft.Transp
 		wg.Go(func() { c.present(ctx, r) })
 		wg.Go(func() { c.tend(ctx, r) })
 		wg.Go(func() { c.detect(ctx, r, transport) })
+		wg.Go(func() { c.compare(ctx, r) })
 	}
 	if c.copies != nil {
 		wg.Go(func() { c.copies.run(ctx) })
@@ -383,7 +406,7 @@ func (c *Cluster) resign(r *raft.Raft) {
 	}
 	for _, m := range c.Members() {
 		if !m.Self && m.Voter && m.Health == Alive {
-			_ = r.LeadershipTransfer().Error() // else an election does
+			_ = c.transfer("") // else an election does
 			return
 		}
 	}

@@ -70,7 +70,7 @@ func (d *detector) look(r *raft.Raft, now time.Time) {
 		d.c.suspects.Store(suspect)
 		d.c.kick() // the others should know at once
 	}
-	if suspect != 0 && d.due(now) && !d.c.disk.full() && !d.c.disk.stuck() && d.c.agreed(leader, suspect, r.LastIndex(), now) {
+	if suspect != 0 && d.due(now) && d.c.unfit() == "" && d.c.agreed(leader, suspect, r.LastIndex(), now) {
 		d.elect(leader, term, now)
 	}
 }
@@ -134,7 +134,7 @@ func (c *Cluster) agreed(leader string, term, last uint64, now time.Time) bool {
 		}
 		answer++
 		agree = agree || h.pulse.suspect == term
-		able := h.pulse.flags&(pulseStuck|pulseFull) == 0
+		able := h.pulse.flags&(pulseStuck|pulseFull|pulseDiverged) == 0
 		if able && (h.pulse.last > last || h.pulse.last == last && m.Name < c.cfg.Node) {
 			return false
 		}

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,21 +28,23 @@ type fsm struct {
 	node     string  // this one
 	own      *outbox // of this node; nil in tests of the fsm alone
 
-	items   atomic.Uint64
-	skipped atomic.Uint64
-	twice   atomic.Uint64 // items that stood in the log again
-	clock   atomic.Int64  // Unix ms, the leader's, of the newest entry
-	bytes   atomic.Int64  // of log applied since the start; only grows
-	entries atomic.Int64
-	live    atomic.Bool  // the node serves: a failed restore must stop it
-	stop    atomic.Bool  // a snapshot under way gives up
-	pause   atomic.Int64 // time.Duration: the longest for which Apply has waited for Snapshot
-	again   atomic.Bool  // the log is opened behind a Pause: the snapshot in it is older than what the machines have
-	applied atomic.Uint64
-	done    atomic.Uint64 // what was applied before the last Pause
-	failed  atomic.Pointer[error]
-	written atomic.Pointer[fsmSnapshot] // the newest one that reached the sink
-	last    atomic.Pointer[fsmSnapshot] // the newest one that Raft has accepted
+	items    atomic.Uint64
+	skipped  atomic.Uint64
+	twice    atomic.Uint64 // items that stood in the log again
+	clock    atomic.Int64  // Unix ms, the leader's, of the newest entry
+	bytes    atomic.Int64  // of log applied since the start; only grows
+	entries  atomic.Int64
+	live     atomic.Bool  // the node serves: a failed restore must stop it
+	stop     atomic.Bool  // a snapshot under way gives up
+	pause    atomic.Int64 // time.Duration: the longest for which Apply has waited for Snapshot
+	again    atomic.Bool  // the log is opened behind a Pause: the snapshot in it is older than what the machines have
+	applied  atomic.Uint64
+	done     atomic.Uint64 // what was applied before the last Pause
+	failed   atomic.Pointer[error]
+	outdated atomic.Pointer[error]              // the program is too old for the log: the node stops
+	halt     atomic.Pointer[context.CancelFunc] // stops the node that serves
+	written  atomic.Pointer[fsmSnapshot]        // the newest one that reached the sink
+	last     atomic.Pointer[fsmSnapshot]        // the newest one that Raft has accepted
 }
 
 func newFSM(machines map[string]Machine) *fsm {
@@ -56,8 +60,12 @@ func (f *fsm) Apply(l *raft.Log) any {
 	if done := f.done.Load(); done > 0 && l.Index <= done { // of before a Pause
 		return nil
 	}
+	if f.outdated.Load() != nil {
+		return nil // the node is stopping, and must not go on behind what it could not apply
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.outgrown(l.Index)
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		panic(fmt.Sprintf("cluster: log index %d: %v; this node stops so that its state cannot differ from the others': upgrade it", l.Index, err))
@@ -71,6 +79,26 @@ func (f *fsm) Apply(l *raft.Log) any {
 	f.bytes.Add(int64(len(l.Data)) + entryOverhead)
 	f.entries.Add(1)
 	return nil
+}
+
+// outgrown is deferred: a program that is told to be too old for the log stops in order.
+func (f *fsm) outgrown(index uint64) {
+	p := recover()
+	old, ok := p.(*tooOld)
+	switch {
+	case ok:
+		f.fail(fmt.Errorf("log index %d: %w", index, old))
+	case p != nil:
+		panic(p)
+	}
+}
+
+// fail stops the node. Nothing is applied any more, and no snapshot written.
+func (f *fsm) fail(err error) {
+	f.outdated.Store(&err)
+	if stop := f.halt.Load(); stop != nil {
+		(*stop)()
+	}
 }
 
 func (f *fsm) once(index uint64, it entryItem) {
@@ -102,7 +130,11 @@ func (f *fsm) apply(index uint64, it entryItem) any {
 	finished := false
 	defer func() {
 		if !finished {
-			panic(fmt.Sprintf("cluster: machine %q cannot apply log index %d: %v; this node stops so that its state cannot differ from the others'", it.machine, index, recover()))
+			p := recover()
+			if old, ok := p.(*tooOld); ok {
+				panic(old)
+			}
+			panic(fmt.Sprintf("cluster: machine %q cannot apply log index %d: %v; this node stops so that its state cannot differ from the others'", it.machine, index, p))
 		}
 	}()
 	result := m.Apply(it.cmd)
@@ -112,6 +144,9 @@ func (f *fsm) apply(index uint64, it entryItem) any {
 
 // Snapshot asks every machine for its writer; Apply waits meanwhile, so machines must be quick here.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if err := f.outdated.Load(); err != nil {
+		return nil, *err
+	}
 	sections, _, err := f.capture(func(string) bool { return true })
 	if err != nil {
 		return nil, err
@@ -123,6 +158,12 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 func (f *fsm) capture(wanted func(machine string) bool) (sections []section, index uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	sections, err = f.sections(wanted)
+	return sections, f.applied.Load(), err
+}
+
+// sections is capture for those who hold mu: a machine that is applying.
+func (f *fsm) sections(wanted func(machine string) bool) (sections []section, err error) {
 	began := time.Now()
 	for _, name := range f.names {
 		if !wanted(name) {
@@ -130,12 +171,12 @@ func (f *fsm) capture(wanted func(machine string) bool) (sections []section, ind
 		}
 		write, err := f.machines[name].Snapshot()
 		if err != nil {
-			return nil, 0, fmt.Errorf("machine %q: %w", name, err)
+			return nil, fmt.Errorf("machine %q: %w", name, err)
 		}
 		sections = append(sections, section{name, write})
 	}
 	f.pause.Store(max(f.pause.Load(), int64(time.Since(began))))
-	return sections, f.applied.Load(), nil
+	return sections, nil
 }
 
 // Restore replaces the state of all machines named in the stream. A machine that the stream does not name is
@@ -161,6 +202,10 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 		}
 		f.last.Store(&fsmSnapshot{fsm: f, bytes: f.bytes.Load(), entries: f.entries.Load()})
 		return nil
+	}
+	if errors.Is(err, ErrTooOld) && f.live.Load() {
+		f.fail(err)
+		return err
 	}
 	if f.live.Load() {
 		panic(fmt.Sprintf("cluster: the leader's snapshot cannot be restored: %v; this node stops because its state is half replaced", err))

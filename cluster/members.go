@@ -42,6 +42,9 @@ type Member struct {
 	Free    uint64        `json:"disk_free" doc:"Bytes; 0 when not known."`
 	Disk    string        `json:"disk" enum:"ok,stuck,full" doc:"stuck: a write hangs; full: hardly any room, or writes are refused."`
 	RTT     time.Duration `json:"rtt_ns"`
+	Speaks  int           `json:"speaks" doc:"Newest version of commands that its program knows; 0 when not known."`
+	// Diverged: the other nodes should go on without it.
+	Diverged bool `json:"diverged" doc:"Its state is not what most others hold."`
 }
 
 // hello is what a node tells about itself.
@@ -128,16 +131,17 @@ func (c *Cluster) list(r *raft.Raft, servers []raft.Server) {
 	for _, s := range servers {
 		m := Member{Name: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter, Leader: string(s.ID) == leader}
 		n := c.roster.node(m.Name)
-		m.Epoch, m.Program = max(n.Epoch, 1), n.Program
+		m.Epoch, m.Program, m.Speaks = max(n.Epoch, 1), n.Program, n.Speaks
 		p := pulse{}
 		if m.Name == c.cfg.Node {
-			m.Self, m.Health, m.Program = true, Alive, c.cfg.Program
+			m.Self, m.Health, m.Program, m.Speaks = true, Alive, c.cfg.Program, c.cfg.Speaks
 			p = c.pulse(0)
 		} else {
 			p = c.hearsay(&m, now)
 		}
 		last = max(last, p.last)
 		m.Ready, m.Applied, m.Free, m.Disk = p.flags&pulseReady != 0, p.applied, p.free, diskWord(p.flags)
+		m.Diverged = p.flags&pulseDiverged != 0 || len(c.comparing.of(m.Name)) > 0
 		members = append(members, m)
 	}
 	for i := range members {
@@ -236,7 +240,7 @@ func (c *Cluster) present(ctx context.Context, r *raft.Raft) {
 }
 
 func (c *Cluster) myself() hello {
-	return hello{Epoch: c.cfg.Identity.Epoch(), Address: c.port.addr(), Program: c.cfg.Program, Speaks: entryVersion}
+	return hello{Epoch: c.cfg.Identity.Epoch(), Address: c.port.addr(), Program: c.cfg.Program, Speaks: c.cfg.Speaks}
 }
 
 // known says that Raft's configuration and the roster have this node as it is.

@@ -53,9 +53,10 @@ type pulse struct {
 const (
 	pulseLeads = 1 << iota
 	pulseReady
-	pulseStuck // its disk has not answered for a while
-	pulseFull  // its disk is nearly full, or refuses writes
-	pulseShun  // an answer to who counts as dead
+	pulseStuck    // its disk has not answered for a while
+	pulseFull     // its disk is nearly full, or refuses writes
+	pulseShun     // an answer to who counts as dead
+	pulseDiverged // its state is not what most others hold
 
 	pulseSize = 8*6 + 1
 )
@@ -92,7 +93,7 @@ func (c *Cluster) pulse(seq uint64) pulse {
 	if r.State() == raft.Leader {
 		p.flags |= pulseLeads
 	}
-	if ready, _, _ := c.ready.state(); ready {
+	if ready, _, _ := c.ready.state(); ready && c.unserviceable() == "" {
 		p.flags |= pulseReady
 	}
 	if c.disk.stuck() {
@@ -100,6 +101,9 @@ func (c *Cluster) pulse(seq uint64) pulse {
 	}
 	if c.disk.full() {
 		p.flags |= pulseFull
+	}
+	if c.comparing.diverged.Load() {
+		p.flags |= pulseDiverged
 	}
 	return p
 }

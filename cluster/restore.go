@@ -283,7 +283,7 @@ func (c *Cluster) Abandon(ctx context.Context, id string) error {
 }
 
 func (c *Cluster) restoreStep(ctx context.Context, cmd []byte) error {
-	result, err := c.Propose(ctx, restoreMachine, cmd)
+	result, err := c.ProposeSince(ctx, sinceRestore, restoreMachine, cmd)
 	if refused, ok := result.(error); ok {
 		return refused
 	}

@@ -24,6 +24,8 @@ const maxTokens = 1024
 // roster is the replicated list of the nodes that were ever taken in. Raft's configuration says who votes; the roster says which
 // certificates count, what each node can do, and which tokens are used up.
 type roster struct {
+	speaks int // version of commands that this program knows; 0 in tests is any
+
 	mu    sync.RWMutex
 	state rosterState
 }
@@ -31,6 +33,8 @@ type roster struct {
 type rosterState struct {
 	Nodes  map[string]rosterNode `json:"nodes"`
 	Tokens map[string]usedToken  `json:"tokens"`
+	Agreed int                   `json:"agreed,omitempty"` // version of commands that all nodes know
+	Needs  string                `json:"needs,omitempty"`  // a version of the program that knows it, for people
 }
 
 // rosterNode is what the cluster has agreed on about a node.
@@ -40,7 +44,7 @@ type rosterNode struct {
 	Gone     bool   `json:"gone,omitempty"`     // removed: only a new token brings it back
 	Address  string `json:"address,omitempty"`
 	Program  string `json:"program,omitempty"` // version, for people
-	Speaks   int    `json:"speaks,omitempty"`  // newest version of log entries that it can read
+	Speaks   int    `json:"speaks,omitempty"`  // newest version of commands that its program knows
 }
 
 type usedToken struct {
@@ -50,7 +54,7 @@ type usedToken struct {
 
 // rosterCommand is one change. Do says which; the rest is what that needs.
 type rosterCommand struct {
-	Do      string `json:"do"` // enrol, hello, remove
+	Do      string `json:"do"` // enrol, hello, remove, agree
 	Node    string `json:"node"`
 	Epoch   uint64 `json:"epoch,omitempty"`
 	Address string `json:"address,omitempty"`
@@ -91,6 +95,8 @@ func (r *roster) Apply(cmd []byte) any {
 		return r.enrol(c)
 	case "hello":
 		return r.hello(c)
+	case "agree":
+		return r.agree(c)
 	case "remove":
 		n := r.state.Nodes[c.Node]
 		n.Gone, n.Admitted = true, false
@@ -130,6 +136,9 @@ func (r *roster) hello(c rosterCommand) any {
 	if known && (n.Gone || n.Epoch != c.Epoch) {
 		return fmt.Errorf("%w: node %s", ErrFenced, c.Node)
 	}
+	if c.Speaks < r.state.Agreed {
+		return fmt.Errorf("%w: node %s knows version %d of commands and the cluster uses %d: install version %s of the program, or a newer one, on it", ErrTooOld, c.Node, c.Speaks, r.state.Agreed, r.state.Needs)
+	}
 	r.state.Nodes[c.Node] = rosterNode{Epoch: c.Epoch, Admitted: true, Address: c.Address, Program: c.Program, Speaks: c.Speaks}
 	return c.Epoch
 }
@@ -154,7 +163,7 @@ func (r *roster) Restore(in io.Reader) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state = state
-	return nil
+	return r.suits()
 }
 
 // admits says whether a certificate counts. A node that is not known is let in: its certificate is newer than what has been

@@ -41,7 +41,14 @@ type Status struct {
 	Calls      CallStatus       `json:"calls"`
 	Copies     CopiesStatus     `json:"copies"`
 	Succession SuccessionStatus `json:"succession"`
-	Members    []Member         `json:"members" nullable:"false"`
+	Comparison ComparisonStatus `json:"comparison"`
+	// Speaks is the newest version of commands that this program knows, Agreed what all nodes know and the cluster uses.
+	Speaks int `json:"speaks"`
+	Agreed int `json:"agreed"`
+	// Unfit says why this node should not lead, "" when it may; Unserviceable why phones should be sent to other nodes.
+	Unfit         string   `json:"unfit,omitempty"`
+	Unserviceable string   `json:"unserviceable,omitempty"`
+	Members       []Member `json:"members" nullable:"false"`
 }
 
 // PortStatus counts what became of connections to the cluster port, since the start.
@@ -104,7 +111,10 @@ type Counters struct {
 
 // Status may be called at any time, from any goroutine.
 func (c *Cluster) Status() Status {
-	s := Status{Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Succession: c.successionStatus(), Members: c.Members()}
+	s := Status{
+		Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Succession: c.successionStatus(), Members: c.Members(),
+		Comparison: c.comparing.status(), Speaks: c.cfg.Speaks, Agreed: c.Agreed(), Unfit: c.unfit(), Unserviceable: c.unserviceable(),
+	}
 	if c.port != nil {
 		n := &c.port.counts
 		s.Port = PortStatus{n.accepted.Load(), n.strangers.Load(), n.refused.Load(), n.fenced.Load(), n.turned.Load()}
@@ -120,6 +130,9 @@ func (c *Cluster) Status() Status {
 	s.Ready = ready
 	if failed != nil {
 		s.State = "stopped"
+	}
+	if s.Unserviceable != "" {
+		s.Ready = false
 	}
 	if s.Removed = c.roster.node(c.cfg.Node).Gone; s.Removed {
 		s.Ready = false

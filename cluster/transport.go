@@ -44,15 +44,16 @@ func (c *Cluster) openTransport() (raft.Transport, error) {
 	if err := c.port.open(c.cfg.Listen); err != nil {
 		return nil, err
 	}
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: c.port.rafts, MaxPool: rpcPool, Timeout: rpcTimeout, Logger: newRaftLog(c.log, false),
 		// No pipeline: in v1.7.3 a leader that learns of a newer term while its pipeline is full never leaves it (DESIGN.md).
 		MaxRPCsInFlight: 1,
-	}), nil
+	})
+	return &ballot{t, c.yields}, nil
 }
 
 func (c *Cluster) closeTransport(t raft.Transport) {
-	if n, ok := t.(*raft.NetworkTransport); ok {
+	if n, ok := t.(*ballot); ok {
 		n.CloseStreams()
 		n.Close()
 		c.port.close()

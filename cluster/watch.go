@@ -49,6 +49,9 @@ func (c *Cluster) watch(ctx context.Context, r *raft.Raft) {
 
 // caughtUp says whether the machines hold everything that was committed when the present leader began.
 func (c *Cluster) caughtUp(r *raft.Raft) bool {
+	if c.fsm.outdated.Load() != nil {
+		return false
+	}
 	if r.State() == raft.Leader {
 		if ready, _, _ := c.ready.state(); ready {
 			return true
@@ -76,6 +79,7 @@ func (c *Cluster) snapshots(ctx context.Context, r *raft.Raft) {
 				c.disk.free.Store(free())
 			}
 			c.tidyRestore(r, now)
+			c.raiseVersion(r)
 			if !c.snapshotDue() || now.Before(notBefore) {
 				continue
 			}

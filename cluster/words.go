@@ -1,6 +1,9 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Quorum says how many nodes with a vote there are, how many of them answer, and how many are needed to agree on anything.
 func (s Status) Quorum() (voters, alive, needed int) {
@@ -34,14 +37,20 @@ func (s Status) Words() []string {
 	default:
 		lines = append(lines, fmt.Sprintf("Node %s leads. %d of %d voting nodes answer; %s.", s.Leader, alive, voters, spare(alive-needed)))
 	}
-	versions := map[string]bool{}
+	if s.Unserviceable != "" {
+		lines = append(lines, fmt.Sprintf("This node is not ready: %s.", s.Unserviceable))
+	}
+	versions, newest := map[string]bool{}, 0
 	for _, m := range s.Members {
+		newest = max(newest, m.Speaks)
 		if m.Program != "" {
 			versions[m.Program] = true
 		}
 		switch {
 		case m.Health != Alive:
 			lines = append(lines, fmt.Sprintf("Node %s is %s.", m.Name, m.Health))
+		case m.Diverged:
+			lines = append(lines, fmt.Sprintf("Node %s holds another state than most: `tandem cluster leave %s`, empty its data directory, and let it join anew.", m.Name, m.Name))
 		case m.Disk == "stuck":
 			lines = append(lines, fmt.Sprintf("The disk of node %s does not answer.", m.Name))
 		case m.Disk == "full":
@@ -52,10 +61,23 @@ func (s Status) Words() []string {
 			lines = append(lines, fmt.Sprintf("Node %s is %d changes behind.", m.Name, m.Behind))
 		}
 	}
+	if old := s.olderThan(newest); len(old) > 0 {
+		lines = append(lines, fmt.Sprintf("Version %d of commands is used until all know %d: upgrade %s.", s.Agreed, newest, strings.Join(old, ", ")))
+	}
 	if len(versions) > 1 {
 		lines = append(lines, fmt.Sprintf("%d versions of the program run, which is fine during an upgrade.", len(versions)))
 	}
 	return lines
+}
+
+// olderThan names the members whose program does not know a version of commands, with that program.
+func (s Status) olderThan(version int) (old []string) {
+	for _, m := range s.Members {
+		if m.Speaks > 0 && m.Speaks < version {
+			old = append(old, fmt.Sprintf("%s (%s knows %d)", m.Name, m.Program, m.Speaks))
+		}
+	}
+	return old
 }
 
 func spare(n int) string {

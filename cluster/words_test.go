@@ -24,6 +24,8 @@ func TestTheStateOfTheClusterIsToldInWords(t *testing.T) {
 		{"nowhere yet", Status{}, "not been admitted"},
 		{"removed", Status{Removed: true, Members: well}, "This node was removed from the cluster."},
 		{"a full disk", Status{Leader: "n1", Members: []Member{well[0], {Name: "n2", Health: Alive, Voter: true, Disk: "full", Program: "1.1"}}}, "The disk of node n2 is nearly full or refuses writes. 2 versions of the program run"},
+		{"another state", Status{Leader: "n1", Members: []Member{well[0], {Name: "n2", Health: Alive, Voter: true, Disk: "ok", Diverged: true}}}, "Node n2 holds another state than most: `tandem cluster leave n2`"},
+		{"an upgrade", Status{Leader: "n1", Agreed: 3, Members: []Member{{Name: "n1", Health: Alive, Voter: true, Program: "2.0", Speaks: 4}, {Name: "n2", Health: Alive, Voter: true, Program: "1.0", Speaks: 3}}}, "Version 3 of commands is used until all know 4: upgrade n2 (1.0 knows 3)."},
 	} {
 		if got := strings.Join(test.s.Words(), " "); !strings.Contains(got, test.want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", test.what, got, test.want)

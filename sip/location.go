@@ -3,7 +3,6 @@ package sip
 import (
 	"cmp"
 	"encoding/binary"
-	"hash/maphash"
 	"math"
 	"slices"
 	"strings"
@@ -38,7 +37,6 @@ type Log interface {
 //
 // An AOR is named by tenant, NUL and canonical user; its bindings stand packed in one byte slice.
 type Location struct {
-	seed   maphash.Seed
 	shards [locationShards]locationShard
 	snap   *locationSnapshot // last one taken; the log's goroutine
 	watch  struct {
@@ -64,7 +62,7 @@ type locationShard struct {
 
 // NewLocation makes an empty table.
 func NewLocation() *Location {
-	l := &Location{seed: maphash.MakeSeed()}
+	l := &Location{}
 	for i := range l.shards {
 		l.shards[i].index = i
 		l.shards[i].aors = make(map[string][]byte)
@@ -121,8 +119,14 @@ func appendAOR(dst []byte, tenant, user string) []byte {
 	return append(append(append(dst, tenant...), 0), user...)
 }
 
+// shard is the same for an AOR on every node, so that equal tables are equal snapshots. (FNV-1a; nobody gains by choosing names that meet in a shard,
+// which is a map.)
 func (l *Location) shard(aor []byte) *locationShard {
-	return &l.shards[maphash.Bytes(l.seed, aor)%locationShards]
+	h := uint64(14695981039346656037)
+	for _, b := range aor {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return &l.shards[h%locationShards]
 }
 
 // cutRecord takes the first record off the bindings of an AOR.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -70,7 +72,9 @@ func (l *Location) writeSnapshot(w io.Writer, s *locationSnapshot) error {
 	out.WriteString(locationMagic)
 	var buf []byte
 	for i := range l.shards {
-		for _, item := range l.shards[i].takePiece(s) {
+		items := l.shards[i].takePiece(s)
+		slices.SortFunc(items, func(a, b locationItem) int { return strings.Compare(a.aor, b.aor) }) // equal tables are equal bytes
+		for _, item := range items {
 			buf = appendText(buf[:0], item.aor)
 			buf = binary.AppendUvarint(buf, uint64(len(item.all)))
 			buf = appendCommitted(buf, item.all)

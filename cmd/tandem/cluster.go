@@ -52,6 +52,8 @@ func showCluster(out *output, st cluster.Status) {
 		table.Row{"Last, agreed, applied", fmt.Sprintf("%d, %d, %d", st.Last, st.Commit, st.Applied)},
 		table.Row{"Log", fmt.Sprintf("%d entries, %d bytes since the last snapshot", st.LogEntries, st.LogBytes)},
 		table.Row{"Snapshot", fmt.Sprintf("at %d, %d bytes", st.Snapshot.Index, st.Snapshot.Bytes)},
+		table.Row{"Commands", fmt.Sprintf("version %d in use, %d known", st.Agreed, st.Speaks)},
+		table.Row{"Compared", comparedWord(st.Comparison)},
 		table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
 		table.Row{"Calls elsewhere", copiesWord(st.Copies)},
 		table.Row{"Taken over", takenWord(st.Succession)},
@@ -68,6 +70,17 @@ func copiesWord(st cluster.CopiesStatus) string {
 		return fmt.Sprintf("none of %d: there is no other node", st.Own)
 	}
 	return fmt.Sprintf("%d of %d, %s behind", st.Covered, st.Own, st.Lag.Round(time.Millisecond))
+}
+
+// comparedWord says whether a node holds what the others hold.
+func comparedWord(st cluster.ComparisonStatus) string {
+	switch {
+	case len(st.Differs) > 0:
+		return "another state than most: " + strings.Join(st.Differs, ", ")
+	case st.Done == 0:
+		return "not yet"
+	}
+	return fmt.Sprintf("the same as the others, at %s", clock(st.Last))
 }
 
 // takenWord says whose calls a node has gone on with.

@@ -88,6 +88,8 @@ var mayPanic = map[string]string{
 	"cluster/succession.go":         "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/roster.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/restore.go":            "a machine that cannot apply a committed command must stop, not diverge",
+	"cluster/comparing.go":          "a machine that cannot apply a committed command must stop, not diverge",
+	"cluster/version.go":            "a program that is too old for the log: the fsm takes it up and stops the node in order",
 	"dialplan/store.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"internal/simnet/host.go":       "a fake network that a test has set up wrongly",
 	"sip/locationcommand.go":        "a machine that cannot apply a committed command must stop, not diverge",
