@@ -34,11 +34,8 @@ func (n *Node) catchUp() func(context.Context) error {
 	return n.cluster.CatchUp
 }
 
-// leads tells whether this node leads the cluster, or is alone.
-func (n *Node) leads() bool {
-	_, leader, _ := n.cluster.Watch()
-	return leader == n.cfg.Node.Name || n.cfg.Cluster.Listen == ""
-}
+// leads tells whether what one node of the cluster does for all is this node's to do: registering at carriers, forgetting what has expired.
+func (n *Node) leads() bool { return n.cluster.Presides() }
 
 // tellFellows tells the signalling which nodes there are, until ctx ends.
 func (n *Node) tellFellows(ctx context.Context) error {

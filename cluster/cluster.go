@@ -166,6 +166,7 @@ type Cluster struct {
 	suspects   atomic.Uint64 // the term whose leader this node finds silent
 	relink     chan struct{} // a token: what was given to the leader may have been lost
 	led        chan struct{} // a token: leaders have changed
+	reign      atomic.Pointer[reign]
 	alarm      chan struct{} // a token: the detector should look
 	changing   chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
 	capturing  chan struct{} // holds a token while the machines' states are being written

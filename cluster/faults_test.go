@@ -76,6 +76,7 @@ func playHistory(t *testing.T, seed uint64) {
 		h.leader(t, -1)
 		stop := make(chan struct{})
 		var clients sync.WaitGroup
+		clients.Go(func() { h.preside(t, stop) })
 		for i := range 3 {
 			for k := range 2 {
 				rnd := rand.New(rand.NewPCG(seed, uint64(10*i+k+2)))
@@ -193,17 +194,46 @@ func (h *history) mend(t *testing.T) {
 	}
 }
 
+// preside finds that at no moment two nodes do what one alone may do.
+func (h *history) preside(t *testing.T, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(3 * time.Millisecond):
+		}
+		var who []int
+		h.mu.Lock()
+		for i, n := range h.nodes {
+			if n.Presides() {
+				who = append(who, i)
+			}
+		}
+		h.mu.Unlock()
+		if len(who) > 1 {
+			t.Errorf("nodes %v preside at the same time", who)
+			return
+		}
+	}
+}
+
 // compared finds that the nodes have compared their states all the time, and never found a difference.
 func (h *history) compared(t *testing.T) {
 	t.Helper()
 	time.Sleep(8 * time.Second) // all nodes introduce themselves, a version is agreed on, and then the first comparison
-	done := uint64(0)
+	done, presiding := uint64(0), 0
 	for i, n := range h.nodes {
 		s := n.Status().Comparison
 		done += s.Done
+		if n.Presides() {
+			presiding++
+		}
 		if len(s.Differs) > 0 {
 			t.Errorf("node %d is said to hold another state: %v", i, s.Differs)
 		}
+	}
+	if presiding != 1 {
+		t.Errorf("%d nodes preside while all is well", presiding)
 	}
 	if done == 0 {
 		t.Error("no states were compared")

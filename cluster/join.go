@@ -72,6 +72,9 @@ func (c *Cluster) NewToken(ttl time.Duration) (t Token, err error) {
 	return t, nil
 }
 
+// Of says whether the token is of the cluster with this authority (Identity.Root).
+func (t Token) Of(root []byte) bool { return sha256.Sum256(root) == t.fingerprint }
+
 // addresses are where members answer, this node first.
 func (c *Cluster) addresses() []string {
 	list := []string{c.port.addr()}

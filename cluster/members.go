@@ -82,6 +82,7 @@ func (c *Cluster) mind(ctx context.Context, r *raft.Raft) {
 		servers := r.GetConfiguration().Configuration().Servers
 		c.keepLinks(ctx, &wg, servers)
 		c.list(r, servers)
+		c.noteReign(r)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -114,6 +114,7 @@ type health struct {
 	heard   time.Time // last answer
 	asked   time.Time // its last question
 	sure    time.Time // when the last question went that it answered, and not to one that it holds for dead
+	told    time.Time // when the question went whose answer is pulse
 	refused bool      // nothing listened at the last attempt
 	rtt     time.Duration
 	pulse   pulse
@@ -224,7 +225,7 @@ func (l *link) hear(p pulse, asked time.Time) {
 	if p.suspect != h.pulse.suspect || p.flags != h.pulse.flags {
 		signal(l.c.alarm)
 	}
-	h.heard, h.refused, h.pulse = time.Now(), false, p
+	h.heard, h.told, h.refused, h.pulse = time.Now(), asked, false, p
 	if h.rtt == 0 {
 		h.rtt = rtt
 	}

@@ -7,6 +7,24 @@ import (
 	"testing"
 )
 
+func TestAnEmptyTokenOfTheEnvironmentIsRemembered(t *testing.T) {
+	for _, test := range []struct {
+		env  []string
+		want bool
+	}{
+		{nil, false},
+		{[]string{"TANDEM_CLUSTER_TOKEN="}, false}, // a node alone
+		{[]string{"TANDEM_CLUSTER_TOKEN=", "TANDEM_CLUSTER_LISTEN=10.0.0.1:7000"}, true},
+		{[]string{"TANDEM_CLUSTER_TOKEN= ", "TANDEM_CLUSTER_LISTEN=10.0.0.1:7000"}, true},
+		{[]string{"TANDEM_CLUSTER_TOKEN=x", "TANDEM_CLUSTER_LISTEN=10.0.0.1:7000"}, false},
+	} {
+		c, diags := Parse("tandem.hcl", []byte("cluster {\n  token = \"\"\n}\n"), test.env)
+		if Failed(diags) || c.Cluster.TokenEmpty != test.want {
+			t.Errorf("%q: %v, %v", test.env, c.Cluster.TokenEmpty, diags)
+		}
+	}
+}
+
 func TestAClusterThatNobodyCouldReachIsAMistake(t *testing.T) {
 	for text, want := range map[string]string{
 		`join = ["10.0.0.2:7000"]`: "cluster.join needs cluster.listen",

@@ -118,6 +118,7 @@ type Cluster struct {
 	Bootstrap        bool          // an empty data directory starts a cluster of its own, unless Join or Token say otherwise
 	Join             []string      // IP:port of members that an empty data directory joins, with Token; empty = those that the token names
 	Token            string        // from `tandem cluster token`; used once
+	TokenEmpty       bool          // TANDEM_CLUSTER_TOKEN is there and says nothing
 	CopyWait         time.Duration // longest wait of a caller, once his call is answered, until other nodes could go on with it
 	TakeOverAfter    time.Duration // silence after which another node counts as dead, and its calls go on at a survivor
 	VirtualAddresses []string      // addresses that this node puts on its interfaces, and that move to a survivor; see VirtualAddress

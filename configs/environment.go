@@ -30,6 +30,9 @@ func (l *loader) readEnvironment(env []string) {
 			continue
 		}
 		l.override(s, k, at, text)
+		if name == "TANDEM_CLUSTER_TOKEN" {
+			l.tokenEmpty = strings.TrimSpace(text) == ""
+		}
 	}
 }
 

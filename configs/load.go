@@ -46,6 +46,7 @@ func Parse(name string, src []byte, env []string) (Config, []Diagnostic) {
 	l := &loader{name: name, src: src, schema: schema(&c), places: map[string]place{}}
 	l.readText()
 	l.readEnvironment(env)
+	c.Cluster.TokenEmpty = l.tokenEmpty && c.Cluster.Listen != ""
 	if !Failed(l.diags) {
 		l.checkWhole(&c)
 	}
@@ -104,6 +105,8 @@ type loader struct {
 	schema []section
 	places map[string]place // "sip.udp", and "sip.udp[1]" for items
 	diags  []Diagnostic
+
+	tokenEmpty bool // TANDEM_CLUSTER_TOKEN is there and says nothing
 }
 
 func (l *loader) wrong(rng hcl.Range, summary, detail string) {
