@@ -21,9 +21,9 @@ func g711Plain() impairment     { return impairment{ie: 0, bpl: 4.3} }
 // 12.2 and 7.4 kbit/s are GSM EFR and IS-641 (3GPP TS 26.071), which are. iLBC is in none.
 //
 // Wide band: ITU-T G.113 Appendix IV, Ie,wb of table IV.1 (handset). Table IV.4 has a Bpl,wb for three rates of AMR-WB, 4.3 to 4.9, and for
-// no other codec; the lowest of them stands for all that have none. The ITU has published nothing of Opus in this band: what M. Alahmadi
-// measured by the method of ITU-T P.834.1 (2021) for its best wideband rate, 13 kbit/s, stands for it, so that Opus is never rated
-// better than it is.
+// no other codec; the lowest of them stands for all that have none. The ITU has published nothing of Opus in this band: the coefficients
+// that M. Alahmadi has published (2021) for its best wideband rate, 13 kbit/s, stand for it, taken to be on this scale, so that Opus is not
+// rated better than it is.
 var impairments = [...]struct {
 	name, parameter, value string // of the format; a parameter that must have the value, if any
 	of                     impairment
