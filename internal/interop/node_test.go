@@ -195,17 +195,20 @@ func (n *node) cli(t testing.TB, args ...string) (out string, err error) {
 	return string(raw), err
 }
 
-// withoutMailboxes gives the node a plan by which a call that nobody takes ends, as it does not in the demo.
-func (n *node) withoutMailboxes(t testing.TB) {
+// apply gives the node a plan for the demo's tenant.
+func (n *node) apply(t testing.TB, plan string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "plain.dialplan.hcl")
-	plan := fmt.Sprintf("dialplan \"demo\" { domains = [%q] }\nuser \"1000\" {}\nuser \"1001\" {}\nuser \"1003\" {}\n", n.ready.Domain)
-	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := filepath.Join(t.TempDir(), "test.dialplan.hcl")
+	write(t, file, fmt.Sprintf("dialplan \"demo\" { domains = [%q] }\n%s", n.ready.Domain, plan))
 	if out, err := n.cli(t, "dialplan", "apply", file); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+// withoutMailboxes gives the node a plan by which a call that nobody takes ends, as it does not in the demo.
+func (n *node) withoutMailboxes(t testing.TB) {
+	t.Helper()
+	n.apply(t, "user \"1000\" {}\nuser \"1001\" {}\nuser \"1003\" {}\n")
 }
 
 // registered reports whether the operator's list has a binding of the user.

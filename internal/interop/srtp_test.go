@@ -77,6 +77,7 @@ func TestEncryptedEchoGivesTheCallerItsOwnTone(t *testing.T) {
 // A phone that insists on encryption gets no call to one that has none, instead of one that is readable behind the node.
 func TestEncryptedCallToAPhoneWithoutIsRefused(t *testing.T) {
 	n := startNode(t)
+	n.withoutMailboxes(t)
 	alice, bob := pair(t, n, phoneConfig{srtp: "srtp-mand"}, phoneConfig{})
 	alice.dial(t, "1001")
 	if e := alice.ends(t, 1); !strings.Contains(e.Param, "488") {
