@@ -61,8 +61,8 @@ func Asterisk(fsys fs.FS, o Options) (*Result, error) {
 		{"pjsip_wizard.conf", "it is not read: write its endpoints into pjsip.conf"},
 		{"extensions.ael", "AEL is not read: only extensions.conf is"},
 		{"extensions.lua", "Lua is not read: only extensions.conf is"},
-		{"voicemail.conf", "mailboxes have no counterpart yet"},
-		{"queues.conf", "queues have no counterpart yet"},
+		{"voicemail.conf", "mailboxes are not imported: write voicemail = true for a user, or a voicemail node"},
+		{"queues.conf", "queues are not imported: write a queue node"},
 	} {
 		if f.has(other.file) {
 			m.unmapped(place{other.file, 1}, other.file, other.why)
@@ -224,7 +224,7 @@ func (a *asterisk) user(e *endpoint, all sorcery) {
 		}
 	}
 	if boxes := e.entry("mailboxes"); boxes.value != "" {
-		a.unmapped(boxes.at, "mailboxes="+boxes.value, "mailboxes have no counterpart yet")
+		a.unmapped(boxes.at, "mailboxes="+boxes.value, "mailboxes are not imported: write voicemail = true for the user")
 	}
 }
 
