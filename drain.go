@@ -97,9 +97,7 @@ func (n *Node) Drain(ctx context.Context, wait time.Duration) {
 	n.log.Info("draining: calls go to other nodes, or are waited for", "calls", n.pbx.Stats().Calls, "wait", wait)
 	n.sip.Yield()
 	n.abdicate(ctx)
-	waiting, cancel := context.WithTimeout(ctx, wait)
-	heir := n.awaitFixed(waiting)
-	cancel()
+	heir := n.awaitFixed(ctx, wait)
 	if ctx.Err() == nil {
 		n.move(ctx, heir)
 	}
@@ -150,10 +148,12 @@ func (n *Node) abdicate(ctx context.Context) {
 	}
 }
 
-// awaitFixed waits until all that is left can move, or without an heir until nothing is left. It gives the heir, "" for none.
-func (n *Node) awaitFixed(ctx context.Context) (heir string) {
+// awaitFixed waits until all that is left can move, or without an heir until nothing is left, and no longer than wait. It gives the heir, "" for none.
+func (n *Node) awaitFixed(ctx context.Context, wait time.Duration) (heir string) {
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	var asked time.Time
 	for {
 		if now := time.Now(); now.Sub(asked) > drainHeir {
@@ -171,8 +171,8 @@ func (n *Node) awaitFixed(ctx context.Context) (heir string) {
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			return heir
+		case <-waiting.Done():
+			return n.heirOf(ctx) // who could go on now
 		}
 	}
 }

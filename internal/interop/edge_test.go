@@ -90,6 +90,7 @@ func TestAPhoneAtADeadNodeIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	c := startTrio(t)
 	c.whole(t)
+	c.at(0).withoutMailboxes(t)
 	alice := startPhone(t, c.at(0), phoneConfig{user: "1001", tone: 700}).registered(t)
 	startPhone(t, c.at(1), phoneConfig{user: "1002", transport: "tcp", answer: "manual", tone: 1000}).registered(t)
 	alice.dial(t, "1002")
