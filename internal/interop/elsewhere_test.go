@@ -47,17 +47,7 @@ func TestACallOutlivesItsNodeAndItsAddresses(t *testing.T) {
 	if err := syscall.Kill(c.ready.Nodes[1].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []*phone{alice, bob} {
-		before := p.received(t)
-		eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
-	}
-	gap, phones, packets := watch.longest()
-	watch.stop()
-	t.Logf("the longest time without a packet for a phone: %v (%d packets)", gap, packets)
-	if gap > time.Second || phones != 2 {
-		t.Errorf("%d phones were sent nothing for up to %v", phones, gap)
-	}
-	hearEachOther(t, alice, bob)
+	watch.goesOn(t, time.Second, 2, alice, bob)
 	for _, i := range []int{0, 2} {
 		if n := c.member(i); n.metric(t, "tandem_calls_readdressed_total") == 1 {
 			if _, err := n.cli(t, "call", "hangup", callID(t, n)); err != nil {

@@ -60,17 +60,7 @@ func TestACallOutlivesItsNode(t *testing.T) {
 			watch := watchRTP(t)
 			eventually(t, soon, "packets to both phones", func() bool { _, phones, _ := watch.longest(); return phones == 2 })
 			c.kill9(t, 1)
-			for _, p := range []*phone{alice, bob} {
-				before := p.received(t)
-				eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
-			}
-			gap, phones, packets := watch.longest()
-			watch.stop()
-			t.Logf("the longest time without a packet for a phone: %v (%d packets)", gap, packets)
-			if gap > time.Second || phones != 2 {
-				t.Errorf("%d phones were sent nothing for up to %v", phones, gap)
-			}
-			hearEachOther(t, alice, bob)
+			watch.goesOn(t, time.Second, 2, alice, bob)
 			taker := -1
 			for i := range c.ready.Nodes {
 				if n := c.member(i); i != 1 && n.metric(t, "tandem_takeovers_total") == 1 {
@@ -137,17 +127,7 @@ func TestCallsOfANodeThatIsDrainedGoOnAtAnother(t *testing.T) {
 	if got.err != nil || !strings.Contains(got.out, `"moved": 1`) || !strings.Contains(got.out, `"ended": 1`) {
 		t.Errorf("drain says: %v\n%s", got.err, got.out)
 	}
-	for _, p := range []*phone{alice, bob} {
-		before := p.received(t)
-		eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
-	}
-	gap, _, packets := watch.longest()
-	watch.stop()
-	t.Logf("the longest time without a packet for a phone: %v (%d packets)", gap, packets)
-	if gap > 400*time.Millisecond {
-		t.Errorf("phones were sent nothing for up to %v", gap)
-	}
-	hearEachOther(t, alice, bob)
+	watch.goesOn(t, 400*time.Millisecond, 3, alice, bob)
 	bob.hangUp(t)
 	alice.ends(t, 1)
 	eventually(t, soon, "two records", func() bool { return len(c.records()) == 2 })

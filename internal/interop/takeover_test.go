@@ -109,6 +109,22 @@ func (w *rtpWatch) longest() (gap time.Duration, phones, packets int) {
 	return w.gap, len(w.last), w.seen
 }
 
+// goesOn ends the watch of so many phones when two of them have heard a second more of each other: nobody was sent nothing for longer than most.
+func (w *rtpWatch) goesOn(t testing.TB, most time.Duration, watched int, alice, bob *phone) {
+	t.Helper()
+	for _, p := range []*phone{alice, bob} {
+		before := p.received(t)
+		eventually(t, soon, p.name+" to receive another second of sound", func() bool { return p.received(t) >= before+50 })
+	}
+	gap, phones, packets := w.longest()
+	w.stop()
+	t.Logf("the longest time without a packet for a phone: %v (%d packets)", gap, packets)
+	if gap > most || phones != watched {
+		t.Errorf("%d phones were sent nothing for up to %v", phones, gap)
+	}
+	hearEachOther(t, alice, bob)
+}
+
 // talking is a call between alice and bob that both hear.
 func talking(t testing.TB, n *node, transport string) (alice, bob *phone) {
 	t.Helper()
