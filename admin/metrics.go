@@ -531,7 +531,7 @@ func (m meter) cluster(st cluster.Status) {
 	m.gauge("tandem_cluster_applied_index", "Newest entry applied.", st.Applied)
 	m.gauge("tandem_cluster_log_bytes", "Log since the last snapshot.", st.LogBytes)
 	m.gauge("tandem_cluster_log_entries", "Entries since the last snapshot.", st.LogEntries)
-	m.gauge("tandem_cluster_file_bytes", "Size of the log's file.", st.FileBytes)
+	m.gauge("tandem_cluster_file_bytes", "Size of the log's files.", st.FileBytes)
 	m.gauge("tandem_cluster_snapshot_bytes", "Size of the newest snapshot.", st.Snapshot.Bytes)
 	m.gauge("tandem_cluster_snapshot_pause_seconds", "Longest that changes have waited for a snapshot.", st.Snapshot.Pause.Seconds())
 	m.gauge("tandem_cluster_queue_items", "Changes that wait for commit.", st.Queue.Items)

@@ -66,7 +66,7 @@ type Machine interface {
 type Config struct {
 	// Node is this node's name in the cluster. It must not change while Dir is kept.
 	Node string
-	// Dir holds the log (raft.db) and the snapshots; it is created with mode 0700. "" keeps all in memory.
+	// Dir holds the log, the vote and the snapshots; it is created with mode 0700. "" keeps all in memory.
 	Dir string
 	// Machines by name. Names are written into the log: at most 64 bytes, never to be renamed.
 	Machines map[string]Machine

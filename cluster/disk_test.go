@@ -78,11 +78,11 @@ func TestADirectoryThatCannotBeMadeIsRefused(t *testing.T) {
 
 func TestAFileThatIsNoLogIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, logFile), []byte(strings.Repeat("no log ", 5000)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, oldLogFile), []byte(strings.Repeat("no log ", 5000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n := launch(t, Config{Bootstrap: true, Dir: dir})
-	if err := n.WaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), logFile) {
+	if err := n.WaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), oldLogFile) {
 		t.Errorf("got %v", err)
 	}
 }

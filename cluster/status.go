@@ -30,7 +30,7 @@ type Status struct {
 
 	LogBytes   int64 `json:"log_bytes"`   // of log since the last snapshot: what a start replays
 	LogEntries int64 `json:"log_entries"` // likewise
-	FileBytes  int64 `json:"file_bytes"`  // size of raft.db; it does not shrink, its pages are used again
+	FileBytes  int64 `json:"file_bytes"`  // what the log takes on the disk
 
 	Snapshot SnapshotStatus `json:"snapshot"`
 	// Time is the leader's, of the newest entry applied here.

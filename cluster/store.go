@@ -4,18 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// A node's directory. raft.db was the whole log in older versions; now it says where that has gone, so that an older program stops at it and does not begin a
+// cluster of its own (boltlog.go).
+const (
+	oldLogFile = "raft.db"
+	lockFile   = "lock"
+	votesFile  = "vote"
+	logDir     = "log"
 )
 
 const (
-	logFile = "raft.db"
 	// lockWait is how long we wait for another process to let go of the log: a node that is just stopping.
 	lockWait = time.Second
 	// keepSnapshots: the newest is used, the one before is for a person after a disaster.
@@ -31,7 +37,7 @@ type Store struct {
 	// Free tells what the disk has left in bytes, 0 when that is not known; nil is the same.
 	Free func() uint64
 
-	path   string
+	bytes  func() int64
 	closer io.Closer
 }
 
@@ -48,16 +54,12 @@ func (s *Store) close() {
 	}
 }
 
-// fileBytes is the size of the log's file. It does not shrink: pages are used again.
+// fileBytes is what the log takes on the disk.
 func (s *Store) fileBytes() int64 {
-	if s.path == "" {
+	if s.bytes == nil {
 		return 0
 	}
-	info, err := os.Stat(s.path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
+	return s.bytes()
 }
 
 func (c *Cluster) openStore() (*Store, error) {
@@ -67,45 +69,95 @@ func (c *Cluster) openStore() (*Store, error) {
 	case c.cfg.Dir == "":
 		return MemoryStore(), nil
 	}
-	dir := c.cfg.Dir
+	return c.openFiles(c.cfg.Dir)
+}
+
+// closers are closed in the opposite order.
+type closers []io.Closer
+
+// Close closes all.
+func (list closers) Close() error {
+	for i := len(list) - 1; i >= 0; i-- {
+		list[i].Close()
+	}
+	return nil
+}
+
+// openFiles opens the log in a directory, which is made and locked.
+func (c *Cluster) openFiles(dir string) (s *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cluster: make the data directory: %w; check data_dir and its owner", err)
 	}
-	path := filepath.Join(dir, logFile)
-	bolt, err := openBolt(path, c.cfg.NoSync)
+	var open closers
+	defer func() {
+		if err != nil {
+			open.Close()
+		}
+	}()
+	lock, err := lockDir(filepath.Join(dir, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %s is %w", dir, err)
+	}
+	open = append(open, lock)
+	old, err := c.takeOver(dir)
 	if err != nil {
 		return nil, err
 	}
+	open = append(open, old)
+	votes, err := openVoteFile(filepath.Join(dir, votesFile), c.cfg.NoSync)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: open term and vote: %w", err)
+	}
+	open = append(open, votes)
+	log, err := openSegments(filepath.Join(dir, logDir), c.cfg.NoSync)
+	if err != nil {
+		return nil, err
+	}
+	open = append(open, log)
 	if err := syncDir(dir); err != nil {
-		bolt.Close()
 		return nil, fmt.Errorf("cluster: sync %s: %w", dir, err)
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, newRaftLog(c.log, true))
 	if err != nil {
-		bolt.Close()
 		return nil, fmt.Errorf("cluster: open the snapshots in %s: %w", dir, err)
 	}
-	return &Store{Log: bolt, Stable: bolt, Snapshots: snapshots, Free: func() uint64 { return freeSpace(dir) }, path: path, closer: bolt}, nil
+	return &Store{Log: log, Stable: votes, Snapshots: snapshots, Free: func() uint64 { return freeSpace(dir) }, bytes: log.bytes, closer: open}, nil
 }
 
-func openBolt(path string, noSync bool) (*raftboltdb.BoltStore, error) {
-	bolt, err := raftboltdb.New(raftboltdb.Options{
-		Path:   path,
-		NoSync: noSync,
-		BoltOptions: &bbolt.Options{
-			Timeout:         lockWait,
-			NoFreelistSync:  true, // fewer bytes a commit; the list is rebuilt when the file is opened
-			FreelistType:    bbolt.FreelistMapType,
-			InitialMmapSize: 64 << 20, // no remap, and so no pause, while the log is small
-		},
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("cluster: %s is %w: stop the other tandem that uses this data directory, or set node.data_dir to another one", path, ErrInUse)
-	case err != nil:
-		return nil, fmt.Errorf("cluster: open the log %s: %w; if the file is damaged restore a backup", path, err)
+// lockDir locks a directory for this process.
+func lockDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return bolt, nil
+	for end := time.Now().Add(lockWait); ; time.Sleep(lockWait / 20) {
+		err := lockFileOf(f)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, errLocked) {
+			f.Close()
+			return nil, fmt.Errorf("not to be locked: %w", err)
+		}
+		if time.Now().After(end) {
+			f.Close()
+			return nil, errInUseDir
+		}
+	}
+}
+
+var (
+	errLocked   = errors.New("locked by another process")
+	errInUseDir = fmt.Errorf("%w: stop the other tandem that uses this data directory, or set node.data_dir to another one", ErrInUse)
+)
+
+// exists says whether there is a file of that name that is not empty.
+func exists(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Size() > 0, err
 }
 
 // syncDir makes the names in a directory survive a power loss.
