@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -72,9 +73,10 @@ func (d *drafter) limits(t *draft, b block) {
 	}
 }
 
-// checkLimits finds money that is counted by nothing.
+// checkLimits finds money that is counted by nothing, and tells limits whose days they count.
 func (c checker) checkLimits() {
 	for _, l := range c.limits {
+		l.Zone = c.zone // which may stand behind the limits
 		for _, v := range l.to {
 			if to := c.byRef[v.ref]; to != nil && l.Money > 0 {
 				c.needPrices(l, to)
@@ -128,7 +130,7 @@ func (d *draft) limitsOf(n *node) (all []*limitDraft) {
 }
 
 // words says what the limit is.
-func (l *limitDraft) words() string {
+func (l *Limit) words() string {
 	var parts []string
 	if l.Calls > 0 {
 		parts = append(parts, fmt.Sprintf("%d calls at a time", l.Calls))
@@ -142,10 +144,49 @@ func (l *limitDraft) words() string {
 	if l.Each {
 		parts = append(parts, "for each user")
 	}
-	if len(l.groups) > 0 {
-		parts = append(parts, "of "+list(l.groups))
+	return strings.Join(parts, ", ")
+}
+
+// words says what the limit of a plan is; of two plans it may be the day alone that differs.
+func (l *limitDraft) words() string {
+	words := l.Limit.words()
+	if l.daily() {
+		words += " by the clock of " + l.Zone.String()
 	}
-	return l.Name + " (" + strings.Join(parts, ", ") + ")"
+	if len(l.groups) > 0 {
+		words += ", of " + list(l.groups)
+	}
+	return l.Name + " (" + words + ")"
+}
+
+// daily tells whether the limit counts by days.
+func (l *Limit) daily() bool { return l.Minutes > 0 || l.Money > 0 }
+
+// within says of a call which limit it counts for.
+func (l *Limit) within() string {
+	if l.daily() {
+		return "within limits." + l.Name + " (" + l.words() + " by the clock of " + l.Zone.String() + ")"
+	}
+	return "within limits." + l.Name + " (" + l.words() + ")"
+}
+
+// Day is that of a moment, and when it began: most have 24 hours, two a year 23 and 25 where clocks are changed.
+func (l *Limit) Day(now time.Time) (name string, began time.Time) {
+	now = now.In(l.Zone)
+	name = now.Format(time.DateOnly)
+	year, month, day := now.Date()
+	began = time.Date(year, month, day, 0, 0, 0, 0, l.Zone)
+	switch from, to := began.ZoneBounds(); {
+	case began.Format(time.DateOnly) != name: // there is no midnight: clocks go from 23:59 to 1:00
+		began = to
+	case !from.IsZero(): // there may be two
+		_, after := began.Zone()
+		_, before := from.Add(-1).Zone()
+		if first := began.Add(time.Duration(after-before) * time.Second); first.Before(from) && first.Before(began) && first.Format(time.DateOnly) == name {
+			began = first
+		}
+	}
+	return name, began
 }
 
 // counts tells whether the limit counts for a caller in these groups.

@@ -378,7 +378,7 @@ func (s Step) calling() string {
 		words += ", for " + amount(o.Price) + " a minute"
 	}
 	for _, l := range o.Limits {
-		words += ", within limits." + l.Name
+		words += ", " + l.within()
 	}
 	return words + ", for at most " + hcltext.Duration(s.Timeout)
 }

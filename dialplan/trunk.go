@@ -70,10 +70,11 @@ type Out struct {
 // Limit bounds what callers may do together, or each of them.
 type Limit struct {
 	Tenant, Name string
-	Each         bool  // for each user by himself
-	Calls        int   // at the same time; 0 = no limit, as below
-	Minutes      int   // talked in a day of the tenant
-	Money        int64 // spent in a day of the tenant, in millionths
+	Each         bool           // for each user by himself
+	Calls        int            // at the same time; 0 = no limit, as below
+	Minutes      int            // talked in a day of the tenant
+	Money        int64          // spent in a day of the tenant, in millionths
+	Zone         *time.Location // of the tenant, with its name: days begin at its midnight; never nil
 	At           Position
 }
 

@@ -62,15 +62,17 @@ func limitKey(l *dialplan.Limit, user string) lineKey {
 }
 
 func (s *spending) reached(l *dialplan.Limit, now time.Time) bool {
-	s.turn(now)
+	s.turn(l, now)
 	return l.Calls > 0 && s.calls >= l.Calls || l.Minutes > 0 && s.talk >= time.Duration(l.Minutes)*time.Minute || l.Money > 0 && s.money >= l.Money
 }
 
-// turn begins a new day.
-func (s *spending) turn(now time.Time) {
-	if day := now.UTC().Format(time.DateOnly); s.day != day {
+// turn begins a new day, when it is one, and says when that began.
+func (s *spending) turn(l *dialplan.Limit, now time.Time) (began time.Time) {
+	day, began := l.Day(now)
+	if s.day != day {
 		s.day, s.talk, s.money = day, 0, 0
 	}
+	return began
 }
 
 // release gives back what a call has taken, and counts what it has used up.
@@ -81,18 +83,22 @@ func (b *lines) release(l *line, now time.Time) {
 	if b.taken[key]--; b.taken[key] <= 0 {
 		delete(b.taken, key)
 	}
-	var talk time.Duration
-	if !l.spoken.IsZero() {
-		talk = now.Sub(l.spoken)
-	}
 	for _, limit := range l.limits {
 		key := limitKey(limit, l.user)
 		s := b.spent[key]
 		if s == nil {
 			continue
 		}
-		s.turn(now)
+		began := s.turn(limit, now)
 		s.calls--
+		var talk time.Duration
+		switch {
+		case l.spoken.IsZero():
+		case l.spoken.Before(began): // what was before midnight is of a day that is over
+			talk = now.Sub(began)
+		default:
+			talk = now.Sub(l.spoken)
+		}
 		s.talk += talk
 		s.money += int64(talk/time.Second) * l.price / 60
 		if s.calls == 0 && s.talk == 0 {
