@@ -168,6 +168,7 @@ type Cluster struct {
 	led        chan struct{} // a token: leaders have changed
 	reign      atomic.Pointer[reign]
 	alarm      chan struct{} // a token: the detector should look
+	knell      chan struct{} // a token: the undertaker should look
 	changing   chan struct{} // holds a token while Raft's configuration is being changed: one change at a time
 	capturing  chan struct{} // holds a token while the machines' states are being written
 
@@ -176,6 +177,7 @@ type Cluster struct {
 
 	linksMu sync.Mutex
 	links   map[string]*link
+	asking  map[string]int // connections that a node's pings come by
 
 	membersMu      sync.Mutex
 	members        []Member
@@ -209,8 +211,8 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	setDefaults(&cfg)
 	c := &Cluster{
-		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), succession: newSuccession(), shunned: map[string]shun{}, relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), changing: make(chan struct{}, 1), capturing: make(chan struct{}, 1), restoring: newRestoring(),
-		links: map[string]*link{}, membersChanged: make(chan struct{}), pausing: newPausing(),
+		cfg: cfg, log: cfg.Log, ready: newGate(), roster: newRoster(), succession: newSuccession(), shunned: map[string]shun{}, relink: make(chan struct{}, 1), led: make(chan struct{}, 1), alarm: make(chan struct{}, 1), knell: make(chan struct{}, 1), changing: make(chan struct{}, 1), capturing: make(chan struct{}, 1), restoring: newRestoring(),
+		links: map[string]*link{}, asking: map[string]int{}, membersChanged: make(chan struct{}), pausing: newPausing(),
 	}
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster

@@ -116,6 +116,7 @@ type health struct {
 	sure    time.Time // when the last question went that it answered, and not to one that it holds for dead
 	told    time.Time // when the question went whose answer is pulse
 	refused bool      // nothing listened at the last attempt
+	ended   bool      // the other end has ended the last connection, and has not been reached since
 	rtt     time.Duration
 	pulse   pulse
 }
@@ -141,19 +142,26 @@ func (h *health) silence(least time.Duration) time.Duration {
 // beat asks the node whether it is there until ctx ends.
 func (l *link) beat(ctx context.Context) {
 	pause := pingEvery
+	var broke time.Time // when the other end has ended a connection last
 	for ctx.Err() == nil {
 		began := time.Now()
 		conn, err := l.c.port.dial(ctx, l.node, l.target(), protoPing)
+		ended := false
 		if err == nil {
-			l.pings(ctx, conn)
+			ended = l.pings(ctx, conn)
+		}
+		if ended {
+			broke = time.Now()
 		}
 		l.mu.Lock()
 		refused := errors.Is(err, syscall.ECONNREFUSED)
 		news := refused && !l.health.refused
 		l.health.refused = refused
+		l.health.ended = ended || err != nil && l.health.ended
 		l.mu.Unlock()
 		if news {
 			signal(l.c.alarm)
+			signal(l.c.knell)
 		}
 		switch {
 		case err == nil && time.Since(began) > redialLast:
@@ -163,6 +171,8 @@ func (l *link) beat(ctx context.Context) {
 			pause = min(2*pause, redialLast) // it closes the door behind the handshake
 		case refused:
 			pause = pingEvery // cheap, and it may be starting
+		case time.Since(broke) < goneRefused:
+			pause = redialEnded // its process is at its end, and the port closes in a moment
 		}
 		select {
 		case <-time.After(pause):
@@ -171,8 +181,11 @@ func (l *link) beat(ctx context.Context) {
 	}
 }
 
-// pings uses one connection until it ends.
-func (l *link) pings(ctx context.Context, conn *tls.Conn) {
+// redialEnded is how soon a node is looked for again that has ended its connection, and that no connection comes about with.
+const redialEnded = 5 * time.Millisecond
+
+// pings uses one connection until it ends, and tells whether the other end has ended it.
+func (l *link) pings(ctx context.Context, conn *tls.Conn) (ended bool) {
 	stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
 	defer stop()
 	done := make(chan struct{})
@@ -183,6 +196,7 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) {
 		for {
 			p, err := readPulse(conn)
 			if err != nil {
+				ended = endedThere(err)
 				return
 			}
 			select {
@@ -209,9 +223,15 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) {
 		case <-tick.C:
 		case <-l.kick:
 		case <-done:
-			return
+			return ended
 		}
 	}
+}
+
+// endedThere tells whether an error of reading means that the other end has ended the connection: its process, or the system when that had ended.
+// What this end has closed, or has waited for in vain, is none.
+func endedThere(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // hear takes an answer.
@@ -219,13 +239,14 @@ func (l *link) hear(p pulse, asked time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, rtt := &l.health, time.Since(asked)
-	if p.flags&pulseShun == 0 {
-		h.sure = asked
+	h.sure = asked
+	if p.flags&pulseShun != 0 {
+		h.sure = time.Time{} // what it said before does not count any more
 	}
 	if p.suspect != h.pulse.suspect || p.flags != h.pulse.flags {
 		signal(l.c.alarm)
 	}
-	h.heard, h.told, h.refused, h.pulse = time.Now(), asked, false, p
+	h.heard, h.told, h.refused, h.ended, h.pulse = time.Now(), asked, false, false, p
 	if h.rtt == 0 {
 		h.rtt = rtt
 	}
@@ -234,6 +255,8 @@ func (l *link) hear(p pulse, asked time.Time) {
 
 // servePings answers one connection until it ends.
 func (c *Cluster) servePings(conn *tls.Conn, from peer) {
+	c.attend(from.node, 1)
+	defer c.attend(from.node, -1)
 	for {
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		p, err := readPulse(conn)

@@ -12,11 +12,14 @@ import (
 const (
 	kindGone = "cluster.gone"
 
-	// mournEvery is how often the leader looks whether a node is dead.
+	// mournEvery is how often the leader looks whether a node is dead; a node that nothing listens for any more makes it look at once.
 	mournEvery = 20 * time.Millisecond
-	// mournPause is the least time between two attempts to have the same node declared dead.
-	mournPause = 300 * time.Millisecond
-	// goneRefused is how long nothing must have listened at a node's address, and nothing have come from it, for it to count as dead.
+	// Between two attempts to have the same node declared dead it waits mournFirst, then twice that and so on, up to mournLast: the others may be
+	// a moment behind, or hear it.
+	mournFirst = 5 * time.Millisecond
+	mournLast  = 300 * time.Millisecond
+	// goneRefused is how long nothing must have listened at a node's address, and nothing have come from it, for it to count as dead, where its
+	// connections have not ended.
 	goneRefused = 100 * time.Millisecond
 	// askTime is how long the others may take to say what they hear of it.
 	askTime = 200 * time.Millisecond
@@ -27,6 +30,12 @@ const (
 // A node is dead for the cluster when the leader and a majority of those that vote have heard nothing of it for Succession.After, or find
 // that nothing listens at its address any more, and nobody who was asked hears it. Then one entry in the log ends its life and names the taker. A
 // minority cannot write that entry.
+//
+// That nothing listens is proof at once when the connections of both directions have ended as well, each by its other end. A node opens its port before its
+// life begins and closes it when its media and its signalling have ended, and it never listens anew while it lives: so its process does not run, and sends nothing.
+// A firewall that refuses connections to a node leaves those that the node has opened; one that ends those as well makes the node doubt at
+// once, for its own pings have come to an end. Where a connection has not ended, as when a machine was switched off and another one answers for it, it takes a
+// tenth of a second without a word.
 //
 // The other half of the promise that nobody sends for a call that another node has: who said so tells the node with each answer to its pings, and a node that was
 // not answered by a majority for half of that time, or is told so, does not count itself as the one whose calls they are (Entitled).
@@ -55,7 +64,7 @@ func (c *Cluster) gone(node string, now time.Time) bool {
 		}
 	}
 	quiet := now.Sub(last)
-	return quiet > c.after(&h) || h.refused && quiet > goneRefused
+	return quiet > c.after(&h) || h.refused && (quiet > goneRefused || h.ended && !c.attended(node))
 }
 
 // after is the silence that means death: longer where the way is long.
@@ -120,6 +129,22 @@ func (c *Cluster) heed(node string) {
 	}
 }
 
+// attend counts the connections that a node's pings come by.
+func (c *Cluster) attend(node string, more int) {
+	c.linksMu.Lock()
+	defer c.linksMu.Unlock()
+	if c.asking[node] += more; c.asking[node] == 0 {
+		delete(c.asking, node)
+		signal(c.knell)
+	}
+}
+
+func (c *Cluster) attended(node string) bool {
+	c.linksMu.Lock()
+	defer c.linksMu.Unlock()
+	return c.asking[node] > 0
+}
+
 // Entitled says that no other node has been given what this one does, nor can be at this moment: a majority hears it. A node that is alone, or whose
 // cluster has no succession, always is. It is not while it is cut off, although nobody may take anything from it: that cannot be told from there.
 // Any goroutine.
@@ -140,7 +165,7 @@ func (c *Cluster) Entitled() bool {
 			sure++
 			continue
 		}
-		if h, ok := c.healthOf(m.Name); ok && !h.sure.IsZero() && now.Sub(h.sure) < c.cfg.Succession.After/2 {
+		if h, ok := c.healthOf(m.Name); ok && !h.sure.IsZero() && !h.refused && !h.ended && now.Sub(h.sure) < c.cfg.Succession.After/2 {
 			sure++
 		}
 	}
@@ -151,10 +176,18 @@ func (c *Cluster) Entitled() bool {
 func (c *Cluster) undertake(ctx context.Context, r *raft.Raft) {
 	tick := time.NewTicker(mournEvery)
 	defer tick.Stop()
-	tried := map[string]time.Time{}
+	type attempt struct {
+		at    time.Time
+		pause time.Duration
+	}
+	tried := map[string]attempt{}
+	again := time.NewTimer(mournLast)
+	defer again.Stop()
 	for {
 		select {
 		case <-tick.C:
+		case <-c.knell:
+		case <-again.C:
 		case <-ctx.Done():
 			return
 		}
@@ -163,11 +196,18 @@ func (c *Cluster) undertake(ctx context.Context, r *raft.Raft) {
 		}
 		for _, m := range c.Members() {
 			now := time.Now()
-			if t := c.succession.tenure(m.Name); m.Self || t.Life == 0 || t.Dead || !c.gone(m.Name, now) || now.Sub(tried[m.Name]) < mournPause {
+			if t := c.succession.tenure(m.Name); m.Self || t.Life == 0 || t.Dead || !c.gone(m.Name, now) {
+				delete(tried, m.Name)
 				continue
 			}
-			tried[m.Name] = now
+			a := tried[m.Name]
+			if now.Sub(a.at) < a.pause {
+				continue
+			}
 			c.mourn(ctx, m.Name)
+			a = attempt{time.Now(), min(max(2*a.pause, mournFirst), mournLast)}
+			tried[m.Name] = a
+			again.Reset(a.pause)
 		}
 	}
 }
