@@ -26,7 +26,7 @@ const (
 
 // A talker is the media of one phone: it sends 50 packets a second and notes when packets come.
 type talker struct {
-	security string // "plain", "sdes" or "dtls"
+	security string // "plain", "sdes" or "dtls"; of who is called, what the offer says
 	number   uint32
 	conn     *net.UDPConn
 
@@ -229,6 +229,9 @@ func (t *talker) learn(sdp []byte, answer bool) error {
 	at = netip.AddrPortFrom(addr, uint16(port))
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !answer {
+		t.security = securityOf(sdp)
+	}
 	if t.to == at && (t.seal != nil || t.shake != nil) {
 		return nil // repeated
 	}
@@ -242,6 +245,18 @@ func (t *talker) learn(sdp []byte, answer bool) error {
 		go t.shake.run(context.Background())
 	}
 	return nil
+}
+
+// securityOf is how a description has its media encrypted. A call may be encrypted on one side and not on the other: DTLS is for browsers, other phones are not
+// offered it.
+func securityOf(sdp []byte) string {
+	switch proto := find(sdp, "m=audio "); {
+	case strings.Contains(proto, "TLS/"):
+		return "dtls"
+	case strings.Contains(proto, "SAVP"):
+		return "sdes"
+	}
+	return "plain"
 }
 
 // find is what stands behind the first line that begins so.
