@@ -58,7 +58,8 @@ type Call struct {
 	answered time.Time
 	dialog   *sip.Dialog
 	leg      *leg
-	line     *line // of a trunk, nil without
+	came     *line // of the trunk that the call comes from, nil without
+	line     *line // of the trunk that is called, nil without
 	media    *relayMedia
 	refusal  string        // why hangup ended the call before it was answered
 	looked   bool          // the route was looked at again, see lookAgain; of the shard
@@ -441,7 +442,7 @@ func (c *Call) end(status int, reason string) {
 	c.mu.Unlock()
 	c.pbx.remove(c)
 	c.pbx.copier.ended(c)
-	c.hangUpLine()
+	c.hangUpLines()
 	if wasAnswered {
 		c.pbx.leaves(c.tenant, by, time.Now())
 	}

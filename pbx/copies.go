@@ -356,6 +356,7 @@ func (p *PBX) Disown(ctx context.Context, reason string) (dropped, ended int) {
 			p.cfg.Events.Release(c.id)
 			p.remove(c)
 			p.copier.ended(c)
+			c.dropLines()
 			p.leaves(c.tenant, answerer, time.Now())
 			if err := dialog.Drop(ctx); err != nil {
 				p.cfg.Log.Error("a call that another node goes on with cannot be dropped", "call", c.id, "error", err)

@@ -1,6 +1,8 @@
 package pbx
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 type shelf struct {
 	mu     sync.Mutex
 	copies map[string]callSnapshot
+	texts  map[string][]byte
 	times  map[string]int
 	after  time.Duration // until it says that it has a copy; negative is never
 	none   bool          // there is nobody to have it
@@ -26,9 +29,9 @@ func (s *shelf) Keep(id string, content []byte, done func(bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.copies == nil {
-		s.copies, s.times = map[string]callSnapshot{}, map[string]int{}
+		s.copies, s.texts, s.times = map[string]callSnapshot{}, map[string][]byte{}, map[string]int{}
 	}
-	s.copies[id] = snap
+	s.copies[id], s.texts[id] = snap, content
 	s.times[id]++
 	if done != nil && s.after >= 0 {
 		held := !s.none
@@ -40,7 +43,18 @@ func (s *shelf) Forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.copies, id)
+	delete(s.texts, id)
 	s.ended++
+}
+
+// all gives what there is, in the order of names.
+func (s *shelf) all() (texts [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.texts)) {
+		texts = append(texts, s.texts[id])
+	}
+	return texts
 }
 
 // only gives the one copy there is, and how often it was made.

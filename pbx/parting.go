@@ -32,7 +32,7 @@ func (p *PBX) Load() (l Load) {
 
 // moves tells whether another node can go on with the call; c.mu is held.
 func (c *Call) moves() bool {
-	return c.state == Answered && !c.over && c.dialog != nil && c.dialog.Movable() && (c.media == nil || c.media.movable())
+	return c.state == Answered && !c.over && c.dialog != nil && (c.media == nil || c.media.movable())
 }
 
 // End ends what cannot go to another node, or all calls: those without an answer are refused with 503, the others hung up. It tells how many. Any

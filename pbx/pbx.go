@@ -170,7 +170,7 @@ func (p *PBX) ServeInvite(in *sip.Inbound) {
 		}
 	}
 	if status, why := p.add(c); status != 0 {
-		c.hangUpLine()
+		c.hangUpLines()
 		p.limited.Add(1)
 		in.Refuse(status, why)
 		return

@@ -72,7 +72,10 @@ type office struct {
 	events *events.Log
 	plan   *dialplan.Plan
 	trunks *sip.Trunks
+	places *sip.Location
 	hosts  int
+	stop   func() // ends the process
+	crash  func() // kills it, and starts another one in its place
 
 	prompts string // directory of live's engine
 }
@@ -107,12 +110,22 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	if plan == nil {
 		t.Fatalf("the plan does not compile: %v", faults)
 	}
+	o := &office{t: t, net: simnet.ForTest(t, 1), plan: plan, places: sip.NewLocation()}
+	o.open(configure, o.net.Host(officeServer))
+	t.Cleanup(func() { o.stop() })
+	return o
+}
+
+// open starts the process of an office, on a machine that may have had another one.
+func (o *office) open(configure func(*Config), h *simnet.Host) {
+	t := o.t
+	t.Helper()
 	log, err := events.New(events.Config{Node: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, net: simnet.ForTest(t, 1), events: log, plan: plan}
-	dir := planDirectory{plan}
+	o.events = log
+	dir := planDirectory{o.plan}
 	cfg := Config{Plan: func() *dialplan.Plan { return o.plan }, Directory: dir, Events: log}
 	if configure != nil {
 		configure(&cfg)
@@ -120,23 +133,21 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	if o.pbx, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	places := sip.NewLocation()
-	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: planSecrets{plan}})
+	digest, err := sip.NewDigest(sip.DigestConfig{Secrets: planSecrets{o.plan}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	registrar, err := sip.NewRegistrar(sip.RegistrarConfig{Location: places, Log: ledger{places}})
+	registrar, err := sip.NewRegistrar(sip.RegistrarConfig{Location: o.places, Log: ledger{o.places}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.trunks = sip.NewTrunks(sip.TrunksConfig{})
-	o.trunks.Set(SIPTrunks(plan, trunkSecret))
-	h := o.net.Host(officeServer)
+	o.trunks.Set(SIPTrunks(o.plan, trunkSecret))
 	if o.srv, err = sip.New(sip.Config{
 		Transport: transport.Config{
 			UDP: []string{officeServer + ":5060"}, TCP: []string{officeServer + ":5060"}, Shards: 2, ListenPacket: h.ListenPacket, Listen: h.Listen, Dial: h.Dial,
 		},
-		Digest: digest, Registrar: registrar, Location: places, Directory: dir, Handler: o.pbx, Events: log, TraceBytes: 1 << 18, Trunks: o.trunks,
+		Digest: digest, Registrar: registrar, Location: o.places, Directory: dir, Handler: o.pbx, Events: log, TraceBytes: 1 << 18, Trunks: o.trunks,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,15 +162,23 @@ func openOffice(t *testing.T, configure func(*Config)) *office {
 	go func() { calls <- o.pbx.Run(ctx) }()
 	registering := make(chan error, 1)
 	go func() { registering <- o.trunks.Run(ctx) }()
-	t.Cleanup(func() {
+	crashed := false
+	o.stop = sync.OnceFunc(func() {
 		cancel()
 		<-calls
 		<-registering
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !crashed {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return o
+	stop := o.stop
+	o.crash = func() {
+		crashed = true
+		h.Kill()
+		stop()
+		h.Revive()
+		o.open(configure, h)
+	}
 }
 
 // planDirectory knows the users of a plan.

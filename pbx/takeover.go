@@ -27,6 +27,8 @@ type callSnapshot struct {
 	Node     string         `json:"node"`
 	Answerer string         `json:"answerer"`
 	Answered time.Time      `json:"answered"`
+	Came     *lineSnapshot  `json:"came,omitempty"` // trunk that the call comes from
+	Line     *lineSnapshot  `json:"line,omitempty"` // trunk that is called
 	Dialog   []byte         `json:"dialog"`
 	Media    []byte         `json:"media,omitempty"`
 	Recorded bool           `json:"recorded,omitempty"`
@@ -132,6 +134,7 @@ func (c *Call) outline() (s callSnapshot, dialog *sip.Dialog, media *relayMedia)
 		Version: callSnapshotVersion, ID: c.id, CallID: c.callID, Tenant: c.tenant, From: c.from, To: c.to, Peer: c.peer, Began: c.began, Node: c.node,
 		Answerer: c.answerer, Answered: c.answered,
 	}
+	s.Came, s.Line = c.came.snapshot(), c.line.snapshot()
 	if c.state == Answered && !c.over {
 		dialog, media = c.dialog, c.media
 	}
@@ -218,11 +221,20 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arriva
 		pbx: p, id: s.ID, callID: s.CallID, tenant: s.Tenant, from: s.From, to: s.To, peer: s.Peer, began: s.Began, state: Answered, node: s.Node,
 		answerer: s.Answerer, answered: s.Answered,
 	}
+	arrival := sip.Arrival{Snapshot: s.Dialog, Events: c, Old: from != FromProcess}
+	c.came, arrival.CallerTrunk = p.lineOf(s.Came)
+	c.line, arrival.CalleeTrunk = p.lineOf(s.Line)
+	if c.came != nil {
+		c.trunk = c.came.trunk
+	}
 	dead := from != FromProcess
 	a := &Arrival{call: c, snap: s, from: from, lost: s.Lost}
 	var media sip.Media
 	if len(s.Media) > 0 {
 		c.media = newRelayMedia(c)
+		if c.line != nil {
+			c.media.out = c.line.trunk
+		}
 		media = c.media
 		switch err := c.media.arrive(s.Media, from); {
 		case errors.Is(err, rtpengine.ErrPortTaken):
@@ -231,7 +243,8 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arriva
 			a.lose(err)
 		}
 	}
-	if c.dialog, err = p.sig.Import(ctx, sip.Arrival{Snapshot: s.Dialog, Media: media, Events: c, Old: dead}); err != nil {
+	arrival.Media = media
+	if c.dialog, err = p.sig.Import(ctx, arrival); err != nil {
 		if media != nil {
 			media.Close()
 		}
@@ -243,8 +256,12 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arriva
 	}
 	p.mu.Lock()
 	p.calls[c.id] = c
-	p.byUser[c.tenant+"\x00"+c.from]++
+	if c.trunk == nil {
+		p.byUser[c.tenant+"\x00"+c.from]++
+	}
 	p.mu.Unlock()
+	p.lines.move(c.came)
+	p.lines.move(c.line)
 	return a, nil
 }
 

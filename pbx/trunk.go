@@ -74,7 +74,7 @@ func (c *Call) trunkRelay(step dialplan.Step, ways sip.TrunkWays) sip.Relay {
 	if out.Asserted != "" {
 		v.Identity = named("", out.Asserted, ways.Domain)
 	}
-	return sip.Relay{Groups: ways.Groups, Events: c, Quiet: out.NoReply, Timeout: step.Timeout, Veil: v}
+	return sip.Relay{Groups: ways.Groups, Events: c, Quiet: out.NoReply, Timeout: step.Timeout, Hold: c.pbx.holds(), Veil: v}
 }
 
 // anonymous is From of a caller who does not want to be known (RFC 3323 §4.1.1.3).
@@ -131,7 +131,7 @@ func (c *Call) whyNotCarried(outcome int) string {
 	return ""
 }
 
-// hangUpLine gives the channel back.
+// hangUpLine gives the channel back of the trunk that was called.
 func (c *Call) hangUpLine() {
 	c.mu.Lock()
 	l := c.line
@@ -140,6 +140,28 @@ func (c *Call) hangUpLine() {
 	if l != nil {
 		c.pbx.lines.release(l, time.Now())
 	}
+}
+
+// hangUpLines is the end of a call: the channel that it came by is given back, too.
+func (c *Call) hangUpLines() {
+	c.hangUpLine()
+	c.mu.Lock()
+	l := c.came
+	c.came = nil
+	c.mu.Unlock()
+	if l != nil {
+		c.pbx.lines.release(l, time.Now())
+	}
+}
+
+// dropLines gives the channels back of a call that another node goes on with, and counts there: nothing of it has been talked here.
+func (c *Call) dropLines() {
+	c.mu.Lock()
+	if c.line != nil {
+		c.line.spoken = time.Time{}
+	}
+	c.mu.Unlock()
+	c.hangUpLines()
 }
 
 // speaks notes that the call over a trunk was answered: it costs from now on.
@@ -162,7 +184,7 @@ func (c *Call) fromTrunk() (status int, why string) {
 	if c.pbx.lines.seize(l, time.Now()) != 0 {
 		return 503, "all channels of the trunk are taken"
 	}
-	c.line = l
+	c.came = l
 	return 0, ""
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tandem/dialplan"
+	"tandem/sip"
 )
 
 // lines count what calls take of trunks and of the limits of their callers. A node counts what goes through itself. Any goroutine.
@@ -30,8 +31,8 @@ type spending struct {
 func (b *lines) seize(l *line, now time.Time) (outcome int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := lineKey{tenant: l.trunk.Tenant, name: l.trunk.Name}
 	if !l.exempt {
+		key := lineKey{tenant: l.trunk.Tenant, name: l.trunk.Name}
 		for _, limit := range l.limits {
 			if s := b.spent[limitKey(limit, l.user)]; s != nil && s.reached(limit, now) {
 				b.over++
@@ -43,7 +44,13 @@ func (b *lines) seize(l *line, now time.Time) (outcome int) {
 			return dialplan.Full
 		}
 	}
-	b.taken[key]++
+	b.take(l)
+	return 0
+}
+
+// take counts a line; mu is held.
+func (b *lines) take(l *line) {
+	b.taken[lineKey{tenant: l.trunk.Tenant, name: l.trunk.Name}]++
 	for _, limit := range l.limits {
 		key := limitKey(limit, l.user)
 		if b.spent[key] == nil {
@@ -51,7 +58,16 @@ func (b *lines) seize(l *line, now time.Time) (outcome int) {
 		}
 		b.spent[key].calls++
 	}
-	return 0
+}
+
+// move counts the line of a call that goes on here: it is refused nothing. nil is none.
+func (b *lines) move(l *line) {
+	if l == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.take(l)
 }
 
 func limitKey(l *dialplan.Limit, user string) lineKey {
@@ -119,4 +135,48 @@ func (b *lines) refused() (full, over uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.full, b.over
+}
+
+// lineSnapshot is a line as another process can go on with it.
+type lineSnapshot struct {
+	Tenant string          `json:"tenant"`
+	Trunk  string          `json:"trunk"`
+	Exempt bool            `json:"exempt,omitempty"`
+	Limits []limitSnapshot `json:"limits,omitempty"`
+	Price  int64           `json:"price,omitempty"`
+	Spoken time.Time       `json:"spoken,omitzero"`
+	User   string          `json:"user,omitempty"`
+}
+
+type limitSnapshot struct {
+	Tenant string `json:"tenant"`
+	Name   string `json:"name"`
+	Each   bool   `json:"each,omitempty"`
+}
+
+// snapshot is nil of nil; Call.mu is held.
+func (l *line) snapshot() *lineSnapshot {
+	if l == nil {
+		return nil
+	}
+	s := &lineSnapshot{Tenant: l.trunk.Tenant, Trunk: l.trunk.Name, Exempt: l.exempt, Price: l.price, Spoken: l.spoken, User: l.user}
+	for _, limit := range l.limits {
+		s.Limits = append(s.Limits, limitSnapshot{limit.Tenant, limit.Name, limit.Each})
+	}
+	return s
+}
+
+// lineOf is the line of a call that has come, and its trunk by name; nil of nil. A trunk that the plan has lost keeps its name: the call goes on.
+func (p *PBX) lineOf(s *lineSnapshot) (*line, *sip.TrunkName) {
+	if s == nil {
+		return nil, nil
+	}
+	l := &line{trunk: p.trunk(s.Tenant, s.Trunk), exempt: s.Exempt, price: s.Price, spoken: s.Spoken, user: s.User}
+	if l.trunk == nil {
+		l.trunk = &dialplan.Trunk{Tenant: s.Tenant, Name: s.Trunk}
+	}
+	for _, limit := range s.Limits {
+		l.limits = append(l.limits, &dialplan.Limit{Tenant: limit.Tenant, Name: limit.Name, Each: limit.Each})
+	}
+	return l, &sip.TrunkName{Tenant: s.Tenant, Name: s.Trunk}
 }

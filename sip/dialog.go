@@ -227,6 +227,7 @@ func (d *Dialog) forget() {
 	d.sh.removeDialog(d.callID, d)
 	if d.veil != nil {
 		d.sh.removeDialog(d.veil.callID, calleeSide{d})
+		d.sh.vacate(d.veil.callID)
 	}
 }
 

@@ -14,11 +14,15 @@ import (
 
 // A snapshot of a relayed call is
 //
-//	version(1) Call-ID limit session interval flags caller callee
+//	version(1) Call-ID limit session interval flags caller callee [veil]
 //
-// and a party is
+// a party is
 //
 //	tag value contact tenant user routes flow CSeq steps invite
+//
+// and a veil, which is there when a flag says so:
+//
+//	Call-ID tag From To, and the To that the caller knows
 //
 // Texts and lists stand behind their lengths, times are Unix milliseconds, numbers are varints. A flow is told by addresses, since listeners
 // have other numbers and connections do not exist in another process (transport.Place).
@@ -39,6 +43,7 @@ var (
 const (
 	flagLate = 1 << iota
 	flagByCallee
+	flagVeiled // an older program refuses the call
 )
 
 // A dialogSnapshot is a Dialog as it is written and read.
@@ -48,6 +53,8 @@ type dialogSnapshot struct {
 	interval       uint32
 	late, byCallee bool
 	caller, callee partySnapshot
+	veil           *veil
+	above          string
 }
 
 type partySnapshot struct {
@@ -55,14 +62,8 @@ type partySnapshot struct {
 	place transport.Place
 }
 
-// Movable tells whether another node can go on with the call, once it is answered. Any goroutine.
-func (d *Dialog) Movable() bool { return d.veil == nil }
-
 // snapshot is the dialog as it is now. From the shard.
 func (d *Dialog) snapshot() []byte {
-	if d.veil != nil { // its trunk knows it under names that a snapshot does not hold
-		return nil
-	}
 	w := snapshotWriter{b: []byte{dialogVersion}}
 	w.text(d.callID)
 	w.time(d.limit)
@@ -75,9 +76,17 @@ func (d *Dialog) snapshot() []byte {
 	if d.byCallee {
 		flags |= flagByCallee
 	}
+	if d.veil != nil {
+		flags |= flagVeiled
+	}
 	w.uint(flags)
 	for _, p := range [...]*party{&d.caller, &d.callee} {
 		w.party(p, d.sh.srv.net.PlaceOf(p.flow))
+	}
+	if k := d.veil; k != nil {
+		for _, s := range [...]string{k.callID, k.tag, k.From, k.To, d.above} {
+			w.text(s)
+		}
 	}
 	return w.b
 }
@@ -146,8 +155,11 @@ func readDialog(b []byte) (*dialogSnapshot, error) {
 	s.late, s.byCallee = flags&flagLate != 0, flags&flagByCallee != 0
 	r.party(&s.caller)
 	r.party(&s.callee)
+	if flags&flagVeiled != 0 {
+		r.veil(&s)
+	}
 	switch {
-	case r.bad || len(r.b) > 0 || flags > flagLate|flagByCallee:
+	case r.bad || len(r.b) > 0 || flags > flagLate|flagByCallee|flagVeiled:
 		return nil, ErrSnapshot
 	case s.callID == "" || s.limit.IsZero() || s.caller.tag == "" || s.caller.tag == s.callee.tag:
 		return nil, fmt.Errorf("%w: it names no call", ErrSnapshot)
@@ -263,6 +275,21 @@ func (r *snapshotReader) party(p *partySnapshot) {
 		r.fail()
 	}
 	r.uris(p)
+}
+
+// veil reads what stands between the parties. Of it only the names are needed of an answered call.
+func (r *snapshotReader) veil(s *dialogSnapshot) {
+	k := &veil{callID: r.text(), tag: r.text()}
+	k.From, k.To = r.text(), r.text()
+	s.veil, s.above = k, r.text()
+	for _, v := range [...]string{k.From, k.To, s.above} {
+		if _, err := message.ParseAddress(v); err != nil {
+			r.fail()
+		}
+	}
+	if k.callID == "" || k.callID == s.callID || k.tag == "" || message.Tag(s.above) == "" || message.Tag(s.above) == s.caller.tag {
+		r.fail()
+	}
 }
 
 // uris refuses what could not have come out of a message.

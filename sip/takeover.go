@@ -231,7 +231,7 @@ func (s *Server) Import(ctx context.Context, a Arrival) (*Dialog, error) {
 	sh := s.shards[s.net.Shard(snap.callID).Index()]
 	d := &Dialog{
 		sh: sh, callID: snap.callID, state: dialogConfirmed, late: snap.late, byCallee: snap.byCallee, media: a.Media, events: a.Events,
-		session: snap.session, interval: snap.interval, limit: snap.limit,
+		session: snap.session, interval: snap.interval, limit: snap.limit, veil: snap.veil, above: snap.above,
 	}
 	for _, p := range [...]struct {
 		to   *party
@@ -243,6 +243,7 @@ func (s *Server) Import(ctx context.Context, a Arrival) (*Dialog, error) {
 			p.to.numbers.leap = oldLeap
 		}
 	}
+	d.caller.login, d.callee.login = s.loginOf(a.CallerTrunk), s.loginOf(a.CalleeTrunk)
 	refused := errors.New("sip: the call could not be taken in")
 	err = sh.io.Do(ctx, func() {
 		sh.safely(func() { refused = sh.enter(d) })
@@ -258,7 +259,9 @@ type Arrival struct {
 	Snapshot []byte
 	Media    Media
 	Events   CallEvents
-	Old      bool // who had the call may have sent requests of its own behind the snapshot: ours keep clear of their numbers
+	// Over which trunks the parties are reached, nil for phones: they are asked for their credentials here, which no snapshot has.
+	CallerTrunk, CalleeTrunk *TrunkName
+	Old                      bool // who had the call may have sent requests of its own behind the snapshot: ours keep clear of their numbers
 }
 
 // oldLeap is how many requests of its own a node may have sent in a call that nobody has heard of.
@@ -272,14 +275,42 @@ func (sh *shard) enter(d *Dialog) error {
 	if !sh.addDialog(d.callID, d) {
 		return errors.New("sip: too many calls")
 	}
+	if d.veil != nil {
+		sh.srv.net.House(d.veil.callID, sh.io) // another process has chosen it, for a shard of its own
+		if !sh.addDialog(d.veil.callID, calleeSide{d}) {
+			d.forget()
+			return errors.New("sip: too many calls")
+		}
+	}
 	d.armSession()
 	return nil
 }
 
+// A leaving is the end of a Call-ID that another shard's would be (transport.House): not before what is still to be answered has been.
+type leaving struct {
+	sh     *shard
+	callID string
+	timer  timer
+}
+
+func (sh *shard) vacate(callID string) {
+	if !sh.srv.net.Housed(callID) {
+		return
+	}
+	l := &leaving{sh: sh, callID: callID}
+	sh.arm(&l.timer, l, 2*timerB)
+}
+
+func (l *leaving) expire(time.Time) { l.sh.srv.net.Unhouse(l.callID) }
+
 // hasDialog tells whether there is a call of the same Call-ID and tags.
 func (sh *shard) hasDialog(d *Dialog) bool {
+	other := d.callee.tag
+	if d.veil != nil {
+		other = message.Tag(d.above)
+	}
 	return slices.ContainsFunc(sh.dialogs[sh.dialogKey(d.callID)], func(o dialog) bool {
-		_, there := o.owns(d.caller.tag, d.callee.tag)
+		_, there := o.owns(d.caller.tag, other)
 		return there
 	})
 }

@@ -281,6 +281,23 @@ func (t *Trunks) publish(c *carrier, kind events.Kind, why string) {
 	}
 }
 
+// A TrunkName says which trunk is meant.
+type TrunkName struct{ Tenant, Name string }
+
+// loginOf is what answers the challenges of a trunk; nil where there is no such trunk, or it asks for nothing.
+func (s *Server) loginOf(n *TrunkName) *Login {
+	t := s.cfg.Trunks
+	if n == nil || t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.carriers[n.Tenant+"\x00"+n.Name]; c != nil {
+		return c.Login
+	}
+	return nil
+}
+
 // TrunkWays are the ways that a call to a number may take over a trunk.
 type TrunkWays struct {
 	Groups [][]Target // one after the other; none when the trunk is down

@@ -24,6 +24,7 @@ type Transport struct {
 	listeners listeners
 	addrs     addresses
 	conns     connTable
+	housed    housed
 	count     counters
 	notices   notices
 	adopted   []Socket // of a predecessor, until Listen has taken them
@@ -95,6 +96,11 @@ func (t *Transport) Shards() []*Shard { return t.shards }
 
 // Shard is the shard that owns a Call-ID. Any goroutine.
 func (t *Transport) Shard(callID string) *Shard {
+	if t.housed.some.Load() {
+		if s := t.housed.of(callID); s != nil {
+			return s
+		}
+	}
 	return t.shards[t.hashString(callID)%uint64(len(t.shards))]
 }
 
@@ -105,6 +111,11 @@ func (t *Transport) hashString(s string) uint64 { return maphash.String(t.seed, 
 func (t *Transport) shardOf(callID []byte, f Flow) int {
 	if callID == nil {
 		return int(f.Remote.Port()) % len(t.shards)
+	}
+	if t.housed.some.Load() {
+		if s := t.housed.of(string(callID)); s != nil {
+			return s.index
+		}
 	}
 	return int(maphash.Bytes(t.seed, callID) % uint64(len(t.shards)))
 }
