@@ -137,7 +137,7 @@ func (b *bridge) answered(far *sip.Leg, sdp string) {
 		return
 	}
 	if b.queue != nil {
-		b.queue.takeFloor()
+		b.near.cede()
 	}
 	if err := b.join(sdp); err != nil {
 		b.near.call.pbx.cfg.Log.Error("two legs cannot be joined; the call is ended", "call", b.near.call.id, "error", err)

@@ -161,7 +161,7 @@ func (l *leg) asAgent(step dialplan.Step) error {
 	if err := c.pbx.AgentDoes(ctx, c.tenant, c.from, step.Queues, step.Does); err != nil {
 		return err
 	}
-	_, err := l.media.Say(beepTone)
+	_, err := l.media.Say(beep)
 	return err
 }
 

@@ -23,7 +23,7 @@ type Fellows interface {
 // askTime bounds how long another node is asked; a caller asks again with his next beat.
 const askTime = 2 * time.Second
 
-// waiting is a caller in a queue, from his coming until he is gone. It belongs to the leg's shard, but for the floor.
+// waiting is a caller in a queue, from his coming until he is gone. It belongs to the leg's shard.
 type waiting struct {
 	leg   *leg
 	queue string
@@ -45,11 +45,6 @@ type waiting struct {
 	announce time.Time // when the caller is told his place next
 	keys     []byte
 	keyed    time.Time // when the last of them was pressed
-
-	floor struct { // who may have the caller hear something: what is read in goroutines comes late
-		sync.Mutex
-		taken bool
-	}
 }
 
 // wait begins the wait of a caller, who hears the music by now.
@@ -89,7 +84,7 @@ func (w *waiting) beat() {
 	}
 	if w.stage == waits && !w.announce.IsZero() && w.position > 0 && !now.Before(w.announce) {
 		w.announce = now.Add(w.step.Queue.Announce)
-		w.speak(w.place())
+		w.leg.tellWithin(w.step.Play, w.place())
 	}
 	w.clock = w.after(queueBeat, w.beat)
 }
@@ -315,7 +310,7 @@ func (w *waiting) hungUp(reason string) {
 func (w *waiting) end() {
 	p := w.leg.call.pbx
 	w.leg.queue, w.stage, w.rings, w.agent = nil, gone, nil, ""
-	w.takeFloor()
+	w.leg.cede()
 	if w.clock != nil {
 		w.clock.Stop()
 	}
@@ -332,42 +327,13 @@ func (w *waiting) end() {
 	})
 }
 
-// takeFloor ends what the queue has the caller hear: from here on something else does.
-func (w *waiting) takeFloor() {
-	w.floor.Lock()
-	w.floor.taken = true
-	w.floor.Unlock()
-}
-
 // place is what a caller is told of his place in the line.
-func (w *waiting) place() (words []word) {
-	words = append(words, word{prompt: prompt("queue_position")})
-	words = append(words, digitWords(w.position)...)
+func (w *waiting) place() []string {
+	words := append(prompts("queue_position"), spokenNumber(w.position)...)
 	if minutes := int((w.estimate + time.Minute - 1) / time.Minute); minutes > 0 {
-		words = append(words, word{prompt: prompt("queue_minutes")})
-		words = append(words, digitWords(minutes)...)
+		words = append(append(words, prompt("queue_minutes")), spokenNumber(minutes)...)
 	}
 	return words
-}
-
-// speak has the caller hear words, and then the music again.
-func (w *waiting) speak(words []word) {
-	l := w.leg
-	l.sip.Go(func() func() {
-		w.floor.Lock()
-		defer w.floor.Unlock()
-		if w.floor.taken {
-			return nil
-		}
-		if len(words) == 0 {
-			if err := l.play(w.step.Play); err != nil {
-				l.call.pbx.cfg.Log.Warn("the music of a queue cannot be played any more", "call", l.call.id, "node", w.step.Node, "error", err)
-			}
-			return nil
-		}
-		length, rest := l.sayWord(words)
-		return func() { w.after(length, func() { w.speak(rest) }) }
-	})
 }
 
 // QueueStats are counters since the start and gauges of now of a queue, as far as this node's calls are concerned.

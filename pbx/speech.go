@@ -20,13 +20,28 @@ func (l *leg) tell(sounds []string, then func()) {
 	l.tellOn(l.speech.turn.Add(1), sounds, then)
 }
 
+// tellWithin is tell in the middle of what a caller hears over and over; behind the sounds that goes on.
+func (l *leg) tellWithin(music string, sounds []string) {
+	l.stopClock()
+	turn := l.speech.turn.Add(1)
+	l.tellOn(turn, sounds, func() {
+		l.sip.Go(func() func() {
+			l.utter(turn, music, func() (time.Duration, error) { return 0, l.play(music) })
+			return nil
+		})
+	})
+}
+
 func (l *leg) tellOn(turn uint64, sounds []string, then func()) {
+	if l.speech.turn.Load() != turn {
+		return
+	}
 	if len(sounds) == 0 {
 		then()
 		return
 	}
 	l.sip.Go(func() func() {
-		length := l.utter(turn, sounds[0])
+		length := l.utter(turn, sounds[0], func() (time.Duration, error) { return l.media.Say(sounds[0]) })
 		return func() {
 			if l.speech.turn.Load() == turn {
 				l.after(length, func() { l.tellOn(turn, sounds[1:], then) })
@@ -35,18 +50,18 @@ func (l *leg) tellOn(turn uint64, sounds []string, then func()) {
 	})
 }
 
-// utter begins a sound unless something else is said by now.
-func (l *leg) utter(turn uint64, sound string) time.Duration {
+// utter begins a sound unless something else is said by now. It may read a file.
+func (l *leg) utter(turn uint64, sound string, begin func() (time.Duration, error)) time.Duration {
 	l.speech.one.Lock()
 	defer l.speech.one.Unlock()
 	if l.speech.turn.Load() != turn {
 		return 0
 	}
-	length, err := l.media.Say(sound)
+	length, err := begin()
 	if err != nil {
 		l.call.pbx.cfg.Log.Warn("a caller does not hear a sound", "call", l.call.id, "sound", sound, "error", err)
 	}
-	if l.speech.turn.Load() != turn { // hush came in between
+	if l.speech.turn.Load() != turn { // hush or cede came in between
 		l.media.Hush()
 	}
 	return length
@@ -58,6 +73,17 @@ func (l *leg) hush() {
 	l.stopClock()
 	l.media.Hush()
 }
+
+// cede ends what is being told because the caller hears somebody else from here on: once it returns, no sound that was still being read comes
+// in between. Any goroutine.
+func (l *leg) cede() {
+	l.speech.turn.Add(1)
+	l.speech.one.Lock()
+	defer l.speech.one.Unlock()
+}
+
+// beep says that something is done, or that one may speak.
+const beep = "tone:beep"
 
 // prompt is a sound of the program.
 func prompt(name string) string { return "tandem/" + name }

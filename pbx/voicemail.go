@@ -18,7 +18,6 @@ const (
 	firstPause = 300 * time.Millisecond // before a caller who was just answered is told anything: his phone may still be setting up
 	leastSaid  = 500 * time.Millisecond // what is shorter was a noise
 	fetchTime  = 10 * time.Second       // how long a message may take to come from another node
-	beep       = "tone:beep"
 )
 
 // taking is a caller who leaves a message. It belongs to the leg's shard.
