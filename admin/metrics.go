@@ -271,6 +271,12 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_pictures_refused_total", "Of these, those that the phone does not know; it gets no more.", st.PicturesRefused)
 	m.counter("tandem_calls_info_converted_total", "INFOs that the other phone did not know, done in the media of a relayed call.", st.InfoConverted)
 	m.gauge("tandem_calls", "Calls of now.", st.Calls)
+	m.gauge("tandem_parked", "Calls that are parked at this node.", st.Parked)
+	m.counter("tandem_parked_total", "Calls that were parked.", st.ParkedCalls)
+	m.counter("tandem_parked_fetched_total", "Of these, those that somebody has fetched.", st.Fetched)
+	m.counter("tandem_parked_returned_total", "Of these, those that nobody wanted in time.", st.Returned)
+	m.counter("tandem_pages_total", "Callers who have spoken to phones that answered by themselves.", st.Pages)
+	m.counter("tandem_paged_total", "Phones that have answered so.", st.Paged)
 }
 
 // callCopies are the figures of calls that other nodes could go on with.

@@ -26,6 +26,7 @@ type AgentName struct {
 
 func (s *Server) queueRoutes(api huma.API) {
 	route(api, http.MethodGet, "/queues", "list-queues", "List the queues, who waits in them on all nodes, and what their agents do", s.listQueues, fails(503))
+	route(api, http.MethodGet, "/parked", "list-parked", "List the calls that are parked at this node", s.listParked)
 	route(api, http.MethodPost, "/agents/{tenant}/{user}", "command-agent", "Log an agent in or out, or let him pause", s.commandAgent, noContent, fails(404, 507))
 }
 
@@ -35,6 +36,10 @@ func (s *Server) listQueues(ctx context.Context, in *struct{ Page }) (*answer[Li
 		return nil, newProblem(http.StatusServiceUnavailable, err.Error()+"; ask again")
 	}
 	return &answer[List[pbx.QueueView]]{cut(all, in.Page)}, nil
+}
+
+func (s *Server) listParked(_ context.Context, in *struct{ Page }) (*answer[List[pbx.ParkedCall]], error) {
+	return &answer[List[pbx.ParkedCall]]{cut(s.cfg.PBX.Parked(), in.Page)}, nil
 }
 
 func (s *Server) commandAgent(ctx context.Context, in *struct {
@@ -70,6 +75,11 @@ func (m meter) queues(list []pbx.QueueStats) {
 // Queues lists the queues.
 func (c *Client) Queues(ctx context.Context) (List[pbx.QueueView], error) {
 	return all[pbx.QueueView](ctx, c, "/queues", nil, 0)
+}
+
+// Parked lists the parked calls.
+func (c *Client) Parked(ctx context.Context) (List[pbx.ParkedCall], error) {
+	return all[pbx.ParkedCall](ctx, c, "/parked", nil, 0)
 }
 
 // CommandAgent logs an agent in or out, or lets him pause.

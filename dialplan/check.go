@@ -200,12 +200,12 @@ func (c checker) findUnreachable() {
 			walk(l.node)
 		}
 		for _, m := range n.members { // a ring group that lends its members to a queue is there for something
-			lends[c.byRef[m.ref]] = n.kind == "queue" || lends[c.byRef[m.ref]]
+			lends[c.byRef[m.ref]] = n.kind != "ring" || lends[c.byRef[m.ref]]
 		}
 	}
 	numbered := slices.ContainsFunc(c.nodes, func(n *node) bool { return n.kind == "did" })
 	for _, n := range c.nodes {
-		if n.kind == "user" || n.kind == "did" || n.extension.shape != 0 || n.kind == "emergency" || n.out != nil && len(n.out.patterns) > 0 {
+		if n.kind == "user" || n.kind == "did" || n.extension.shape != 0 || len(n.slots) > 0 || n.kind == "emergency" || n.out != nil && len(n.out.patterns) > 0 {
 			walk(n)
 		}
 		if n.trunk != nil && !n.lent {

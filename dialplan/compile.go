@@ -210,6 +210,9 @@ func compileTenant(d *draft) tenant {
 				t.add(v.text, index[n], Trace{At: position(v.rng), Node: n.String(), Text: v.text + " is a number of " + n.String()})
 			}
 		}
+		for _, slot := range n.slots {
+			t.add(slot, index[n], Trace{At: position(n.rng), Node: n.String(), Text: slot + " is a slot of " + n.String()})
+		}
 		if e := n.extension; e.shape != 0 && (n.kind != "user" || e.text != n.name) {
 			t.add(e.text, index[n], Trace{At: position(e.rng), Node: n.String(), Text: fmt.Sprintf("%s is the extension of %s", e.text, n)})
 			if n.kind != "user" {
@@ -282,6 +285,10 @@ func (s Step) words() string {
 		return s.queueing()
 	case StepAgent:
 		return s.serving()
+	case StepPark:
+		return s.parking()
+	case StepPage:
+		return s.paging()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

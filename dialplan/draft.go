@@ -47,7 +47,10 @@ type draft struct {
 type node struct {
 	ref
 	rng       hcl.Range
-	extension value // shape 0 = none
+	extension value    // shape 0 = none
+	slots     []string // park: as they are dialled
+	back      bool     // park
+	talk      bool     // page
 	display   string
 	groups    []string
 	members   []value
@@ -310,6 +313,10 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.queue(n, b)
 	case "agent":
 		d.agent(t, n, b)
+	case "park":
+		d.park(t, n, b)
+	case "page":
+		d.page(n, b)
 	case "trunk":
 		d.trunk(t, n, b)
 	case "outbound":
@@ -584,6 +591,8 @@ func (d *drafter) claim(t *draft, n *node, number string, rng hcl.Range) {
 	switch {
 	case first.kind == "emergency":
 		where, what = first.rng, "a number of"
+	case contains(first.slots, number):
+		where, what = first.rng, "a slot of"
 	case first.extension.text != number:
 		where, what = first.rng, "the name of"
 	}

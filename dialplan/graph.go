@@ -200,9 +200,13 @@ func (b *builder) step(n *node) Step {
 			s.Mailbox = &n.box.Mailbox
 		}
 	case "queue":
-		s.Kind, s.Users, s.Play, s.Record, s.Queue = StepQueue, b.agentsOf(n), n.play, n.record, n.queue
+		s.Kind, s.Users, s.Play, s.Record, s.Queue = StepQueue, b.usersOf(n), n.play, n.record, n.queue
 	case "agent":
 		s.Kind, s.Does, s.Queues = StepAgent, n.does, n.serves
+	case "park":
+		s.Kind, s.Play, s.Slots, s.Back = StepPark, n.play, n.slots, n.back
+	case "page":
+		s.Kind, s.Users, s.MaxMembers, s.Talk = StepPage, b.usersOf(n), n.room, n.talk
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

@@ -257,16 +257,17 @@ func blockRules() map[string]*blockRule {
 		},
 	}
 	rules["queue"], rules["agent"] = queueRules(otherwise)
+	rules["park"], rules["page"] = parkRule(otherwise), pageRule(otherwise)
 	return rules
 }
 
 // laterBlocks are words that belong to the language and that this version refuses by name.
-func laterBlocks() []string { return []string{"app", "page", "park"} }
+func laterBlocks() []string { return []string{"app"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
 	return []string{
-		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent",
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent", "park", "page",
 	}
 }
 

@@ -121,7 +121,7 @@ func (s *search) from(n *node, first bool) {
 		}
 	}
 	members := n.members
-	if n.kind == "queue" { // a ring group stands for its members
+	if n.kind != "ring" { // a ring group stands for its members
 		for _, m := range n.members {
 			if group := s.byRef[m.ref]; group != nil && group.kind == "ring" {
 				members = slices.Concat(members, group.members)

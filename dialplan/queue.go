@@ -173,19 +173,19 @@ func (d *drafter) queue(n *node, b block) {
 		}
 	}
 	n.queue.Login, n.queue.Stay = b.attrs["login"].flag, b.attrs["stay"].flag
-	d.agents(n, b.attrs["agents"])
+	d.people(n, b.attrs["agents"], "agents")
 	d.priorities(n, b.attrs["priority"])
 	d.keys(n, b)
 	d.otherwise(n, b)
 }
 
-// agents takes the users of a queue, and ring groups that stand for their members.
-func (d *drafter) agents(n *node, list value) {
+// people takes the agents of a queue, or the members of a page: users, and ring groups that stand for their members.
+func (d *drafter) people(n *node, list value, what string) {
 	if list.shape != 0 && len(list.items) == 0 {
-		d.wrong(list.rng, fmt.Sprintf("%s has no agents", n.ref), "list at least one user or ring group, like [user.alice]")
+		d.wrong(list.rng, fmt.Sprintf("%s has no %s", n.ref, what), "list at least one user or ring group, like [user.alice]")
 	}
 	if len(list.items) > maxMembers {
-		d.wrong(list.rng, fmt.Sprintf("%s has %d agents", n.ref, len(list.items)), fmt.Sprintf("%d are the most", maxMembers))
+		d.wrong(list.rng, fmt.Sprintf("%s has %d %s", n.ref, len(list.items), what), fmt.Sprintf("%d are the most", maxMembers))
 	}
 	seen := map[ref]bool{}
 	for _, m := range list.items {
@@ -194,7 +194,7 @@ func (d *drafter) agents(n *node, list value) {
 			d.wrong(m.rng, fmt.Sprintf("%s is listed twice in %s", m.ref, n.ref), "remove one")
 			continue
 		case m.ref.kind != "user" && m.ref.kind != "ring":
-			d.wrong(m.rng, fmt.Sprintf("%s is neither a user nor a ring group", m.ref), "the agents of a queue are users; a ring group stands for its members")
+			d.wrong(m.rng, fmt.Sprintf("%s is neither a user nor a ring group", m.ref), fmt.Sprintf("the %s of a %s are users; a ring group stands for its members", what, n.kind))
 			continue
 		}
 		seen[m.ref] = true
@@ -240,8 +240,8 @@ func (d *drafter) agent(t *draft, n *node, b block) {
 	d.otherwise(n, b)
 }
 
-// agentsOf are the users that a queue's agents come to, each once. Those who do not want to be disturbed are none.
-func (b *builder) agentsOf(n *node) (users []string) {
+// usersOf are those that people come to, each once. Those who do not want to be disturbed are none.
+func (b *builder) usersOf(n *node) (users []string) {
 	add := func(m value) {
 		if user := b.draft.byRef[m.ref]; !user.dnd && !slices.Contains(users, user.name) {
 			users = append(users, user.name)

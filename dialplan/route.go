@@ -44,6 +44,8 @@ const (
 	StepTrunk                          // call a number over a trunk: see Step.Out
 	StepVoicemail                      // answer and take a message for Mailbox, or play those of the caller
 	StepQueue                          // answer and let the caller wait for one of Users: see Step.Queue; takes keys as StepMenu does
+	StepPark                           // answer and let the call wait in one of Slots, or fetch who is in the slot that was dialled
+	StepPage                           // answer and call all of Users at once, whose phones are to answer by themselves
 	StepAgent                          // answer and do what Does says for the caller as an agent of Queues
 )
 
@@ -69,6 +71,10 @@ func (k StepKind) String() string {
 		return "queue"
 	case StepAgent:
 		return "agent"
+	case StepPark:
+		return "park"
+	case StepPage:
+		return "page"
 	}
 	return "nothing"
 }
@@ -99,7 +105,7 @@ func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 type Step struct {
 	Kind       StepKind
 	Node       string          // "ring.sales", "user.bob"; "" for a rejection
-	Users      []string        // StepRing, StepQueue: user names
+	Users      []string        // StepRing, StepQueue, StepPage: user names
 	Strategy   Strategy        // StepRing
 	Delays     []time.Duration // StepRing: how much later each of Users rings; nil = all at the same time
 	SkipBusy   bool            // StepRing: who is in a call is not rung
@@ -118,6 +124,9 @@ type Step struct {
 	Mailbox    *Mailbox        // StepVoicemail: nil = the caller wants to hear his messages
 	Out        *Out            // StepTrunk: what to dial where, never nil
 	Queue      *Queue          // StepQueue: never nil
+	Slots      []string        // StepPark: as they are dialled
+	Back       bool            // StepPark: a call that nobody fetches rings who has parked it
+	Talk       bool            // StepPage: those who are called are heard as well
 	Does       AgentAction     // StepAgent
 	Queues     []string        // StepAgent: names of queues; none = all
 	At         Position        // where the plan says so; zero for accounts that the plan does not name

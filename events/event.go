@@ -44,6 +44,15 @@ const (
 	QueueAbandoned Kind = "queue.abandoned" // the caller has hung up
 	QueueLeft      Kind = "queue.left"      // the call went on elsewhere
 
+	// A call in a slot, which is To; From is the caller. CallParked has Detail by, who has parked it; CallFetched is of who fetches it, with Detail
+	// parked, the call in the slot.
+	CallParked   Kind = "park.parked"
+	CallFetched  Kind = "park.fetched"
+	CallReturned Kind = "park.returned" // nobody wanted it
+
+	// A caller is about to speak to phones that have answered by themselves; Detail has phones, how many.
+	PageStarted Kind = "page.started"
+
 	// An agent, From, in all his queues or in the one that To names.
 	AgentLoggedIn  Kind = "agent.logged_in"
 	AgentLoggedOut Kind = "agent.logged_out"

@@ -39,7 +39,14 @@ type leg struct {
 	secret atomic.Bool // what the caller presses is nobody's business
 	queue  *waiting    // that the caller is in, nil when he is in none
 
-	far *rtpengine.Endpoint // our end of the latest bridge; guarded by Call.mu
+	paging *paging // that the caller speaks to, nil when he does not
+
+	kept map[closer]struct{} // see keep; guarded by Call.mu
+
+	// Guarded by PBX.mu:
+	parked  *parked // in a slot
+	fetches *parked // about to be fetched from its slot
+	pair    *pair   // with who was fetched, or has fetched
 }
 
 // answer prepares an echo, music or conference step, away from the shard; what it returns takes the call there.
@@ -87,6 +94,12 @@ func (c *Call) unperformed(step dialplan.Step, err error) int {
 		return 503
 	case errors.Is(err, rtpengine.ErrNoAudio):
 		return 488
+	case errors.Is(err, errOver):
+		return 487
+	case errors.Is(err, errNobodyParked):
+		return 404
+	case errors.Is(err, errLotFull):
+		return 486
 	case errors.Is(err, ErrNoAgent), errors.Is(err, ErrNoQueue):
 		return 403
 	}
@@ -113,6 +126,7 @@ func (l *leg) take(step dialplan.Step, sdp string) {
 	answered, err := c.in.Answer(sip.Answer{SDP: sdp, Events: l})
 	if err != nil {
 		c.pbx.leave(l)
+		l.unpair("the call could not be answered")
 		l.media.Close()
 		status := 503
 		if errors.Is(err, sip.ErrGone) {
@@ -174,6 +188,10 @@ func (l *leg) perform(step dialplan.Step) error {
 		return l.play(step.Play)
 	case dialplan.StepAgent:
 		return l.asAgent(step)
+	case dialplan.StepPark:
+		return l.park(step)
+	case dialplan.StepPage:
+		return l.play("tone:ring")
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
 }
@@ -238,6 +256,9 @@ func (l *leg) Ended(reason string, _ bool) {
 	if l.queue != nil {
 		l.queue.hungUp(reason)
 	}
+	if l.paging != nil {
+		l.paging.end(reason)
+	}
 	if l.bridge != nil {
 		l.bridge.end(reason)
 	}
@@ -249,7 +270,8 @@ func (l *leg) Ended(reason string, _ bool) {
 	}
 	l.media.Close()
 	l.call.end(200, reason)
-	l.closeFar()
+	l.unpair(reason) // now that the call is known to be over: see fetch
+	l.closeKept()
 }
 
 // silence ends the call of a phone that vanished.

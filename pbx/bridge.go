@@ -24,6 +24,7 @@ type bridge struct {
 	sip     *sip.Leg // to the phone that has answered
 	room    *rtpengine.Room
 	queue   *waiting // that the caller is in, nil when he is in none
+	page    *paging  // of which it is a call, nil when it is of none
 	over    bool
 }
 
@@ -93,32 +94,53 @@ func (l *leg) newBridge(hears string) (*bridge, string, error) {
 	return b, string(offer), nil
 }
 
-// keep has an end of ours closed with the leg, whatever becomes of it. Any goroutine. False: the leg is over.
-func (l *leg) keep(far *rtpengine.Endpoint) bool {
+// closer is what a leg holds of the media engine besides its endpoint.
+type closer interface{ Close() }
+
+// keep has something closed with the leg, whatever becomes of it. Any goroutine. False: the leg is over.
+func (l *leg) keep(c closer) bool {
 	l.call.mu.Lock()
 	defer l.call.mu.Unlock()
 	if l.call.over {
 		return false
 	}
-	l.far = far
+	if l.kept == nil {
+		l.kept = make(map[closer]struct{})
+	}
+	l.kept[c] = struct{}{}
 	return true
 }
 
-// closeFar closes what keep has kept, once the call is over.
-func (l *leg) closeFar() {
+// drop closes what keep has kept.
+func (l *leg) drop(c closer) {
+	c.Close()
 	l.call.mu.Lock()
-	far := l.far
+	delete(l.kept, c)
 	l.call.mu.Unlock()
-	if far != nil {
-		far.Close()
+}
+
+// closeKept closes what is kept, once the call is over.
+func (l *leg) closeKept() {
+	l.call.mu.Lock()
+	kept := l.kept
+	l.kept = nil
+	l.call.mu.Unlock()
+	for c := range kept {
+		c.Close()
 	}
 }
 
+// call rings phones for the caller.
 func (b *bridge) call(r sip.Relay, offer string) {
+	b.near.bridge = b
+	b.invite(r, offer, "")
+}
+
+// invite sends the INVITE, with header lines that it needs besides.
+func (b *bridge) invite(r sip.Relay, offer, extra string) {
 	l := b.near
-	l.bridge = b
 	r.Media, r.Events = b.media, bridgeRinging{b}
-	b.ringing = l.sip.Call(sip.Outgoing{Relay: r, To: l.call.to, SDP: b.inside(offer), Leg: b, Answered: b.answered}, b.rung)
+	b.ringing = l.sip.Call(sip.Outgoing{Relay: r, To: l.call.to, SDP: b.inside(offer), Extra: extra, Leg: b, Answered: b.answered}, b.rung)
 }
 
 // bridgeRinging hears of the phones that ring (sip.CallEvents). The rest of what it could be told concerns relayed calls.
@@ -131,9 +153,13 @@ func (bridgeRinging) Changed()                         {}
 // answered joins the caller with the phone that has answered.
 func (b *bridge) answered(far *sip.Leg, sdp string) {
 	b.sip = far
-	b.media.rings.Store(false)
-	if b.over { // the caller has hung up meanwhile
+	b.media.rings.Store(b.page != nil) // who only listens to a page may send nothing
+	if b.over {                        // the caller has hung up meanwhile
 		far.Hangup("the caller has hung up")
+		return
+	}
+	if b.page != nil {
+		b.paged(sdp)
 		return
 	}
 	if b.queue != nil {
@@ -172,8 +198,12 @@ func (b *bridge) rung(r sip.Result) {
 		return
 	}
 	b.end("")
-	if b.queue != nil {
+	switch {
+	case b.queue != nil:
 		b.queue.notTaken()
+		return
+	case b.page != nil:
+		b.page.left(b)
 		return
 	}
 	trunk := b.media.out != nil
@@ -187,7 +217,7 @@ func (b *bridge) rung(r sip.Result) {
 func (b *bridge) discard() {
 	b.over = true
 	b.media.Close()
-	b.far.Close()
+	b.near.drop(b.far)
 }
 
 // end takes the bridge down: what rings is cancelled, the phone that has answered is hung up. The caller's leg stays.
@@ -196,7 +226,9 @@ func (b *bridge) end(reason string) {
 		return
 	}
 	b.over = true
-	b.near.bridge = nil
+	if b.near.bridge == b {
+		b.near.bridge = nil
+	}
 	switch {
 	case b.sip != nil:
 		b.sip.Hangup(reason)
@@ -207,7 +239,7 @@ func (b *bridge) end(reason string) {
 		b.room.Close()
 	}
 	b.media.Close()
-	b.far.Close()
+	b.near.drop(b.far)
 }
 
 // Ended ends the call with the phone that was called (sip.LegEvents).
@@ -216,6 +248,10 @@ func (b *bridge) Ended(reason string, _ bool) {
 		return
 	}
 	b.end(reason)
+	if b.page != nil {
+		b.page.left(b)
+		return
+	}
 	b.near.sip.Hangup(reason)
 }
 

@@ -44,12 +44,13 @@ type Call struct {
 	peer   netip.AddrPort
 	began  time.Time
 
-	trunk   *dialplan.Trunk // that the call comes from, nil = from a user; then also the three below
-	display string          // name of the caller
-	shown   string          // his number as phones see it, "" = not known
-	domain  string          // that phones see him and us in
-	private bool            // he does not want to be known
-	helped  bool            // the world was told that somebody calls for help
+	trunk    *dialplan.Trunk // that the call comes from, nil = from a user; then also the three below
+	display  string          // name of the caller
+	shown    string          // his number as phones see it, "" = not known
+	domain   string          // that phones see him and us in
+	private  bool            // he does not want to be known
+	replaces *leg            // in a slot, whose place the call takes; nil for almost all
+	helped   bool            // the world was told that somebody calls for help
 
 	mu       sync.Mutex
 	state    State
@@ -200,7 +201,7 @@ func (c *Call) perform(status int) {
 			if status = c.overTrunk(step); status == 0 {
 				return
 			}
-		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent:
+		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent, dialplan.StepPark, dialplan.StepPage:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
 		default:

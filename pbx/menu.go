@@ -67,6 +67,14 @@ func (l *leg) performing(step dialplan.Step) {
 	case dialplan.StepQueue:
 		l.wait(step)
 		return
+	case dialplan.StepPark:
+		l.parking(step)
+		return
+	case dialplan.StepPage:
+		if status := l.page(step); status != 0 {
+			l.call.next(status)
+		}
+		return
 	case dialplan.StepAgent:
 		l.after(agentDone, func() { l.sip.Hangup("done") })
 		return

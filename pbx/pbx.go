@@ -79,11 +79,14 @@ type PBX struct {
 	conferences map[string]*conference // "tenant\x00node"
 	switchboard *switchboard           // it guards itself, as do the tallies
 	tallies     queueTallies
-	peak        int // most calls since the tables were made
+	slots       map[string]*parked  // "tenant\x00slot"
+	referrals   map[string]referral // by who was sent, "tenant\x00user"
+	peak        int                 // most calls since the tables were made
 
 	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, readdresses, unaddressed atomic.Uint64
 	picturesWanted, picturesAsked, picturesRefused                                                           atomic.Uint64
 	pinsRefused, wrongPINs                                                                                   atomic.Uint64
+	parkedCalls, fetched, returned, pages, paged                                                             atomic.Uint64
 }
 
 // New validates cfg.
@@ -94,7 +97,7 @@ func New(cfg Config) (*PBX, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), taken: make(map[string]*taken), conferences: make(map[string]*conference)}
+	p := &PBX{cfg: cfg, epoch: newEpoch(time.Now()), calls: make(map[string]*Call), byUser: make(map[string]int), taken: make(map[string]*taken), conferences: make(map[string]*conference), slots: make(map[string]*parked), referrals: make(map[string]referral)}
 	if cfg.Copies != nil {
 		p.copier = &copier{pbx: p, copies: cfg.Copies, wait: cmp.Or(cfg.CopyWait, 50*time.Millisecond), wake: make(chan struct{}, 1)}
 	}
@@ -136,18 +139,23 @@ type Stats struct {
 	PINsRefused               uint64 // of mailboxes, and mailboxes that there are not
 	TrunkFull                 uint64 // calls that found their trunk full
 	TrunkLimited              uint64 // calls beyond the limits of who calls
+	ParkedCalls               uint64 // calls that were parked
+	Fetched, Returned         uint64 // of these, those that somebody has fetched, and those that nobody wanted in time
+	Pages, Paged              uint64 // callers who have spoken to phones that answered by themselves, and those phones
+	Parked                    int    // of now
 	Calls                     int
 }
 
 // Stats may be called from any goroutine.
 func (p *PBX) Stats() Stats {
 	p.mu.Lock()
-	n := len(p.calls)
+	n, parked := len(p.calls), len(p.slots)
 	p.mu.Unlock()
 	full, over := p.lines.refused()
 	return Stats{
 		PINsRefused: p.pinsRefused.Load(), WrongPINs: p.wrongPINs.Load(),
 		TrunkFull: full, TrunkLimited: over,
+		Parked: parked, ParkedCalls: p.parkedCalls.Load(), Fetched: p.fetched.Load(), Returned: p.returned.Load(), Pages: p.pages.Load(), Paged: p.paged.Load(),
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		Arrived: p.arrived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
@@ -156,12 +164,19 @@ func (p *PBX) Stats() Stats {
 
 // ServeInvite carries one call until it is answered or refused (sip.Handler).
 func (p *PBX) ServeInvite(in *sip.Inbound) {
+	old := p.replaced(in)
 	to, status, why := p.dialled(in)
+	if old != nil {
+		to, status = dialled{name: old.slot}, 0
+	}
 	if status != 0 {
 		in.Refuse(status, why)
 		return
 	}
 	c := newCall(p, in, to)
+	if old != nil {
+		c.replaces = old.leg
+	}
 	if in.Trunk != "" {
 		if status, why := c.fromTrunk(); status != 0 {
 			p.limited.Add(1)

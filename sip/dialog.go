@@ -396,6 +396,7 @@ func (d *Dialog) request(m *message.Message, p transport.Packet, key uint64, fro
 		tx.respond(&message.Response{Status: 501, Extra: []byte("Allow: " + veiledMethods + "\r\n")})
 		return
 	}
+	d.refers(m, fromCaller)
 	if d.takenByMedia(m, fromCaller) {
 		tx.respond(&message.Response{Status: 200})
 		return

@@ -141,6 +141,9 @@ func (l *Leg) owns(fromTag, toTag string) (fromCaller, ok bool) {
 	return true, fromTag == l.remote.tag && toTag == l.tag
 }
 
+// Has tells whether the tags of a dialog that a Replaces names are those of this leg: to-tag is ours (RFC 3891 §3). Any goroutine.
+func (l *Leg) Has(toTag, fromTag string) bool { return l.tag == toTag && l.remote.tag == fromTag }
+
 // expire repeats the 2xx, gives up on a missing ACK, ends a stale session.
 func (l *Leg) expire(now time.Time) {
 	switch {

@@ -13,6 +13,7 @@ type Outgoing struct {
 	Relay        // who rings; Media, if any, stands between the phones and SDP; Events hears of ringing alone
 	To    string // number or name that is called
 	SDP   string // the offer, a description of our own
+	Extra string // header lines with CRLF, of a request that wants more than to ring
 	Leg   LegEvents
 	// Answered is told, before the outcome, that a phone has answered: the leg to it, and its answer as Media tells it. On the shard.
 	Answered func(l *Leg, sdp string)
@@ -55,6 +56,7 @@ func (l *Leg) Call(o Outgoing, then func(Result)) *Ringing {
 	if sh.srv.cfg.Software != "" {
 		text = message.AppendHeader(text, "User-Agent", sh.srv.cfg.Software)
 	}
+	text = append(text, o.Extra...)
 	text = append(text, "Content-Type: application/sdp\r\n\r\n"...)
 	text = append(text, o.SDP...)
 	m := new(message.Message)

@@ -51,6 +51,23 @@ func newQueueList(f *apiFlags) *cobra.Command {
 	}
 }
 
+func newPark(f *apiFlags) *cobra.Command {
+	first := &cobra.Command{
+		Use: "list", Short: "List the calls that are parked at the node", Args: cobra.NoArgs,
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			l, err := client.Parked(ctx)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			return list(out, l.Items, l.Total, table.Row{"Slot", "Caller", "Parked by", "For", "Call"}, func(k pbx.ParkedCall) table.Row {
+				return table.Row{k.Slot + "@" + k.Tenant, k.Caller, k.By, span(now.Sub(k.Since)), k.Call}
+			})
+		}),
+	}
+	return group("park", "Show parked calls", first, newWatch(f, "parked calls", "park."))
+}
+
 // spanOr is a time, "" for none.
 func spanOr(d time.Duration) string {
 	if d <= 0 {
