@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tandem/internal/fakephone"
@@ -263,6 +264,7 @@ func TestByeWithoutAnswerEndsTheCallInTwoSeconds(t *testing.T) {
 		if d := time.Since(begin); d > byeGrace+100*time.Millisecond {
 			t.Errorf("the call was kept for %v", d)
 		}
+		synctest.Wait() // the dialog is gone from the count before its media are
 		expect(t, "media closed", s.media.closes(), 1)
 		bye.Final()
 	})
