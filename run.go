@@ -62,6 +62,7 @@ func (n *Node) Run(ctx context.Context) error {
 		<-outer.Done()
 	}
 	stopOuter()
+	n.apps.Close()
 	err = errors.Join(err, out.wait())
 	n.endAdoptions()
 	n.pbx.Leave()

@@ -27,6 +27,7 @@ import (
 	"tandem/events"
 	"tandem/internal/handover"
 	"tandem/pbx"
+	"tandem/pbx/app"
 	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
@@ -44,6 +45,7 @@ type Node struct {
 	events  *events.Log
 	auth    *auth.Store
 	secrets *auth.Secrets
+	apps    *app.Client
 	trunks  *sip.Trunks
 	plans   *dialplan.Store
 	agents  *pbx.Agents
@@ -304,6 +306,8 @@ func (n *Node) buildSIP() (err error) {
 	if copies := n.cluster.Copies(); copies != nil {
 		calls.Copies, calls.CopyWait, calls.Entitled = copies, c.Cluster.CopyWait, n.cluster.Entitled
 	}
+	n.apps = app.New(app.Config{Secret: n.secrets.Get, Log: n.log})
+	calls.Apps = n.apps
 	if n.pbx, err = pbx.New(calls); err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func nodesOf(r dialplan.Route) []string { return append([]string{}, r.Nodes()...
 
 // pastCall is the question that a finished call was to the plan.
 func (s *Server) pastCall(p *dialplan.Plan, r *events.CDR) dialplan.Call {
-	c := dialplan.Call{Tenant: r.Tenant, To: r.To, At: r.Started}
+	c := dialplan.Call{Tenant: r.Tenant, To: r.To, At: r.Started, Answers: r.Answers}
 	if user, ok := s.cfg.Auth.User(r.Tenant, r.From); ok {
 		c.FromUser = user
 	} else if user, ok := p.UserName(r.Tenant, r.From); ok {

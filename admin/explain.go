@@ -12,12 +12,13 @@ import (
 
 // CallQuestion is a call that nobody makes.
 type CallQuestion struct {
-	Tenant string         `json:"tenant,omitempty" doc:"May be left out when there is one."`
-	From   string         `json:"from" minLength:"1" maxLength:"256" doc:"A user by name or extension, or a number outside like +442079460000."`
-	To     string         `json:"to" minLength:"1" maxLength:"256" doc:"What is dialled."`
-	At     string         `json:"at,omitempty" maxLength:"64" doc:"When: 2026-11-23 10:00 in the tenant's time zone; now when it is missing."`
-	Given  map[string]int `json:"given,omitempty" doc:"What nodes come to, by SIP status. Without it, every step is taken for one that nobody answers."`
-	Keys   []string       `json:"keys,omitempty" maxItems:"100" doc:"What the caller presses in menus."`
+	Tenant  string            `json:"tenant,omitempty" doc:"May be left out when there is one."`
+	From    string            `json:"from" minLength:"1" maxLength:"256" doc:"A user by name or extension, or a number outside like +442079460000."`
+	To      string            `json:"to" minLength:"1" maxLength:"256" doc:"What is dialled."`
+	At      string            `json:"at,omitempty" maxLength:"64" doc:"When: 2026-11-23 10:00 in the tenant's time zone; now when it is missing."`
+	Given   map[string]int    `json:"given,omitempty" doc:"What nodes come to, by SIP status. Without it, every step is taken for one that nobody answers."`
+	Answers map[string]string `json:"answers,omitempty" doc:"What apps answer, like {\"app.crm\": \"gold\"}, or why they do not: timeout, error ... One that is not here is taken not to answer."`
+	Keys    []string          `json:"keys,omitempty" maxItems:"100" doc:"What the caller presses in menus."`
 }
 
 // CallExplained is where a call would go, and why.
@@ -49,7 +50,7 @@ func (s *Server) explainCall(_ context.Context, in *struct{ Body CallQuestion })
 	if err != nil {
 		return nil, err
 	}
-	call := dialplan.Call{Tenant: tenant.Name, To: q.To, At: at, Given: q.Given, Keys: q.Keys}
+	call := dialplan.Call{Tenant: tenant.Name, To: q.To, At: at, Given: q.Given, Answers: q.Answers, Keys: q.Keys}
 	if user, ok := s.cfg.Auth.User(tenant.Name, q.From); ok {
 		call.FromUser = user
 	} else if user, ok := plan.UserName(tenant.Name, q.From); ok {

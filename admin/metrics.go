@@ -16,6 +16,7 @@ import (
 	"tandem/dialplan"
 	"tandem/events"
 	"tandem/pbx"
+	"tandem/pbx/app"
 	"tandem/rtpengine"
 	"tandem/rtpengine/ng"
 	"tandem/rtpengine/turn"
@@ -67,6 +68,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		m.voicemail(cfg.Messages.Stats())
 	}
 	m.queues(cfg.PBX.QueueStats())
+	m.apps(cfg.PBX.AppStats())
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
 	m.succession(cfg.Cluster.Status().Succession)
 	if cfg.Media != nil {
@@ -124,11 +126,25 @@ func (m meter) gauge(name, help string, v any, labels ...string) {
 	m.emit(prometheus.GaugeValue, name, help, f, labels)
 }
 
-func (m meter) emit(kind prometheus.ValueType, name, help string, v float64, labels []string) {
-	var names, values []string
+// histogram emits durations.
+func (m meter) histogram(name, help string, h app.Histogram, labels ...string) {
+	buckets := make(map[float64]uint64, len(h.AtMost))
+	for bound, n := range h.AtMost {
+		buckets[bound.Seconds()] = n
+	}
+	names, values := split(labels)
+	m.ch <- prometheus.MustNewConstHistogram(prometheus.NewDesc(name, help, names, nil), h.Count, h.Sum.Seconds(), buckets, values...)
+}
+
+func split(labels []string) (names, values []string) {
 	for i := 0; i+1 < len(labels); i += 2 {
 		names, values = append(names, labels[i]), append(values, labels[i+1])
 	}
+	return names, values
+}
+
+func (m meter) emit(kind prometheus.ValueType, name, help string, v float64, labels []string) {
+	names, values := split(labels)
 	m.ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
 }
 
@@ -277,6 +293,24 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_parked_returned_total", "Of these, those that nobody wanted in time.", st.Returned)
 	m.counter("tandem_pages_total", "Callers who have spoken to phones that answered by themselves.", st.Pages)
 	m.counter("tandem_paged_total", "Phones that have answered so.", st.Paged)
+}
+
+// apps are the servers that dialplans ask.
+func (m meter) apps(all []app.Stats) {
+	for _, st := range all {
+		labels := []string{"tenant", st.Tenant, "app", st.App}
+		for outcome, n := range st.Outcomes {
+			m.counter("tandem_app_requests_total", "Calls for which an app was asked, by what came of it: answered, gone (the caller hung up), or why the call went on by otherwise.", n, append(labels, "outcome", outcome)...)
+		}
+		m.counter("tandem_app_retries_total", "Requests that were sent a second time.", st.Retries, labels...)
+		m.gauge("tandem_app_in_flight", "Calls that wait for an app.", st.InFlight, labels...)
+		open := 0
+		if st.Open {
+			open = 1
+		}
+		m.gauge("tandem_app_open", "1 while an app is left alone because it has failed too often.", open, labels...)
+		m.histogram("tandem_app_seconds", "How long apps take, or how long calls waited for them in vain.", st.Took, labels...)
+	}
 }
 
 // callCopies are the figures of calls that other nodes could go on with.

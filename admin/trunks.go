@@ -33,7 +33,7 @@ type SecretName struct {
 
 func (s *Server) trunkRoutes(api huma.API) {
 	route(api, http.MethodGet, "/trunks", "list-trunks", "List the trunks of the dialplan, whether they are up, and where this node is registered", s.listTrunks)
-	route(api, http.MethodGet, "/secrets", "list-secrets", "List the names of the secrets that carriers are given", s.listSecrets)
+	route(api, http.MethodGet, "/secrets", "list-secrets", "List the names of the secrets that carriers and apps are given", s.listSecrets)
 	route(api, http.MethodPut, "/secrets/{tenant}/{name}", "set-secret", "Set a secret", s.setSecret, noContent, fails(507))
 	route(api, http.MethodDelete, "/secrets/{tenant}/{name}", "remove-secret", "Remove a secret", s.removeSecret, noContent, fails(404))
 }

@@ -24,6 +24,7 @@ func (c checker) check() {
 		}
 	}
 	c.checkMailboxes()
+	c.checkAnswers()
 	c.checkOutbound()
 	c.checkLimits()
 	c.findLoops()

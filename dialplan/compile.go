@@ -289,6 +289,8 @@ func (s Step) words() string {
 		return s.parking()
 	case StepPage:
 		return s.paging()
+	case StepApp:
+		return s.asking()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

@@ -79,8 +79,8 @@ func (t *tenant) eachDecision(to target, visit func(*decision)) {
 
 // words names a way as the plan writes it.
 func (e *exit) words() string {
-	if e.on == onKey {
-		return "key " + e.key
+	if e.key != "" {
+		return e.on.String() + " " + e.key
 	}
 	return e.on.String()
 }

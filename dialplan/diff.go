@@ -158,11 +158,16 @@ func (d *differ) nodes() {
 			continue // the ways that lead to it tell
 		}
 		first := len(d.found)
-		if c := changes(o.step, v.step, "Node", "At", "Queue"); c != "" {
+		if c := changes(o.step, v.step, "Node", "At", "Queue", "App"); c != "" {
 			d.say(v.at, nil, "%s: %s", v.name, c)
 		}
 		if o.step.Queue != nil && v.step.Queue != nil {
 			if c := changes(*o.step.Queue, *v.step.Queue); c != "" {
+				d.say(v.at, nil, "%s: %s", v.name, c)
+			}
+		}
+		if o.step.App != nil && v.step.App != nil {
+			if c := changes(*o.step.App, *v.step.App, "Answers"); c != "" { // the ways tell of those
 				d.say(v.at, nil, "%s: %s", v.name, c)
 			}
 		}
@@ -211,12 +216,12 @@ func (d *differ) exits(o, v *vertex) {
 	}
 }
 
-// taken is the way that a cause takes, or that a caller takes by a key.
+// taken is the way that a cause takes, or that a caller takes by a key, or an app by an answer.
 func (v *vertex) taken(on cause, key string) *exit {
-	if on != onKey {
+	if on != onKey && on != onAnswer {
 		return v.exit(on)
 	}
-	if i := slices.IndexFunc(v.exits, func(e exit) bool { return e.on == onKey && e.key == key }); i >= 0 {
+	if i := slices.IndexFunc(v.exits, func(e exit) bool { return e.on == on && e.key == key }); i >= 0 {
 		return &v.exits[i]
 	}
 	return v.exit(onOther)
@@ -236,6 +241,8 @@ func (v *vertex) onWords(on cause, key string) string {
 		return v.name + ": calls that do not reach it"
 	case onKey:
 		return v.name + ": callers who press " + key
+	case onAnswer:
+		return v.name + ": calls for which it answers " + key
 	}
 	return v.name + ": calls that fail otherwise"
 }

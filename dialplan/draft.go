@@ -78,6 +78,7 @@ type node struct {
 	queue     *Queue      // queue
 	does      AgentAction // agent
 	serves    []string    // agent: names of queues, none for all
+	app       *App        // app
 	trunk     *trunkDraft
 	lent      bool // the trunk of another tenant
 	out       *outboundDraft
@@ -87,18 +88,20 @@ type node struct {
 
 // planTest is a test block.
 type planTest struct {
-	name    string
-	rng     hcl.Range
-	from    value
-	outside string // number of a caller outside, "" = from
-	over    value  // the trunk that he comes in over, shape 0 = none
-	to      string
-	at      time.Time
-	given   map[string]int
-	keys    []string
-	expect  value
-	dialled value // shape 0 = not asked
-	caller  value // the same
+	name      string
+	rng       hcl.Range
+	from      value
+	outside   string // number of a caller outside, "" = from
+	over      value  // the trunk that he comes in over, shape 0 = none
+	to        string
+	at        time.Time
+	given     map[string]int
+	answers   map[string]string // of apps, and where the plan says so
+	answering []field
+	keys      []string
+	expect    value
+	dialled   value // shape 0 = not asked
+	caller    value // the same
 }
 
 // drafter sorts the blocks of all sources into tenants.
@@ -317,6 +320,8 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.park(t, n, b)
 	case "page":
 		d.page(n, b)
+	case "app":
+		d.app(n, b)
 	case "trunk":
 		d.trunk(t, n, b)
 	case "outbound":

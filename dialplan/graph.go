@@ -23,7 +23,7 @@ type vertex struct {
 // exit is a way out of a vertex.
 type exit struct {
 	on  cause
-	key string // of onKey
+	key string // of onKey and onAnswer
 	to  target
 	at  Position
 }
@@ -207,6 +207,8 @@ func (b *builder) step(n *node) Step {
 		s.Kind, s.Play, s.Slots, s.Back = StepPark, n.play, n.slots, n.back
 	case "page":
 		s.Kind, s.Users, s.MaxMembers, s.Talk = StepPage, b.usersOf(n), n.room, n.talk
+	case "app":
+		s.Kind, s.App = StepApp, n.app
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

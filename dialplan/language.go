@@ -74,35 +74,18 @@ type blockRule struct {
 	example  string
 	attrs    map[string]attrRule
 	blocks   map[string]*blockRule
-	later    bool // known to the language, not to this version
 	required []string
 }
 
-type attrRule struct {
-	shape shape
-	later bool
-}
+type attrRule struct{ shape shape }
 
 // grammar is what the language consists of.
 type grammar struct {
-	rules map[string]*blockRule // every block that a plan may contain at its top, the ones of later versions included
+	rules map[string]*blockRule // every block that a plan may contain at its top
 	kinds []string              // blocks that a call can go to
-	later []string              // blocks that this version refuses by name
 }
 
-// language is the grammar without the blocks that are left to later versions.
-func language() *grammar {
-	g := &grammar{rules: blockRules(), later: laterBlocks()}
-	for _, name := range g.later {
-		g.rules[name] = &blockRule{later: true}
-	}
-	for _, kind := range nodeKinds() {
-		if !g.rules[kind].later {
-			g.kinds = append(g.kinds, kind)
-		}
-	}
-	return g
-}
+func language() *grammar { return &grammar{blockRules(), nodeKinds()} }
 
 func blockRules() map[string]*blockRule {
 	otherwise := &blockRule{
@@ -258,16 +241,14 @@ func blockRules() map[string]*blockRule {
 	}
 	rules["queue"], rules["agent"] = queueRules(otherwise)
 	rules["park"], rules["page"] = parkRule(otherwise), pageRule(otherwise)
+	rules["app"] = appRule(otherwise)
 	return rules
 }
-
-// laterBlocks are words that belong to the language and that this version refuses by name.
-func laterBlocks() []string { return []string{"app"} }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
 	return []string{
-		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent", "park", "page",
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent", "park", "page", "app",
 	}
 }
 
@@ -293,24 +274,9 @@ func names[V any](m map[string]V) []string {
 	return all
 }
 
-// choice lists the words that a message offers: those of this version only.
+// choice lists the words that a message offers.
 func (r *blockRule) choice() string {
-	var all []string
-	for _, name := range names(r.attrs) {
-		if !r.attrs[name].later {
-			all = append(all, name)
-		}
-	}
-	all = append(all, names(r.blocks)...)
-	return strings.Join(all, ", ")
+	return strings.Join(append(names(r.attrs), names(r.blocks)...), ", ")
 }
 
-func topChoice(rules map[string]*blockRule) string {
-	var all []string
-	for _, name := range names(rules) {
-		if !rules[name].later {
-			all = append(all, name)
-		}
-	}
-	return strings.Join(all, ", ")
-}
+func topChoice(rules map[string]*blockRule) string { return strings.Join(names(rules), ", ") }

@@ -96,8 +96,12 @@ func (d *drafter) readTime(test *planTest, t *draft, b block) bool {
 
 func (d *drafter) readGiven(test *planTest, t *draft, given value) bool {
 	ok := true
-	test.given = make(map[string]int, len(given.fields))
+	test.given, test.answers = make(map[string]int, len(given.fields)), map[string]string{}
 	for _, f := range given.fields {
+		if strings.HasPrefix(f.name, "app.") {
+			ok = d.givenAnswer(test, t, f) && ok
+			continue
+		}
 		status := f.value.number
 		if outcome, is := outcomes()[f.value.text]; is && f.value.shape == shapeText && strings.HasPrefix(f.name, "trunk.") {
 			status = int64(outcome)
@@ -133,6 +137,11 @@ func (d *diagnostics) runTests(p *Plan, t *draft) {
 			d.wrong(test.rng, fmt.Sprintf("what test %q expects depends on the time, and it says none", test.name), `add at = "2026-11-23 10:00"`)
 			continue
 		}
+		if len(r.asks) > 0 {
+			d.wrong(test.rng, fmt.Sprintf("what test %q expects depends on what %s answers, and it does not say that", test.name, r.asks[0]),
+				fmt.Sprintf(`add given = { %q = "..." }, with an answer or one of %s`, r.asks[0], strings.Join(AppFaults(), ", ")))
+			continue
+		}
 		got, want := test.path(r), test.expected()
 		if got != want {
 			if got == "" {
@@ -155,7 +164,7 @@ func (d *diagnostics) runTests(p *Plan, t *draft) {
 // call is the call of the test. One over a trunk that another tenant shares comes to that one first.
 func (test *planTest) call(t *draft) Call {
 	c := Call{
-		Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", Number: test.outside, To: test.to, At: test.at, Given: test.given, Keys: test.keys,
+		Tenant: t.name, FromUser: test.from.ref.name, Outside: test.outside != "", Number: test.outside, To: test.to, At: test.at, Given: test.given, Keys: test.keys, Answers: test.answers,
 		Trunk: test.over.ref.name,
 	}
 	if n := t.byRef[test.over.ref]; n != nil && n.lent {

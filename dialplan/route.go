@@ -27,6 +27,9 @@ type Call struct {
 	// ends with the first step that does not fail by it; when it is nil every step is taken for one that nobody answers.
 	Given map[string]int
 
+	// Answers are what apps answer, or their faults: {"app.crm": "gold"}. One that is not here is taken not to answer. They are for Route and Given.
+	Answers map[string]string
+
 	// Keys are what the caller presses, one text for each menu he comes to or each time that he tries. They are for Route as well.
 	Keys []string
 }
@@ -47,6 +50,7 @@ const (
 	StepPark                           // answer and let the call wait in one of Slots, or fetch who is in the slot that was dialled
 	StepPage                           // answer and call all of Users at once, whose phones are to answer by themselves
 	StepAgent                          // answer and do what Does says for the caller as an agent of Queues
+	StepApp                            // ask the server of App where the call goes: see Walk.Answered
 )
 
 func (k StepKind) String() string {
@@ -75,6 +79,8 @@ func (k StepKind) String() string {
 		return "park"
 	case StepPage:
 		return "page"
+	case StepApp:
+		return "app"
 	}
 	return "nothing"
 }
@@ -129,6 +135,7 @@ type Step struct {
 	Talk       bool            // StepPage: those who are called are heard as well
 	Does       AgentAction     // StepAgent
 	Queues     []string        // StepAgent: names of queues; none = all
+	App        *App            // StepApp: never nil
 	At         Position        // where the plan says so; zero for accounts that the plan does not name
 }
 
@@ -155,6 +162,7 @@ type Route struct {
 	Caller  string // whom the last trunk shows, "" = nobody, or no trunk
 
 	nodes []string
+	asks  []string // apps whose answers nothing has given
 	timed bool
 }
 
@@ -184,6 +192,10 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 		if s.Out != nil {
 			r.Dialled, r.Caller = s.Out.Number, s.Out.Caller
 		}
+		if s.Kind == StepApp {
+			w.Answered(log.supposed(s, &c))
+			continue
+		}
 		if s.Kind == StepMenu {
 			var moved bool
 			if keys, moved = w.pressAll(keys, s.Retries); moved {
@@ -209,6 +221,6 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 			break
 		}
 	}
-	r.Trace, r.nodes, r.timed = log.lines, log.nodes, log.timed
+	r.Trace, r.nodes, r.asks, r.timed = log.lines, log.nodes, log.asks, log.timed
 	return r
 }

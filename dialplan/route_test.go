@@ -264,7 +264,7 @@ func checkRoute(t interface {
 		if line == len(r.Trace) || s.Kind == 0 {
 			t.Fatalf("step %d is not in the trace: %+v, %+v", i, s, r.Trace)
 		}
-		if s.Kind != StepRing && len(s.Users) > 0 || (s.Kind == StepReject) != (s.Status != 0) || s.Kind != StepReject && s.Timeout <= 0 {
+		if s.Kind != StepRing && len(s.Users) > 0 || (s.Kind == StepReject) != (s.Status != 0) || s.Kind != StepReject && s.Kind != StepApp && s.Timeout <= 0 || (s.Kind == StepApp) != (s.App != nil) {
 			t.Fatalf("incomplete step: %+v", s)
 		}
 	}

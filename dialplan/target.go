@@ -19,6 +19,7 @@ const (
 	onNoAnswer                 // 408
 	onUnreachable              // 480: no phone is registered, or it does not want
 	onKey                      // a caller in a menu has pressed it
+	onAnswer                   // an app has chosen it
 	onVia                      // calls leave over a trunk
 	onOther                    // anything that has no way of its own
 )
@@ -37,6 +38,8 @@ func (c cause) String() string {
 		return "unreachable"
 	case onKey:
 		return "key"
+	case onAnswer:
+		return "answer"
 	case onVia:
 		return "via"
 	}
@@ -59,7 +62,7 @@ func causeOf(status int) cause {
 // way leads from one node to others.
 type way struct {
 	on     cause
-	key    string // of onKey
+	key    string // of onKey and onAnswer
 	to     value
 	leaves []*leaf // the nodes that to can come to
 }

@@ -64,7 +64,7 @@ func (r *reader) read(s Source) (blocks []block, whole bool) {
 	}
 	for _, a := range inOrder(body.Attributes) {
 		detail := "a plan consists of blocks: " + topChoice(r.rules)
-		if rule := r.rules[a.Name]; rule != nil && !rule.later {
+		if rule := r.rules[a.Name]; rule != nil {
 			detail = fmt.Sprintf("write %s without =", rule.example)
 		}
 		r.wrong(a.NameRange, fmt.Sprintf("%q cannot stand outside of a block", a.Name), detail)
@@ -89,16 +89,12 @@ func inOrder(attributes hclsyntax.Attributes) []*hclsyntax.Attribute {
 
 func (r *reader) readBlock(b *hclsyntax.Block, rules map[string]*blockRule, where string) (block, bool) {
 	rule := rules[b.Type]
-	switch {
-	case rule == nil:
+	if rule == nil {
 		suggestion, detail := hcltext.DidYouMean(b.Type, names(rules)), ""
 		if suggestion == "" && len(rules) > 0 {
 			detail = "known: " + topChoice(rules)
 		}
 		r.wrong(b.TypeRange, fmt.Sprintf("%s has no block %q%s", where, b.Type, suggestion), detail)
-		return block{}, false
-	case rule.later:
-		r.wrong(b.TypeRange, fmt.Sprintf("%s is not available in this version yet", b.Type), "this version knows "+topChoice(rules))
 		return block{}, false
 	}
 	read := block{kind: b.Type, rng: b.TypeRange, named: b.TypeRange, attrs: map[string]value{}}
@@ -164,10 +160,6 @@ func (r *reader) readAttribute(a *hclsyntax.Attribute, rule *blockRule, where st
 			detail = "known: " + rule.choice()
 		}
 		r.wrong(a.NameRange, fmt.Sprintf("%s has no attribute %q%s", where, a.Name, suggestion), detail)
-		return value{}, false
-	}
-	if attr.later {
-		r.wrong(a.NameRange, fmt.Sprintf("%s is not available in this version yet", a.Name), "remove the line")
 		return value{}, false
 	}
 	v, ok := r.readValue(a.Expr)
@@ -414,10 +406,6 @@ func (r *reader) readReference(v value, t hcl.Traversal) (value, bool) {
 		return v, false
 	}
 	if !contains(r.kinds, kind) {
-		if contains(r.later, kind) {
-			r.wrong(v.rng, fmt.Sprintf("%s is not available in this version yet", kind), "calls can go to "+strings.Join(r.kinds, ", "))
-			return v, false
-		}
 		r.wrong(v.rng, fmt.Sprintf("%s is not the name of a node%s", written, r.suggestNode(kind, name)), "calls can go to "+strings.Join(r.kinds, ", "))
 		return v, false
 	}

@@ -2,6 +2,7 @@ package dialplan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -9,20 +10,23 @@ import (
 // by Plan.Begin, keeps the plan that it began with, and is for one goroutine at a time. A copy of a Walk goes on by itself. The zero Walk is
 // at no step.
 type Walk struct {
-	t    *tenant
-	at   time.Time
-	here target
-	hops int
-	own  *Step  // of an account that the plan does not name, or a refusal of ours
-	out  out    // what calls that leave the house are made of
-	log  *trail // nil: nobody asks why
+	t     *tenant
+	plan  *Plan
+	at    time.Time
+	here  target
+	entry target // where the call began, nowhere when that was no number of the plan
+	hops  int
+	own   *Step  // of an account that the plan does not name, or a refusal of ours
+	out   out    // what calls that leave the house are made of
+	log   *trail // nil: nobody asks why
 }
 
 // trail is what somebody wants to know who asks why.
 type trail struct {
 	lines []Trace
 	nodes []string
-	timed bool // a calendar was asked
+	asks  []string // apps whose answers were assumed
+	timed bool     // a calendar was asked
 	cover *coverage
 }
 
@@ -30,10 +34,11 @@ type trail struct {
 func (p *Plan) Begin(c Call, d Directory) Walk { return p.begin(c, d, nil) }
 
 func (p *Plan) begin(c Call, d Directory, log *trail) Walk {
-	w := Walk{t: p.tenant(c.Tenant), at: c.At, here: nowhere, log: log}
+	w := Walk{t: p.tenant(c.Tenant), at: c.At, here: nowhere, entry: nowhere, plan: p, log: log}
 	if w.t != nil {
 		w.ask(&c)
 		if to := w.find(p, &c); to != nowhere {
+			w.entry = to
 			w.enter(to, nil)
 			return w
 		}
@@ -326,6 +331,21 @@ func (w *Walk) Tenant() string {
 		return ""
 	}
 	return w.t.public.Name
+}
+
+// PlanHash is the hash of the plan that the call goes by.
+func (w *Walk) PlanHash() string { return w.plan.Hash() }
+
+// DID is the number of ours that the call came to, as "+" and digits; "" when something else was dialled.
+func (w *Walk) DID() string {
+	if w.t == nil || w.entry < 0 {
+		return ""
+	}
+	number, is := strings.CutPrefix(w.t.vertices[w.entry].name, "did.")
+	if !is {
+		return ""
+	}
+	return number
 }
 
 // Caller is the number of a caller outside as "+" and digits, read as the trunk writes it that he came in over; "" when it is not known, or

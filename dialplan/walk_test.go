@@ -23,7 +23,7 @@ func drawPlan(t *rapid.T) (text string, dialled []string) {
 		return fmt.Sprintf("%s.n%d", kinds[i], i)
 	}
 	for i := range kinds {
-		kinds[i] = rapid.SampledFrom([]string{"user", "user", "ring", "menu", "feature", "did", "reject", "echo", "number", "number"}).Draw(t, "kind")
+		kinds[i] = rapid.SampledFrom([]string{"user", "user", "ring", "menu", "feature", "did", "reject", "echo", "number", "number", "app"}).Draw(t, "kind")
 	}
 	kinds[n-1] = "user"
 	later := func(i int) string {
@@ -55,6 +55,8 @@ func drawPlan(t *rapid.T) (text string, dialled []string) {
 			fmt.Fprintf(&b, "  dial = \"+44770090%04d\"\n", i)
 		case "feature", "did":
 			fmt.Fprintf(&b, "  go = %s\n", target(i))
+		case "app":
+			fmt.Fprintf(&b, "  url = \"https://app.example/\"\n  answer \"x\" { go = %s }\n  answer \"y\" { go = %s }\n  otherwise { go = %s }\n", target(i), target(i), target(i))
 		case "menu":
 			b.WriteString("  dial = true\n")
 			for key := range rapid.IntRange(0, 3).Draw(t, "keys") {
@@ -145,13 +147,20 @@ func TestTheExplainedWayIsTheOneThatCallsGo(t *testing.T) {
 				At: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC).Add(time.Duration(rapid.IntRange(0, 7*24*60).Draw(t, "minute")) * time.Minute),
 			}
 			// A call goes its way, and everybody it meets behaves as drawn, each node always in the same way.
-			given := map[string]int{}
+			given, answers := map[string]int{}, map[string]string{}
 			var keys, went []string
 			w := plan.Begin(c, nil)
 			for s := w.Step(); s != nil; s = w.Step() {
 				went = append(went, told(s))
 				if s.Kind == StepReject || len(went) > 100 {
 					break
+				}
+				if s.Kind == StepApp {
+					if answers[s.Node] == "" {
+						answers[s.Node] = rapid.SampledFrom([]string{"x", "y", "z", AppTimeout}).Draw(t, s.Node)
+					}
+					w.Answered(answers[s.Node])
+					continue
 				}
 				if s.Kind == StepMenu && len(keys) < 5 && rapid.Bool().Draw(t, "presses") {
 					key := fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "key"))
@@ -182,7 +191,7 @@ func TestTheExplainedWayIsTheOneThatCallsGo(t *testing.T) {
 					break
 				}
 			}
-			c.Given, c.Keys = given, keys
+			c.Given, c.Answers, c.Keys = given, answers, keys
 			r := plan.Route(c, nil)
 			checkRoute(t, r)
 			var explained []string

@@ -37,6 +37,8 @@ type CDR struct {
 	Duration time.Duration `json:"duration_ns"`
 	Node     string        `json:"node,omitempty"`
 	Route    []string      `json:"route,omitempty"` // nodes of the dialplan in the order in which they were tried
+	// Answers are what apps have answered, by node, or their faults.
+	Answers map[string]string `json:"answers,omitempty"`
 	// Recordings are the files that were begun, in their order.
 	Recordings []string `json:"recordings,omitempty"`
 	// Uncopied says that no other node could have gone on with the call when the caller heard of the answer.
@@ -209,6 +211,13 @@ func (c *call) note(e *Event) {
 		if len(c.cdr.Route) < maxRoute {
 			c.cdr.Route = append(c.cdr.Route, e.Reason)
 		}
+	case AppAnswered, AppFailed:
+		if c.cdr.Answers == nil {
+			c.cdr.Answers = make(map[string]string, 1)
+		}
+		if len(c.cdr.Answers) < maxRoute {
+			c.cdr.Answers[e.To] = e.Detail["answer"]
+		}
 	case CallRinging:
 		if c.cdr.Ringing.IsZero() {
 			c.cdr.Ringing = e.Time
@@ -289,7 +298,7 @@ func (r *cdrRing) add(c *call) (old *call) {
 }
 
 // CDRs returns the newest finished calls, at most max of them, in the order in which they ended. The records share
-// Media with the log, which must not be changed.
+// Media and Answers with the log, which must not be changed.
 func (l *Log) CDRs(max int) []CDR {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,8 @@
 package events
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -39,6 +41,17 @@ func appendCDR(dst []byte, r *CDR) ([]byte, error) {
 	if len(r.Route) > 0 {
 		b = append(b, ']')
 	}
+	for i, node := range sortedKeys(r.Answers) {
+		if i == 0 {
+			b = append(b, `,"answers":{`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendText(append(appendText(b, node), ':'), r.Answers[node])
+	}
+	if len(r.Answers) > 0 {
+		b = append(b, '}')
+	}
 	for i, file := range r.Recordings {
 		if i == 0 {
 			b = append(b, `,"recordings":[`...)
@@ -59,6 +72,14 @@ func appendCDR(dst []byte, r *CDR) ([]byte, error) {
 		b = append(b, '}')
 	}
 	return append(b, '}'), nil
+}
+
+// sortedKeys are those of a map that is empty for almost every call.
+func sortedKeys(m map[string]string) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
 }
 
 func appendTimes(b []byte, r *CDR) ([]byte, error) {

@@ -87,6 +87,12 @@ func TestARecordIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 		for range rnd.IntN(3) {
 			r.Route = append(r.Route, text())
 		}
+		for i := range rnd.IntN(3) {
+			if r.Answers == nil {
+				r.Answers = map[string]string{}
+			}
+			r.Answers[fmt.Sprint("app.", i)] = text()
+		}
 		for range rnd.IntN(3) {
 			r.Recordings = append(r.Recordings, text())
 		}

@@ -53,6 +53,11 @@ const (
 	// A caller is about to speak to phones that have answered by themselves; Detail has phones, how many.
 	PageStarted Kind = "page.started"
 
+	// A server has chosen where a call goes, or could not: To is the app, Detail has answer, one of the plan's or the fault; Reason is what the
+	// server says to it, or what went wrong, and Duration how long it took.
+	AppAnswered Kind = "app.answered"
+	AppFailed   Kind = "app.failed"
+
 	// An agent, From, in all his queues or in the one that To names.
 	AgentLoggedIn  Kind = "agent.logged_in"
 	AgentLoggedOut Kind = "agent.logged_out"

@@ -1,6 +1,9 @@
 package events
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Release takes an open call out of the log and gives what is known of it: another process goes on with the call and will write its record.
 // false: there is no such call. Any goroutine.
@@ -38,5 +41,6 @@ func (l *Log) Peek(id string) (CDR, bool) {
 	}
 	r := c.cdr
 	r.Route, r.Recordings = slices.Clone(r.Route), slices.Clone(r.Recordings)
+	r.Answers = maps.Clone(r.Answers)
 	return r, true
 }

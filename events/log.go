@@ -140,7 +140,7 @@ func (l *Log) Publish(e Event) {
 	if l.next++; l.next == len(l.ring) {
 		l.next = 0
 	}
-	if len(e.Kind) > 5 && e.Kind[:5] == "call." || e.Kind == RecordingStarted {
+	if len(e.Kind) > 5 && e.Kind[:5] == "call." || e.Kind == RecordingStarted || e.Kind == AppAnswered || e.Kind == AppFailed {
 		l.foldCall(&e)
 	}
 	l.mu.Unlock()

@@ -2,6 +2,7 @@ package pbx
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -36,8 +37,9 @@ type leg struct {
 	taking *taking        // a message of the caller
 	visit  *visit         // of the caller in a mailbox
 	speech speech
-	secret atomic.Bool // what the caller presses is nobody's business
-	queue  *waiting    // that the caller is in, nil when he is in none
+	secret atomic.Bool        // what the caller presses is nobody's business
+	queue  *waiting           // that the caller is in, nil when he is in none
+	asks   context.CancelFunc // ends the request to an app
 
 	paging *paging // that the caller speaks to, nil when he does not
 
@@ -252,6 +254,7 @@ func (l *leg) Answered(sdp string) {
 func (l *leg) Ended(reason string, _ bool) {
 	l.leaveMailbox()
 	l.stopClock()
+	l.stopAsking()
 	l.menu, l.taking, l.visit, l.gate = nil, nil, nil, nil
 	if l.queue != nil {
 		l.queue.hungUp(reason)

@@ -51,6 +51,7 @@ type Call struct {
 	private  bool            // he does not want to be known
 	replaces *leg            // in a slot, whose place the call takes; nil for almost all
 	helped   bool            // the world was told that somebody calls for help
+	pressed  []string        // what the caller has chosen in menus, for apps; of the shard
 
 	mu       sync.Mutex
 	state    State
@@ -203,6 +204,9 @@ func (c *Call) perform(status int) {
 			}
 		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent, dialplan.StepPark, dialplan.StepPage:
 			c.in.Go(func() func() { return c.answer(step) })
+			return
+		case dialplan.StepApp:
+			c.askApp(step)
 			return
 		default:
 			status = cmp.Or(step.Status, 404)

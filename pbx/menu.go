@@ -38,6 +38,8 @@ func (l *leg) do(step dialplan.Step) (status int) {
 		return l.ring(step)
 	case dialplan.StepTrunk:
 		return l.overTrunk(step)
+	case dialplan.StepApp:
+		l.askApp(step)
 	case dialplan.StepReject:
 		l.sorry(step.Status, step.Reason)
 	default:
@@ -137,7 +139,7 @@ func (l *leg) consider() {
 func (l *leg) choose() {
 	m := l.menu
 	keys := strings.TrimSuffix(string(m.keys), "#")
-	if !l.call.walk.Press(string(m.keys)) && !l.call.walk.Press(keys) {
+	if !l.call.press(string(m.keys)) && !l.call.press(keys) {
 		l.again()
 		return
 	}

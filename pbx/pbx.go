@@ -18,6 +18,7 @@ import (
 
 	"tandem/dialplan"
 	"tandem/events"
+	"tandem/pbx/app"
 	"tandem/pbx/mailbox"
 	"tandem/rtpengine"
 	"tandem/sip"
@@ -54,6 +55,7 @@ type Config struct {
 	CopyWait     time.Duration // of a caller for the copy of his call; default 50 ms
 	Node         string        // name of this node, for those who ask where a call runs
 	Agents       *Agents       // what agents have said; nil: they cannot say anything
+	Apps         *app.Client   // asks the servers that the plan names; nil asks nobody
 	// Agree has a command of theirs agreed on; what it gives is that of Agents.Apply. It waits.
 	Agree    func(ctx context.Context, machine string, command []byte) (result any, err error)
 	Fellows  Fellows     // the other nodes; nil when there are none

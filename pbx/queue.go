@@ -270,7 +270,7 @@ func (w *waiting) pressed(key byte) {
 // choose goes where the keys lead.
 func (w *waiting) choose() {
 	c := w.leg.call
-	if !c.walk.Press(string(w.keys)) {
+	if !c.press(string(w.keys)) {
 		return
 	}
 	w.leave("pressed " + string(w.keys))

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,16 @@ func (in *Inbound) Go(fn func() (then func())) {
 			in.away = false
 			in.sh.serve(in, then)
 		})
+	})
+}
+
+// GoFor is Go for what is in vain once the caller has hung up, or was refused: ctx ends then.
+func (in *Inbound) GoFor(fn func(ctx context.Context) (then func())) {
+	ctx, cancel := context.WithCancel(context.Background())
+	in.vain = cancel
+	in.Go(func() func() {
+		defer cancel()
+		return fn(ctx)
 	})
 }
 

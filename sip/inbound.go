@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"context"
 	"time"
 
 	"tandem/sip/message"
@@ -23,8 +24,9 @@ type Inbound struct {
 	sh     *shard
 	tx     *transaction
 	callID string
-	away   bool // a goroutine thinks about it
-	lost   bool // see Lost
+	away   bool               // a goroutine thinks about it
+	lost   bool               // see Lost
+	vain   context.CancelFunc // ends what GoFor has begun, nil without
 }
 
 func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user string) *Inbound {

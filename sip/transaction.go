@@ -210,6 +210,9 @@ func (tx *transaction) finish() {
 	tx.unwatchCaller()
 	tx.m, tx.fork = nil, nil
 	if tx.in != nil {
+		if tx.in.vain != nil {
+			tx.in.vain()
+		}
 		tx.in = nil
 		tx.sh.count.pending.Add(-1)
 	}

@@ -24,13 +24,20 @@ func newPlanExplain(f *apiFlags) *cobra.Command {
 	c.Flags().StringVar(&q.At, "at", "", `when, in the tenant's time: "2026-11-23 10:00"; default is now`)
 	c.Flags().StringVar(&q.Tenant, "tenant", "", "whose call, when there are several tenants")
 	c.Flags().StringSliceVar(&q.Keys, "keys", nil, "what the caller presses in menus, separated by commas")
-	c.Flags().StringSliceVar(&given, "given", nil, "what nodes come to, like ring.sales=408; the way ends where somebody answers")
+	c.Flags().StringSliceVar(&given, "given", nil, "what nodes come to, like ring.sales=408, and what apps answer, like app.crm=gold; the way ends where somebody answers")
 	c.RunE = f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
 		if q.From == "" || q.To == "" {
 			return usageError{fmt.Errorf("--from and --to say which call is meant")}
 		}
 		for _, g := range given {
 			node, status, _ := strings.Cut(g, "=")
+			if strings.HasPrefix(node, "app.") && status != "" {
+				if q.Answers == nil {
+					q.Answers = map[string]string{}
+				}
+				q.Answers[node] = status
+				continue
+			}
 			n, err := strconv.Atoi(status)
 			if err != nil || n < 200 || n > 699 {
 				return usageError{fmt.Errorf("%q is not an answer; write it like ring.sales=408", g)}

@@ -83,7 +83,7 @@ func fault(t admin.Trunk) string {
 }
 
 func newTrunksSecret(f *apiFlags) *cobra.Command {
-	return group("secret", "Keep the secrets that carriers are given; the dialplan names them", nil, newSecretSet(f), newSecretList(f), newSecretRemove(f))
+	return group("secret", "Keep the secrets that carriers and the servers of apps are given; the dialplan names them", nil, newSecretSet(f), newSecretList(f), newSecretRemove(f))
 }
 
 const secretTenant = "tenant; may be left out when there is only one, or written NAME@TENANT"

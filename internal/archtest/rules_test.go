@@ -19,7 +19,8 @@ var rules = []rule{
 		dir: "admin", own: []string{"pbx", "sip", "rtpengine", "cluster", "dialplan", "auth", "certs", "events", "configs"},
 		outside: []string{"github.com/danielgtaylor/huma", "github.com/prometheus/client_golang", "github.com/coder/websocket"},
 	},
-	{dir: "pbx", own: []string{"sip", "rtpengine", "dialplan", "events"}},
+	{dir: "pbx", own: []string{"sip", "rtpengine", "dialplan", "events", "pbx/app"}},
+	{dir: "pbx/app", own: []string{"dialplan"}, outside: []string{"github.com/failsafe-go/failsafe-go"}},
 	{
 		dir: "sip", own: []string{"events"},
 		outside: []string{"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/coder/websocket", "github.com/miekg/dns", "golang.org/x/net", "golang.org/x/sys"},

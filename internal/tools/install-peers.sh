@@ -18,6 +18,7 @@ phones   linphonec linphone-cli
 phones   /usr/sbin/kamailio kamailio
 phones   /usr/lib/*/kamailio/modules/websocket.so kamailio-websocket-modules
 phones   ffmpeg ffmpeg
+phones   python3 python3
 browser  chromium chromium
 browser  npm npm
 servers  kamailio kamailio

@@ -4,6 +4,6 @@ trunk "carrier" {}
 outbound "uk" {}
 emergency "uk" {}
 never "x" {}
-app "crm" {}
 park "lot" {}
 page "all" {}
+app "crm" {}
