@@ -54,7 +54,7 @@ func (l load) String() string {
 
 const (
 	atOnce    = 8   // workers of proxies that set up calls at the same time
-	setUpEach = 900 // calls: their ports, four each, must be had although relays let the last round's rest
+	setUpEach = 900 // calls: their ports, four each, must all be had, for relays let them rest
 )
 
 // setUps times calls that are offered, answered and deleted, one after the other by each of a few workers.
@@ -137,7 +137,9 @@ func (p *plan) capacity(t gauge.Target) (*Report, error) {
 		if calls > mostCalls {
 			break
 		}
+		p.rest(t)
 		r, err := p.measure(t, load{name: "plain", calls: calls}, probeWarm, probeWindow)
+		p.used[t.Name] = time.Now()
 		if err != nil {
 			return &best, err
 		}

@@ -37,7 +37,8 @@ type plan struct {
 	rounds       int
 	direct       bool
 	domain, out  string
-	apart        int // measurements so far of phones with addresses of their own
+	apart        int                  // measurements so far of phones with addresses of their own
+	used         map[string]time.Time // when each relay's last calls ended
 }
 
 // record is one line of the result file.
@@ -63,7 +64,7 @@ flags:
 `
 
 func run(args []string) error {
-	var p plan
+	p := plan{used: map[string]time.Time{}}
 	flags := flag.NewFlagSet("media", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage); flags.PrintDefaults() }
 	flags.Var(&p.targets, "target", "a relay: name=,pid= and sip=host:port or ng=host:port [,admin=http://host:port] [,apart=true: phones with addresses of their own]; give it once per relay")
@@ -118,9 +119,11 @@ func (p *plan) measureAll() error {
 func (p *plan) one(t gauge.Target, l load, round int) record {
 	r := record{Target: t.Name, Scenario: l.String(), Name: "media", Round: round}
 	var err error
+	defer func() { p.used[t.Name] = time.Now() }()
 	switch l.name {
 	case "setup", "setup-cm":
 		r.Name = "setup"
+		p.rest(t)
 		r.Media, err = setUps(t, l)
 	case "capacity":
 		r.Name = "capacity"
@@ -133,6 +136,12 @@ func (p *plan) one(t gauge.Target, l load, round int) record {
 	}
 	return r
 }
+
+// portsRest is longer than relays let the ports of ended calls rest.
+const portsRest = 6 * time.Second
+
+// rest waits until a relay has all its ports again: what needs many would else find out how many it has.
+func (p *plan) rest(t gauge.Target) { time.Sleep(portsRest - time.Since(p.used[t.Name])) }
 
 // measure puts calls onto a relay, lets them talk, and ends them.
 func (p *plan) measure(t gauge.Target, l load, warm, window time.Duration) (*Report, error) {

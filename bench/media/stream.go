@@ -68,7 +68,8 @@ type stream struct {
 
 // streams is all directions of all calls. Stream 2 sets: 0..calls-1 from callers, calls..2*calls-1 from callees.
 //
-// Streams are sent in ticks, an equal number in each; those of one tick share a socket, so that one sendmmsg carries them.
+// Streams are sent in ticks, an equal number in each; those of one tick share a socket, so that one sendmmsg carries them. Only phones whose
+// packets are transcoded have a socket each.
 type streams struct {
 	loop    *wire.Loop
 	plan    *plan
@@ -109,9 +110,17 @@ func newStreams(l *wire.Loop, p *plan, what load, apart bool, warm, window time.
 		at = netip.IPv4Unspecified()
 		p.apart++
 	}
-	for range p.sockets {
+	sockets := p.sockets
+	if s.spoken != nil {
+		sockets = total
+	}
+	for i := range sockets {
+		if s.spoken != nil && apart {
+			at = addressOf(p.apart, i)
+		}
 		socket, err := l.Open(netip.AddrPortFrom(at, 0), true, s.receive)
 		if err != nil {
+			s.close()
 			return nil, err
 		}
 		s.sockets = append(s.sockets, socket)
@@ -120,7 +129,9 @@ func newStreams(l *wire.Loop, p *plan, what load, apart bool, warm, window time.
 		st := &s.list[i]
 		st.from = s.socketOf(i)
 		st.arrives = s.socketOf((i + what.calls) % total)
-		if apart {
+		if s.spoken != nil {
+			s.spoken.heardAt[st.arrives] = i
+		} else if apart {
 			st.own = addressOf(p.apart, i)
 		}
 		st.packet[0] = 0x80
@@ -143,8 +154,11 @@ func addressOf(measurement, phone int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, byte(1 + measurement%254), byte((phone + 1) >> 8), byte(phone + 1)})
 }
 
-// socketOf is the socket that sends stream i: by its tick, of the caller's or callee's half.
+// socketOf is the socket that sends stream i: its own, or by its tick, of the caller's or callee's half.
 func (s *streams) socketOf(i int) *wire.Socket {
+	if s.spoken != nil {
+		return s.sockets[i]
+	}
 	half := len(s.sockets) / 2
 	n := s.tickOf(i) % half
 	if i >= s.load.calls {
@@ -179,13 +193,6 @@ func (s *streams) towards(call int, caller bool, sdp []byte) error {
 	to, err := mediaAddress(sdp)
 	if err != nil {
 		return fmt.Errorf("call %d: %w", call, err)
-	}
-	if s.spoken != nil { // what the callee sends there comes out at the caller's side, and the other way round
-		arrives := call
-		if caller {
-			arrives += s.load.calls
-		}
-		s.spoken.ports[to.Port()] = arrives
 	}
 	if !caller {
 		call += s.load.calls
@@ -308,9 +315,9 @@ func (s *streams) send(tick int) {
 }
 
 // receive takes what the relay forwarded.
-func (s *streams) receive(socket *wire.Socket, packet []byte, from *wire.Addr, stamp int64) {
+func (s *streams) receive(socket *wire.Socket, packet []byte, _ *wire.Addr, stamp int64) {
 	if s.spoken != nil {
-		s.hear(socket, packet, from)
+		s.hear(socket, packet)
 		return
 	}
 	if len(packet) < packetBytes || packet[0] != 0x80 || packet[1]&0x7f != 0 {
@@ -348,19 +355,19 @@ func (s *streams) receive(socket *wire.Socket, packet []byte, from *wire.Addr, s
 }
 
 // hear takes what the relay has transcoded.
-func (s *streams) hear(socket *wire.Socket, packet []byte, from *wire.Addr) {
-	i, known := s.spoken.ports[from.Port()]
-	if !known {
-		return // RTCP
-	}
-	st := &s.list[i]
+func (s *streams) hear(socket *wire.Socket, packet []byte) {
+	i := s.spoken.heardAt[socket]
 	switch {
-	case st.arrives != socket || !s.spoken.heard(i >= s.load.calls, packet):
+	case isRTCP(packet):
+	case !s.spoken.heard(i >= s.load.calls, packet):
 		s.report.Misdelivered++
 	case s.counting:
-		st.got++
+		s.list[i].got++
 	}
 }
+
+// isRTCP tells by the second byte (RFC 5761 §4).
+func isRTCP(packet []byte) bool { return len(packet) > 1 && packet[1] >= 192 && packet[1] <= 223 }
 
 func (s *streams) sample(i int) {
 	var err error

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"tandem/bench/internal/wire"
 )
 
 // The same four seconds of speech, for both kinds of phone. Made by ffmpeg's filter flite, and by libopus at 24 kbit/s in frames of 20 ms:
@@ -57,16 +59,16 @@ func opusFrames(ogg []byte) (frames [][]byte, err error) {
 	return frames[2:], nil
 }
 
-// spoken is a load whose relay turns Opus into G.711 and back. What arrives carries no mark of what was sent, so packets are told by the
-// relay's port that they come from, and counted; their delay is not measured.
+// spoken is a load whose relay turns Opus into G.711 and back. What arrives carries no mark of what was sent, so each phone has a socket of
+// its own, and packets are counted; their delay is not measured.
 type spoken struct {
-	frames [][]byte
-	ports  map[uint16]int // of the relay, to the stream that arrives from there
+	frames  [][]byte
+	heardAt map[*wire.Socket]int // the stream that arrives there
 }
 
 func newSpoken() (*spoken, error) {
 	frames, err := opusFrames(speechOpus)
-	return &spoken{frames: frames, ports: map[uint16]int{}}, err
+	return &spoken{frames: frames, heardAt: map[*wire.Socket]int{}}, err
 }
 
 // packet is the next packet of a stream: each begins at another word, or all would be loud at the same time.
