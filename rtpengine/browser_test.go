@@ -346,6 +346,47 @@ func TestAPacketComesOnceAndFromANominatedPairOnly(t *testing.T) {
 	web.hears("for the nominated one")
 }
 
+func TestTheFirstProvedPairIsUsedUntilOneIsNominated(t *testing.T) {
+	e := startEngine(t, nil)
+	web, desk := newWebPhone(t, loop4), newPhone(t, loop4)
+	s := browserToPhone(t, e, web, desk)
+	password := web.remote.sections[0].wiring.pwd
+	nominated, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loop4, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nominated.Close()
+
+	web.send(web.binding(password, leads).Raw) // as browsers begin
+	web.answer()
+	_ = web.secure()
+	settleBy(t, s, func(st SessionStats) bool { return e.handshakes.succeeded() == 1 })
+	desk.say("before any nomination")
+	web.hears("before any nomination")
+
+	_, _ = nominated.WriteToUDPAddrPort(web.binding(password, leads).Raw, web.to)
+	counted(t, e, "answers", 2, func(st WebRTCStats) uint64 { return st.Answered })
+	desk.say("proved later, not nominated either")
+	web.hears("proved later, not nominated either")
+
+	_, _ = nominated.WriteToUDPAddrPort(web.binding(password, leads, nominates).Raw, web.to)
+	counted(t, e, "answers", 3, func(st WebRTCStats) uint64 { return st.Answered })
+	b := make([]byte, 2048)
+	for range 2 {
+		if n, err := nominated.Read(b); err != nil || !looksSTUN(b[:n]) {
+			t.Fatal(n, err)
+		}
+	}
+	desk.say("nominated")
+	n, err := nominated.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := web.in.DecryptRTP(nil, b[:n], nil); err != nil || string(out[12:]) != "nominated" {
+		t.Errorf("%q %v", out, err)
+	}
+}
+
 func TestAnICERestartMovesTheCallAndKeepsItsKeys(t *testing.T) {
 	e := startEngine(t, nil)
 	web, desk := newWebPhone(t, loop4), newPhone(t, loop4)

@@ -63,7 +63,7 @@ type transport struct {
 	// The shard's.
 	known       []generation
 	pairs       []icePair
-	chosen      int // of pairs; -1: none nominated
+	chosen      int // of pairs, see prefers; -1: none
 	lost        bool
 	association [2]*association // by component; only the first where RTCP is muxed
 	legs        []*leg
@@ -181,15 +181,25 @@ func (t *transport) note(r *relay, k *socket, src netip.AddrPort, raw *rawAddr, 
 		r.ice.count.restored++
 		t.choose(i)
 	}
-	if p.nominated == 0 || i == t.chosen {
-		return
+	if i != t.chosen && t.prefers(p, r.now) {
+		t.choose(i)
 	}
-	if t.chosen >= 0 {
-		if best := &t.pairs[t.chosen]; best.theirs == p.theirs && best.priority > p.priority && r.now-best.nominated < int64(nominationHolds) {
-			return
-		}
+}
+
+// prefers reports whether media should go to a pair rather than to the chosen one. Until one is nominated the first that was proved has it:
+// browsers nominate with a later check, and would be kept waiting for DTLS and their first sound.
+func (t *transport) prefers(p *icePair, now int64) bool {
+	if t.chosen < 0 {
+		return true
 	}
-	t.choose(i)
+	best := &t.pairs[t.chosen]
+	switch {
+	case p.nominated == 0:
+		return false
+	case best.nominated == 0:
+		return true
+	}
+	return best.theirs != p.theirs || best.priority <= p.priority || now-best.nominated >= int64(nominationHolds)
 }
 
 func (t *transport) find(src netip.AddrPort) int {

@@ -5,7 +5,7 @@ import "maps"
 // WebRTCStats are counters and gauges of ICE and DTLS: browsers, and phones that speak either.
 type WebRTCStats struct {
 	Transports int // on the ICE port: one for each side that bundles its m-lines
-	Connected  int // with a nominated pair whose consent is fresh
+	Connected  int // with a pair whose consent is fresh
 
 	Answered  uint64 // connectivity checks answered with success
 	Strangers uint64 // checks for nobody here, or from nobody expected
