@@ -25,6 +25,11 @@ type asterisk struct {
 	menus     map[string]*node // by where they begin
 	owner     map[*node]*exten // whose Dial a user's block was made of
 	inside    []string         // contexts of users
+	boxes     mailboxes
+	queues    map[string]*queue
+	lots      map[string]*parkingLot
+	lotNames  []string               // in the order of the files
+	slots     map[string]*parkingLot // by the numbers that lots have
 }
 
 // endpoint is one of pjsip.conf.
@@ -61,8 +66,6 @@ func Asterisk(fsys fs.FS, o Options) (*Result, error) {
 		{"pjsip_wizard.conf", "it is not read: write its endpoints into pjsip.conf"},
 		{"extensions.ael", "AEL is not read: only extensions.conf is"},
 		{"extensions.lua", "Lua is not read: only extensions.conf is"},
-		{"voicemail.conf", "mailboxes are not imported: write voicemail = true for a user, or a voicemail node"},
-		{"queues.conf", "queues are not imported: write a queue node"},
 	} {
 		if f.has(other.file) {
 			m.unmapped(place{other.file, 1}, other.file, other.why)
@@ -71,7 +74,20 @@ func Asterisk(fsys fs.FS, o Options) (*Result, error) {
 	a.contexts, a.order, a.globals = m.readExtensions(extensions)
 	a.prepare()
 	a.readEndpoints(pjsip)
+	if err := a.readMailboxes(f, "voicemail.conf"); err != nil {
+		return nil, err
+	}
+	if err := a.readQueues(f, "queues.conf"); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"res_parking.conf", "features.conf"} {
+		if err := a.readParking(f, name); err != nil {
+			return nil, err
+		}
+	}
 	a.follow()
+	a.listIdleBoxes()
+	a.listIdleLots()
 	return m.finish()
 }
 
@@ -79,6 +95,8 @@ func newAsterisk(m *maker) *asterisk {
 	return &asterisk{
 		maker: m, contexts: map[string]*asteriskContext{}, byName: map[string]*endpoint{}, numbers: map[string]bool{}, budget: mostSteps, active: map[string]int{},
 		menus: map[string]*node{}, owner: map[*node]*exten{}, claimed: map[string]bool{},
+		boxes: mailboxes{byName: map[string]*mailbox{}}, queues: map[string]*queue{},
+		lots: map[string]*parkingLot{}, slots: map[string]*parkingLot{},
 	}
 }
 
@@ -222,9 +240,6 @@ func (a *asterisk) user(e *endpoint, all sorcery) {
 		if x := e.entry(key); x.value != "" {
 			a.unmapped(x.at, x.key+"="+x.value, "this has no counterpart")
 		}
-	}
-	if boxes := e.entry("mailboxes"); boxes.value != "" {
-		a.unmapped(boxes.at, "mailboxes="+boxes.value, "mailboxes are not imported: write voicemail = true for the user")
 	}
 }
 

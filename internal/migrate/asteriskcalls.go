@@ -50,6 +50,7 @@ func (a *asterisk) follow() {
 			}
 		}
 	}
+	a.openLots()
 	for _, context := range a.inside {
 		if a.contexts[context] == nil {
 			a.unmapped(place{}, "context="+context, "endpoints are in this context, and extensions.conf has none of the name")
@@ -105,6 +106,10 @@ func (a *asterisk) begin(context string, x *exten, number string) callState {
 // extension makes a number that users can dial of a literal extension.
 func (a *asterisk) extension(context string, x *exten) {
 	number, what := x.pattern, x.title()
+	if a.isSlot(x) {
+		a.listSlot(x)
+		return
+	}
 	if a.claimed[number] {
 		return
 	}
@@ -138,7 +143,7 @@ func (a *asterisk) claim(at place, what, number string, t *target) {
 		return
 	}
 	a.numbers[number], a.claimed[number] = true, true
-	if n != nil && n.extension == "" && has([]string{"user", "ring", "menu", "echo", "music", "conference", "reject", "number"}, n.kind) && (n.kind != "reject" || n.name != "hangup") {
+	if n != nil && n.extension == "" && has([]string{"user", "ring", "menu", "echo", "music", "conference", "reject", "number", "queue", "voicemail", "park", "page"}, n.kind) && (n.kind != "reject" || n.name != "hangup") {
 		if n.extension = number; n.kind == "user" && n.name == number {
 			n.extension = ""
 		}
@@ -204,6 +209,10 @@ func (a *maker) anyUser() *node {
 // pattern maps a pattern that users dial: as a whole when calls leave the house by it, else number by number.
 func (a *asterisk) pattern(context string, x *exten) {
 	what := x.title()
+	if a.isSlot(x) {
+		a.listSlot(x)
+		return
+	}
 	begin := a.begin(context, x, dialledBegin+"0"+dialledEnd)
 	if t, err := a.run(begin, 0); err == nil {
 		leaves := t != nil && t.node != nil && t.node.kind == "leaving"
@@ -511,27 +520,68 @@ func (a *asterisk) step(s callState, st step, depth int) (t *target, next *callS
 	if app == "gotoiftime" {
 		return a.byTime(s, st, on, depth)
 	}
+	if app == "voicemailmain" {
+		n, why := a.listen(st.args, st)
+		if why != "" {
+			return fail(why)
+		}
+		return to(a.make(n, st.at, st.String())), nil, nil
+	}
 	args, err := s.vars.expand(st.args, 0)
 	if err != nil {
 		return fail(err.Error())
 	}
 	list := arguments(args)
 	switch app {
-	case "goto":
-		return a.jump(s, on, list, st)
-	case "gotoif":
-		condition, branches, _ := strings.Cut(args, "?")
-		yes, no, _ := strings.Cut(branches, ":")
-		if isOpen(condition) {
-			return fail("it depends on what is dialled in a way that plans cannot say")
+	case "goto", "gotoif", "nextextension", "condition":
+		return a.leap(s, on, app, args, st)
+	case "gosub", "gosubif", "macro", "return":
+		return a.subroutine(s, on, app, args, st)
+	case "execif":
+		return a.execute(s, on, args, st, depth)
+	case "dial":
+		t, err := a.dial(s, on, st, list, depth)
+		return t, nil, err
+	case "queue":
+		t, err := a.queue(s, on, list, st, depth)
+		return t, nil, err
+	case "page":
+		t, err := a.page(s, on, list, st, depth)
+		return t, nil, err
+	case "park":
+		n, why := a.park(list)
+		if why != "" {
+			return fail(why)
 		}
-		if !isTrue(strings.TrimSpace(condition)) {
-			yes = no
+		return to(n), nil, nil
+	case "playback", "background", "waitexten":
+		return a.play(s, on, st, app, list, depth)
+	case "mixmonitor", "monitor":
+		on.record = true
+		return nil, &on, nil
+	case "voicemail":
+		n, why := a.voicemail(list, on, st)
+		if why != "" {
+			return fail(why)
 		}
-		if strings.TrimSpace(yes) == "" {
-			return nil, &on, nil
-		}
-		return a.jump(s, on, arguments(yes), st)
+		return to(n), nil, nil
+	}
+	return a.serve(s, app, list, st)
+}
+
+// branches cuts "condition?yes:no".
+func branches(args string) (condition, yes, no string) {
+	condition, rest, _ := strings.Cut(args, "?")
+	yes, no, _ = strings.Cut(rest, ":")
+	return strings.TrimSpace(condition), yes, no
+}
+
+// leap goes on at another priority: Goto and GotoIf, and what the import of FreeSWITCH writes for its own ways.
+func (a *asterisk) leap(s, on callState, app, args string, st step) (*target, *callState, error) {
+	fail := func(why string) (*target, *callState, error) { return nil, nil, &lost{st.at, st.String(), why} }
+	switch app {
+	case "condition":
+		return fail(st.args)
 	case "nextextension":
 		next := s
 		if next.at = a.contexts[s.context].after(s.at, s.number); next.at == nil {
@@ -542,51 +592,63 @@ func (a *asterisk) step(s callState, st step, depth int) (t *target, next *callS
 		}
 		next.prio = 1
 		return nil, &next, nil
-	case "condition":
-		return fail(st.args)
-	case "gosub":
-		return a.gosub(on, args, st)
-	case "gosubif":
-		condition, branches, _ := strings.Cut(args, "?")
-		yes, no, _ := strings.Cut(branches, ":")
-		if !isTrue(strings.TrimSpace(condition)) {
-			yes = no
+	case "gotoif":
+		condition, yes, no := branches(args)
+		if isOpen(condition) {
+			return fail("it depends on what is dialled in a way that plans cannot say")
 		}
-		if strings.TrimSpace(yes) == "" {
+		if args = yes; !isTrue(condition) {
+			args = no
+		}
+		if strings.TrimSpace(args) == "" {
 			return nil, &on, nil
 		}
-		return a.gosub(on, yes, st)
+	}
+	return a.jump(s, on, arguments(args), st)
+}
+
+// subroutine is Gosub, GosubIf, Macro and Return.
+func (a *asterisk) subroutine(s, on callState, app, args string, st step) (*target, *callState, error) {
+	switch app {
 	case "macro":
-		return a.macro(s, on, list, st)
+		return a.macro(s, on, arguments(args), st)
 	case "return":
 		if n := len(s.stack); n > 0 && !s.stack[n-1].macro {
 			back := s.stack[n-1].back
 			return nil, &back, nil
 		}
 		return nil, nil, nil
-	case "execif":
-		condition, what, _ := strings.Cut(args, "?")
-		if !isTrue(strings.TrimSpace(condition)) {
+	case "gosubif":
+		condition, yes, no := branches(args)
+		if args = yes; !isTrue(condition) {
+			args = no
+		}
+		if strings.TrimSpace(args) == "" {
 			return nil, &on, nil
 		}
-		name, rest, _ := strings.Cut(what, "(")
-		inner := step{app: strings.TrimSpace(name), args: strings.TrimSuffix(strings.TrimSpace(rest), ")"), at: st.at}
-		if strings.EqualFold(inner.app, "execif") {
-			return fail("ExecIf in ExecIf is not read")
-		}
-		return a.step(s, inner, depth)
-	case "dial":
-		t, err := a.dial(s, on, st, list, depth)
-		return t, nil, err
-	case "playback", "background", "waitexten":
-		return a.play(s, on, st, app, list, depth)
-	case "mixmonitor", "monitor":
-		on.record = true
+	}
+	return a.gosub(on, args, st)
+}
+
+// execute is ExecIf(condition?Application(arguments)).
+func (a *asterisk) execute(s, on callState, args string, st step, depth int) (*target, *callState, error) {
+	condition, what, _ := strings.Cut(args, "?")
+	if !isTrue(strings.TrimSpace(condition)) {
 		return nil, &on, nil
 	}
-	n, why := a.service(s, app, list, st)
+	name, rest, _ := strings.Cut(what, "(")
+	inner := step{app: strings.TrimSpace(name), args: strings.TrimSuffix(strings.TrimSpace(rest), ")"), at: st.at}
+	if strings.EqualFold(inner.app, "execif") {
+		return nil, nil, &lost{st.at, st.String(), "ExecIf in ExecIf is not read"}
+	}
+	return a.step(s, inner, depth)
+}
+
+// serve ends the way at a node that answers or refuses.
+func (a *asterisk) serve(s callState, app string, args []string, st step) (*target, *callState, error) {
+	n, why := a.service(s, app, args, st)
 	if why != "" {
-		return fail(why)
+		return nil, nil, &lost{st.at, st.String(), why}
 	}
 	if n == nil {
 		return nil, nil, nil

@@ -30,7 +30,7 @@ func isOpen(s string) bool { return strings.ContainsAny(s, dialledBegin+dialledE
 type variables struct {
 	own    map[string]string // copied when they change
 	global map[string]string
-	asked  *bool // set when the outcome of a Dial was looked at
+	asked  *bool // set when the outcome of a Dial or Queue was looked at
 }
 
 func (v variables) with(name, value string) variables {
@@ -49,7 +49,7 @@ func (v variables) without(name string) variables {
 }
 
 func (v variables) get(name string) (string, bool) {
-	if name == "DIALSTATUS" && v.asked != nil {
+	if (name == "DIALSTATUS" || name == "QUEUESTATUS") && v.asked != nil {
 		*v.asked = true
 	}
 	if value, ok := v.own[name]; ok {

@@ -38,6 +38,7 @@ func FreeSWITCH(fsys fs.FS, o Options) (*Result, error) {
 		return nil, err
 	}
 	a := newAsterisk(m)
+	a.boxes.known = true
 	x := &freeswitch{asterisk: a, root: root, vars: t.vars, members: map[string][]string{}, tolled: map[string][]string{}}
 	a.globals = maps.Clone(t.vars)
 	a.globals["domain_name"] = t.vars["domain"]
@@ -46,6 +47,8 @@ func FreeSWITCH(fsys fs.FS, o Options) (*Result, error) {
 	if len(a.endpoints) == 0 && len(x.all("context")) == 0 {
 		return nil, fmt.Errorf("%w: the folder has neither a directory of users nor gateways nor a dialplan", errNothing)
 	}
+	x.callCentre()
+	x.fifos()
 	x.menus()
 	x.dialplan()
 	a.prepare()
@@ -55,7 +58,7 @@ func FreeSWITCH(fsys fs.FS, o Options) (*Result, error) {
 
 // readParts reads a folder without freeswitch.xml, as it includes its parts.
 func (t *tree) readParts(root *element) error {
-	for _, pattern := range []string{"vars.xml", "directory/*.xml", "directory/*/*.xml", "sip_profiles/*.xml", "sip_profiles/*/*.xml", "ivr_menus/*.xml", "dialplan/*.xml", "dialplan/*/*.xml"} {
+	for _, pattern := range []string{"vars.xml", "directory/*.xml", "directory/*/*.xml", "sip_profiles/*.xml", "sip_profiles/*/*.xml", "ivr_menus/*.xml", "autoload_configs/callcenter.conf.xml", "autoload_configs/fifo.conf.xml", "dialplan/*.xml", "dialplan/*/*.xml"} {
 		files := t.glob("", pattern)
 		for _, name := range files {
 			if err := t.read(name, root, 0); err != nil {
@@ -141,6 +144,9 @@ func (x *freeswitch) directory() {
 		} else {
 			x.result.Accounts = append(x.result.Accounts, account)
 			became += " and an account"
+		}
+		if !has([]string{"false", "no", "0"}, value(params, "vm-enabled")) {
+			x.boxes.byName[id+"@default"] = &mailbox{number: id, at: u.at, what: "mailbox of " + what, pin: value(params, "vm-password"), email: value(params, "vm-mailto"), owner: n}
 		}
 		if g := vars["callgroup"]; g != nil && g.attr("value") != "" {
 			x.check(g.at, "callgroup="+g.attr("value"), "calls of a group cannot be picked up here")
@@ -371,7 +377,9 @@ func (x *freeswitch) dialplan() {
 // bridging is what set says about a bridge that follows.
 type bridging struct {
 	timeout string
-	onward  string // continue_on_fail
+	onward  string   // continue_on_fail
+	paged   []string // whom conference_set_auto_outcall calls
+	silent  bool     // and that they are only to hear
 }
 
 // extensionOf reads an extension: conditions on the number become patterns, those on times choices.
@@ -555,6 +563,8 @@ func (x *freeswitch) action(ext *exten, s shapeOf, app, data, shown string, at p
 		switch name {
 		case "call_timeout", "originate_timeout", "leg_timeout":
 			b.timeout = v
+		case "conference_auto_outcall_flags":
+			b.silent = strings.Contains(v, "mute")
 		case "continue_on_fail":
 			b.onward = strings.ToUpper(v)
 		case "effective_caller_id_number":
@@ -587,11 +597,33 @@ func (x *freeswitch) action(ext *exten, s shapeOf, app, data, shown string, at p
 		case x.isSpoken(data, at, shown):
 			add("Playback", data)
 		}
+	case "voicemail":
+		x.mailboxOf(ext, data, shown, at)
+	case "callcenter":
+		add("Queue", x.waitIn(data))
+	case "fifo":
+		name, rest, _ := strings.Cut(data, " ")
+		if does, _, _ := strings.Cut(strings.TrimSpace(rest), " "); does != "in" {
+			add(app, data)
+			return
+		}
+		add("Queue", x.waitIn(name))
+	case "valet_park":
+		x.valet(ext, data, shown, at)
+	case "conference_set_auto_outcall":
+		for leg := range strings.SplitSeq(data, ",") {
+			b.paged = append(b.paged, x.leg(strings.TrimSpace(inBrackets.ReplaceAllString(leg, "")))...)
+		}
 	case "echo", "delay_echo":
 		add("Echo", "")
 	case "conference":
 		room, _, _ := strings.Cut(data, "@")
 		room = strings.TrimSuffix(strings.TrimSuffix(room, "${domain_name}"), "-")
+		if len(b.paged) > 0 {
+			add("Page", strings.Join(b.paged, "&")+map[bool]string{true: "", false: ",d"}[b.silent])
+			x.check(at, shown, "phones answer by themselves here, and the call ends with who has made it")
+			return
+		}
 		add("ConfBridge", room)
 	case "hangup":
 		add("Hangup", data)
@@ -619,6 +651,43 @@ func (x *freeswitch) action(ext *exten, s shapeOf, app, data, shown string, at p
 			add(cmp.Or(app, "action"), data)
 		}
 	}
+}
+
+// mailboxOf writes voicemail: "default example.com 1000" takes a message, "check default example.com" plays those of who calls.
+func (x *freeswitch) mailboxOf(ext *exten, data, shown string, at place) {
+	words := strings.Fields(data)
+	plays, asks := false, true
+	for len(words) > 0 && has([]string{"check", "auth"}, words[0]) {
+		plays, asks = plays || words[0] == "check", asks && words[0] != "auth"
+		words = words[1:]
+	}
+	switch {
+	case plays && len(words) > 2:
+		ext.add("VoiceMailMain", strings.ReplaceAll(words[2], "${caller_id_number}", "${CALLERID(num)}")+map[bool]string{true: "", false: ",s"}[asks], shown, at)
+	case plays:
+		ext.add("VoiceMailMain", "", shown, at)
+	case len(words) == 3:
+		ext.add("VoiceMail", words[2]+"@default", shown, at)
+	default:
+		ext.add("voicemail of a mailbox that is not named", data, shown, at)
+	}
+}
+
+// valet writes valet_park: "lot auto in 701 720" parks in one of these slots, "lot 701" fetches, or parks, in one.
+func (x *freeswitch) valet(ext *exten, data, shown string, at place) {
+	words := strings.Fields(data)
+	if len(words) == 5 && words[1] == "auto" && words[2] == "in" {
+		lot, _, _ := strings.Cut(words[0], "@")
+		slots := words[3] + "-" + words[4]
+		if known := x.lots[lot]; known == nil {
+			x.lots[lot] = &parkingLot{name: lot, at: at, what: shown, slots: slots}
+		} else if known.slots != slots {
+			x.unmapped(at, shown, "this lot has other slots at "+known.at.String())
+		}
+		ext.add("Park", lot, shown, at)
+		return
+	}
+	ext.add("ParkedCall", data, shown, at)
 }
 
 var inBrackets = regexp.MustCompile(`^\s*(\{[^}]*\}|\[[^\]]*\]|<[^>]*>)+`)

@@ -70,6 +70,7 @@ func FuzzFreeSWITCH(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Add(`<X-PRE-PROCESS cmd="include" data="x.xml"/><context name="default"><extension><condition field="destination_number" expression="^(\d)$"><action application="bridge" data="user/a,user/b|loopback/$1"/></condition></extension></context>`)
+	f.Add(`<context name="default"><extension><condition field="destination_number" expression="^(5\d)$"><action application="valet_park" data="x auto in 51 52"/></condition></extension><extension><condition field="destination_number" expression="^7$"><action application="conference_set_auto_outcall" data="user/a"/><action application="conference" data="p"/></condition></extension></context><fifo name="f"><member>user/a</member></fifo><queue name="q"/><tier agent="g" queue="q"/><agent name="g" contact="user/a"/>`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 20_000 {
 			return

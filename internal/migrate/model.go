@@ -14,7 +14,7 @@ type node struct {
 	what       string // what stands there, for the comment
 	extension  string
 	attrs      []attr
-	members    []*node // ring
+	members    []*node // ring, queue, page
 	via        []*node // outbound, emergency: trunks
 	match      []match // outbound
 	open       string  // outbound: what may follow its beginnings, as a pattern

@@ -72,14 +72,14 @@ func (m *maker) proveWays(p proof, t *target) {
 	m.eachEnd(p, t, 8, func(p proof, n *node) {
 		m.proof(p)
 		for _, w := range n.ways {
-			if key, is := strings.CutPrefix(w.on, "key "); is && n.kind == "menu" && len(p.keys) < 1 {
+			if key, is := strings.CutPrefix(w.on, "key "); is && (n.kind == "menu" || n.kind == "queue") && len(p.keys) < 1 {
 				pressed := p
 				pressed.keys = []string{key}
 				m.eachEnd(pressed, w.to, 2, func(p proof, _ *node) { m.proof(p) })
 			}
 		}
 		other := n.way("no_answer", "otherwise")
-		if other == nil || !has([]string{"user", "ring", "conference", "menu"}, n.kind) || n.way("always") != nil {
+		if other == nil || !has([]string{"user", "ring", "conference", "menu", "queue"}, n.kind) || n.way("always") != nil {
 			return
 		}
 		failed := p

@@ -117,8 +117,11 @@ func (n *node) write(b *strings.Builder) {
 	if n.extension != "" {
 		fmt.Fprintf(b, "extension = %s\n", quote(n.extension))
 	}
-	if n.kind == "ring" {
+	switch n.kind {
+	case "ring", "page":
 		fmt.Fprintf(b, "members = %s\n", refs(n.members))
+	case "queue":
+		fmt.Fprintf(b, "agents = %s\n", refs(n.members))
 	}
 	if len(n.match) > 0 {
 		var texts []string

@@ -15,6 +15,7 @@ type element struct {
 	name     string
 	attrs    map[string]string
 	children []*element
+	text     string // between its tags
 	at       place
 }
 
@@ -112,6 +113,10 @@ func (t *tree) read(name string, into *element, depth int) error {
 			default:
 				parent.children = append(parent.children, e)
 				open = append(open, e)
+			}
+		case xml.CharData:
+			if e := open[len(open)-1]; len(e.text)+len(x) <= mostText {
+				e.text += t.fill(string(x))
 			}
 		case xml.EndElement:
 			if len(open) > 1 {
