@@ -65,7 +65,7 @@ func freshMachines(c configs.Config) (machines map[string]cluster.Machine, key s
 		return nil, "", err
 	}
 	plans, err := dialplan.New(dialplan.Config{Log: quiet})
-	return map[string]cluster.Machine{"auth": accounts, "dialplan": plans, sip.LocationMachine: sip.NewLocation(), mailbox.Machine: mailbox.NewIndex(), auth.SecretsMachine: auth.NewSecrets(accounts), pbx.AgentsMachine: pbx.NewAgents()}, accounts.KeyID(), err
+	return map[string]cluster.Machine{"auth": accounts, "dialplan": plans, sip.LocationMachine: sip.NewLocation(), mailbox.Machine: mailbox.NewIndex(), auth.SecretsMachine: auth.NewSecrets(accounts), pbx.AgentsMachine: pbx.NewAgents(), pbx.PromptsMachine: pbx.NewPrompts(nil)}, accounts.KeyID(), err
 }
 
 // keepRightKey puts a key into its place, when it is the one that a backup needs.

@@ -49,6 +49,7 @@ type Node struct {
 	trunks  *sip.Trunks
 	plans   *dialplan.Store
 	agents  *pbx.Agents
+	prompts *pbx.Prompts
 	places  *sip.Location
 	cluster *cluster.Cluster
 	media   *rtpengine.Engine
@@ -140,10 +141,10 @@ func certHosts(c configs.Config) []string {
 // buildCluster makes the agreed state: accounts, dialplans and bindings are machines of one log.
 func (n *Node) buildCluster() (err error) {
 	c := n.cfg
-	n.places, n.index, n.agents = sip.NewLocation(), mailbox.NewIndex(), pbx.NewAgents()
+	n.places, n.index, n.agents, n.prompts = sip.NewLocation(), mailbox.NewIndex(), pbx.NewAgents(), pbx.NewPrompts(n.playedAt)
 	cc := cluster.Config{
 		Node: c.Node.Name, Dir: c.ClusterDir(), Bootstrap: c.Cluster.Bootstrap, Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, Program: Version(), Log: n.log,
-		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, mailbox.Machine: n.index, auth.SecretsMachine: n.secrets, pbx.AgentsMachine: n.agents},
+		Machines: map[string]cluster.Machine{"auth": n.auth, "dialplan": n.plans, sip.LocationMachine: n.places, mailbox.Machine: n.index, auth.SecretsMachine: n.secrets, pbx.AgentsMachine: n.agents, pbx.PromptsMachine: n.prompts},
 		Key:      derivedKey("tandem cluster", c.AuthKeyFile()), Share: n.clusterShare, Seeds: c.Cluster.Join,
 		SealedBy: n.auth.KeyID(), Fresh: func() (map[string]cluster.Machine, error) {
 			machines, _, err := freshMachines(c)
@@ -181,7 +182,7 @@ func (n *Node) buildMedia() error {
 	}
 	mc := rtpengine.Config{
 		PortMin: c.Media.Ports.Min, PortMax: c.Media.Ports.Max, Shards: c.Media.Shards, Silence: c.Limits.MediaSilence,
-		MaxSessions: c.Limits.Calls, Prompts: c.PromptsDir(), SoundBytes: int64(c.Media.SoundBytes), Codecs: rtpengine.CodecPolicy{Only: c.Media.Codecs, Block: c.Media.CodecsOff},
+		MaxSessions: c.Limits.Calls, Prompts: c.PromptsDir(), Uploaded: n.prompts.Sound, SoundBytes: int64(c.Media.SoundBytes), Codecs: rtpengine.CodecPolicy{Only: c.Media.Codecs, Block: c.Media.CodecsOff},
 		AlarmMOS: c.Media.QualityAlarm.MOS, AlarmAfter: c.Media.QualityAlarm.After, Tier: rtpengine.Tier(c.Media.Tier), Interfaces: c.Media.Interfaces, ICEPort: uint16(c.Media.ICEPort), SinglePort: uint16(c.Media.SinglePort), Log: n.log,
 		Transcode: rtpengine.TranscodeConfig{Off: c.Media.Transcode == "off", Always: c.Media.Transcode == "always", Keys: c.Media.Keys, PacketTimes: c.Media.Lengths, MaxCalls: c.Media.Transcoded, Opus: c.Media.Opus},
 		Recording: rtpengine.RecordingConfig{
@@ -392,13 +393,23 @@ func (n *Node) iceServers(tenant, user, host string) []phone.ICEServer {
 	return []phone.ICEServer{s}
 }
 
+// playedAt names the places where the dialplan in force plays a prompt. The log asks it, and the dialplan is a machine of the same log.
+func (n *Node) playedAt(prompt string) (places []string) {
+	for _, s := range n.plan().Sounds() {
+		if s.Play == prompt {
+			places = append(places, fmt.Sprintf("%s (%s)", s.Node, s.At))
+		}
+	}
+	return places
+}
+
 // plan is the dialplan in force.
 func (n *Node) plan() *dialplan.Plan { return n.plans.Plan() }
 
 func (n *Node) buildAdmin() (err error) {
 	n.admin, err = admin.New(admin.Config{
 		Node: n.cfg.Node.Name, Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, Version: Version(), Listen: n.cfg.Admin.Listen, Socket: n.cfg.AdminSocket(), Log: n.log,
-		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Messages: n.boxes, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
+		Auth: n.auth, Cluster: n.cluster, Dialplan: n.plans, Location: n.places, PBX: n.pbx, Messages: n.boxes, Prompts: n.prompts, Trunks: n.trunks, Secrets: n.secrets, SIP: n.sip, Media: n.media, NG: n.ng, Engines: n.engines, TURN: n.turn, Phone: n.phone, Events: n.events,
 		Guard: n.guard, Certs: n.certs, Digest: n.sip.Digest(), Registrar: n.sip.Registrar(), Ready: n.Ready, TakeOver: n.handOver,
 		Drain: n.drainage.wish, Drained: n.drainage.state,
 	})

@@ -67,6 +67,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if cfg.Messages != nil {
 		m.voicemail(cfg.Messages.Stats())
 	}
+	if cfg.Prompts != nil {
+		m.prompts(cfg.Prompts.Stats())
+	}
 	m.queues(cfg.PBX.QueueStats())
 	m.apps(cfg.PBX.AppStats())
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)

@@ -62,6 +62,7 @@ func (s *Server) api() http.Handler {
 	s.callRoutes(api)
 	s.conferenceRoutes(api)
 	s.voicemailRoutes(api)
+	s.promptRoutes(api)
 	s.queueRoutes(api)
 	s.dialplanRoutes(api)
 	s.tokenRoutes(api)

@@ -42,6 +42,7 @@ type Config struct {
 	Location  *sip.Location
 	PBX       *pbx.PBX
 	Messages  *mailbox.Store // of mailboxes; nil when this node keeps none
+	Prompts   *pbx.Prompts   // nil in tests
 	Trunks    *sip.Trunks    // nil when there are none
 	Secrets   *auth.Secrets  // nil in tests
 	SIP       *sip.Server
@@ -79,7 +80,7 @@ const (
 	proposeTimeout = 10 * time.Second // for the cluster to agree
 	maxHeaderBytes = 32 << 10
 	maxBody        = 1 << 20
-	maxPlanBody    = 24 << 20 // a dialplan of dialplan.MaxBytes with its JSON escapes
+	maxPlanBody    = 24 << 20 // a dialplan of dialplan.MaxBytes with its JSON escapes; a prompt of two minutes as studios give it
 )
 
 // Server is the HTTP side of a node.

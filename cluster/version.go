@@ -13,7 +13,7 @@ import (
 
 // CommandVersion counts the kinds of commands that any machine of the program knows: it is raised when one learns a kind that programs before it
 // would stop at. Such a command is proposed by ProposeSince alone.
-const CommandVersion = 3
+const CommandVersion = 4
 
 const (
 	// firstVersion is what programs know that say nothing.

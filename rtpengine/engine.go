@@ -65,6 +65,9 @@ type Config struct {
 	DSCP int
 	// Prompts is the directory of WAV files that Play finds by name; "" means there are none.
 	Prompts string
+	// Uploaded gives a prompt that all nodes have, before the files of Prompts: a WAV file, which is never changed in place, and its checksum. It is asked
+	// whenever something is to be played, so it must not block. nil: there are none.
+	Uploaded func(name string) (wav []byte, sum string, ok bool)
 	// SoundBytes bounds the memory of all sounds, 16,000 bytes a second; default 64 MiB, over an hour.
 	SoundBytes int64
 	Recording  RecordingConfig

@@ -103,9 +103,9 @@ func (s *sounds) loop(k *keptSound, kind audio.Kind) (*loop, error) {
 func (s *sounds) wide(k *keptSound) []int16 {
 	const frame = wideRate / 50
 	size := k.packets() * frame
-	if path, stamp, err := s.find(k.name); err == nil && path != "" && stamp == k.stamp {
-		if file, in, err := s.open(k.name, path); err == nil {
-			defer file.Close()
+	if from, err := s.find(k.name); err == nil && !from.builtin() && from.stamp == k.stamp {
+		if in, done, err := s.openAt(k.name, &from); err == nil {
+			defer done()
 			if in.hertz() >= wideRate {
 				samples, _ := read(in, wideRate, size)
 				return append(samples, make([]int16, size-len(samples))...)

@@ -1,9 +1,11 @@
 package rtpengine
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,16 +25,17 @@ import (
 //	tone:busy:de         the same in Germany
 //	/srv/sounds/a.wav    a WAV file
 //	/srv/sounds/a.opus   a file of Ogg/Opus
-//	acme/welcome         a prompt: acme/welcome.wav (or .opus, .ogg) in Config.Prompts
+//	acme/welcome         a prompt: what Config.Uploaded gives, else acme/welcome.wav (or .opus, .ogg) in Config.Prompts
 //	tandem/goodbye       the same, and where there is no such file one that is built in (package prompts)
 //
 // sounds keeps them as they are sent: each is read once and shared by all who play it. Those that nobody plays make room, the
 // longest unused first, when the memory is used up; those that somebody plays stay.
 type sounds struct {
-	codecs  *audio.Library // reads Opus; without libopus until Engine says otherwise
-	prompts string         // directory
-	limit   int64          // bytes of all
-	log     *slog.Logger
+	codecs   *audio.Library // reads Opus; without libopus until Engine says otherwise
+	prompts  string         // directory
+	uploaded func(name string) (wav []byte, sum string, ok bool)
+	limit    int64 // bytes of all
+	log      *slog.Logger
 
 	mu                       sync.Mutex
 	kept                     map[string]*keptSound
@@ -52,11 +55,21 @@ type keptSound struct {
 	gone    bool // a newer one has its name
 }
 
-// fileStamp tells whether a file is the one that was read.
+// fileStamp tells whether a file, or what was uploaded, is what was read.
 type fileStamp struct {
 	size    int64
 	changed time.Time
+	sum     string // of what was uploaded
 }
+
+// soundPlace is where a sound comes from: a file, or what was uploaded; with neither it is built in.
+type soundPlace struct {
+	path  string
+	wav   []byte
+	stamp fileStamp
+}
+
+func (o *soundPlace) builtin() bool { return o.path == "" && o.wav == nil }
 
 // ErrSoundMemory is told when the sounds that play leave no room for another one.
 var ErrSoundMemory = errors.New("rtpengine: the memory for sounds is used up by those that play")
@@ -64,7 +77,7 @@ var ErrSoundMemory = errors.New("rtpengine: the memory for sounds is used up by 
 // take gives a sound to a player, who gives it back with release. It may read a file: not for a shard. A file that has changed
 // since is read again; who plays the old one goes on with it. When the new one cannot be read, the old one is good enough.
 func (s *sounds) take(name string) (*keptSound, error) {
-	path, stamp, err := s.find(name)
+	from, err := s.find(name)
 	s.mu.Lock()
 	for s.loading[name] != nil { // one reads, the others wait for it
 		ended := s.loading[name]
@@ -73,7 +86,7 @@ func (s *sounds) take(name string) (*keptSound, error) {
 		s.mu.Lock()
 	}
 	old := s.kept[name]
-	if old != nil && err == nil && old.stamp == stamp {
+	if old != nil && err == nil && old.stamp == from.stamp {
 		s.use(old)
 		s.mu.Unlock()
 		return old, nil
@@ -83,14 +96,14 @@ func (s *sounds) take(name string) (*keptSound, error) {
 	s.mu.Unlock()
 	var made *sound
 	if err == nil {
-		made, err = s.make(name, path)
+		made, err = s.make(name, &from)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.loading, name)
 	close(ended)
 	if err == nil {
-		return s.keep(name, made, stamp)
+		return s.keep(name, made, from.stamp)
 	}
 	s.failures++
 	if old = s.kept[name]; old != nil {
@@ -160,28 +173,47 @@ func (s *sounds) evict() bool {
 	return true
 }
 
-// find gives the file of a sound and its present state; path is "" for what is built in.
-func (s *sounds) find(name string) (path string, stamp fileStamp, err error) {
+// find tells where a sound comes from now. What was uploaded is the same on all nodes, so it comes before the files of this one.
+func (s *sounds) find(name string) (soundPlace, error) {
+	var path string
 	switch {
 	case !strings.Contains(name, "/"):
-		return "", stamp, nil
+		return soundPlace{}, nil
 	case filepath.IsAbs(name):
 		path = name
-	case prompts.Has(name) && !s.replaced(name):
-		return "", stamp, nil
-	case s.prompts == "" || !filepath.IsLocal(name):
-		return "", stamp, fmt.Errorf("rtpengine: there is no place for the prompt %q", name)
 	default:
+		if wav, sum, ok := s.uploads(name); ok {
+			return soundPlace{wav: wav, stamp: fileStamp{size: int64(len(wav)), sum: sum}}, nil
+		}
+		if prompts.Has(name) && !s.replaced(name) {
+			return soundPlace{}, nil
+		}
+		if !filepath.IsLocal(name) {
+			return soundPlace{}, fmt.Errorf("rtpengine: there is no place for the prompt %q", name)
+		}
+		if s.prompts == "" {
+			return soundPlace{}, fmt.Errorf("rtpengine: there is no prompt %q, and no place for those of this node", name)
+		}
 		path = s.prompt(name)
 	}
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && path != name:
+		return soundPlace{}, fmt.Errorf("rtpengine: there is no prompt %q: it was not uploaded, and %s is not there", name, path)
 	case err != nil:
-		return "", stamp, fmt.Errorf("rtpengine: sound %q: %w", name, err)
+		return soundPlace{}, fmt.Errorf("rtpengine: sound %q: %w", name, err)
 	case !info.Mode().IsRegular():
-		return "", stamp, fmt.Errorf("rtpengine: sound %q: %s is no file", name, path)
+		return soundPlace{}, fmt.Errorf("rtpengine: sound %q: %s is no file", name, path)
 	}
-	return path, fileStamp{info.Size(), info.ModTime()}, nil
+	return soundPlace{path: path, stamp: fileStamp{size: info.Size(), changed: info.ModTime()}}, nil
+}
+
+// uploads is Config.Uploaded, if there is one.
+func (s *sounds) uploads(name string) (wav []byte, sum string, ok bool) {
+	if s.uploaded == nil {
+		return nil, "", false
+	}
+	return s.uploaded(name)
 }
 
 // replaced tells whether the node has a file in place of a prompt that is built in.
@@ -210,26 +242,26 @@ func (s *sounds) prompt(name string) string {
 	return path + ".wav"
 }
 
-func (s *sounds) make(name, path string) (*sound, error) {
-	if path == "" {
+func (s *sounds) make(name string, from *soundPlace) (*sound, error) {
+	if from.builtin() {
 		samples, err := s.builtin(name)
 		if err != nil {
 			return nil, err
 		}
 		return newSound(samples), nil
 	}
-	file, in, err := s.open(name, path)
+	in, done, err := s.openAt(name, from)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer done()
 	limit := int(s.limit / 2)
 	samples, whole := read(in, sampleRate, limit)
 	switch {
 	case !whole:
 		return nil, s.tooLong(name)
 	case len(samples) == 0:
-		return nil, fmt.Errorf("rtpengine: sound %q: %s holds no samples", name, path)
+		return nil, fmt.Errorf("rtpengine: sound %q: %s holds no samples", name, from.path)
 	}
 	return newSound(samples), nil
 }
@@ -279,6 +311,21 @@ func read(in soundIn, rate, limit int) (samples []int16, whole bool) {
 	}
 }
 
+// openAt opens what is not built in; done is called behind the last sample.
+func (s *sounds) openAt(name string, from *soundPlace) (in soundIn, done func(), err error) {
+	if from.wav != nil {
+		if in, err = openWAV(bytes.NewReader(from.wav)); err != nil {
+			return nil, nil, fmt.Errorf("rtpengine: prompt %q: %w", name, err)
+		}
+		return in, func() {}, nil
+	}
+	file, in, err := s.open(name, from.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, func() { file.Close() }, nil
+}
+
 func (s *sounds) open(name, path string) (*os.File, soundIn, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -307,21 +354,21 @@ func (s *sounds) tooLong(name string) error {
 
 // check says what would keep a sound from being played, without keeping it.
 func (s *sounds) check(name string) error {
-	path, stamp, err := s.find(name)
+	from, err := s.find(name)
 	switch {
 	case err != nil:
 		return err
-	case path == "" && !builtin(name) && !prompts.Has(name):
+	case from.builtin() && !builtin(name) && !prompts.Has(name):
 		return noSound(name)
-	case path == "":
+	case from.builtin():
 		return nil
 	}
-	file, in, err := s.open(name, path)
+	in, done, err := s.openAt(name, &from)
 	if err != nil {
 		return err
 	}
-	file.Close()
-	if in.seconds(stamp.size) > float64(s.limit/2/sampleRate) {
+	done()
+	if in.seconds(from.stamp.size) > float64(s.limit/2/sampleRate) {
 		return s.tooLong(name)
 	}
 	return nil
@@ -355,7 +402,7 @@ const defaultSoundBytes = 64 << 20
 
 func newSounds(c *Config) *sounds {
 	return &sounds{
-		codecs: audio.Open("none"), prompts: c.Prompts, limit: cmp.Or(c.SoundBytes, defaultSoundBytes), log: c.Log,
+		codecs: audio.Open("none"), prompts: c.Prompts, uploaded: c.Uploaded, limit: cmp.Or(c.SoundBytes, defaultSoundBytes), log: c.Log,
 		kept: make(map[string]*keptSound), loading: make(map[string]chan struct{}),
 	}
 }

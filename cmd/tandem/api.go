@@ -23,7 +23,7 @@ import (
 // apiCommands are the commands that speak to a node over its API.
 func apiCommands() []*cobra.Command {
 	commands := []func(*apiFlags) *cobra.Command{
-		newAccount, newRegistrations, newCalls, newCall, newConference, newVoicemail, newQueue, newPark, newDialplan, newTrunks, newBans, newMedia, newToken, newStatus, newNodes, newCluster, newBackup, newRestore, newDrain, newSIP,
+		newAccount, newRegistrations, newCalls, newCall, newConference, newVoicemail, newPrompts, newQueue, newPark, newDialplan, newTrunks, newBans, newMedia, newToken, newStatus, newNodes, newCluster, newBackup, newRestore, newDrain, newSIP,
 	}
 	var out []*cobra.Command
 	for _, make := range commands {
