@@ -26,6 +26,8 @@ type Trace struct {
 	CDR      *events.CDR  `json:"cdr,omitempty" doc:"Its record, when it is over."`
 	CallID   string       `json:"call_id"`
 	Messages []sip.Traced `json:"messages" nullable:"false" doc:"Oldest first, secrets masked."`
+
+	Why *CallExplained `json:"why,omitempty" doc:"Of a finished call: why it went where it went, in the words of explain-call."`
 }
 
 // MessageList is a piece of the ring of recent SIP messages.
@@ -175,6 +177,7 @@ func (s *Server) traceCall(_ context.Context, in *callID) (*answer[Trace], error
 		out.Call, out.CallID = &v, v.CallID
 	} else if cdr, ok := s.cdr(in.ID); ok {
 		out.CDR = &cdr
+		out.Why = s.explainPast(&cdr)
 		out.CallID = cdr.CallID
 	} else {
 		out.CallID = in.ID

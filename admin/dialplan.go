@@ -107,6 +107,7 @@ func (s *Server) dialplanRoutes(api huma.API) {
 	route(api, http.MethodPost, "/dialplan", "apply-dialplan", "Put a dialplan in force", s.applyPlan, largeBody, refusals, fails(409, 413))
 	route(api, http.MethodPost, "/dialplan/explain", "explain-call", "Say where a call would go, and why", s.explainCall, fails(404))
 	s.compareRoutes(api)
+	s.editRoutes(api)
 	route(api, http.MethodGet, "/dialplan", "get-dialplan", "Show the dialplan in force", s.getPlan, fails(404))
 	route(api, http.MethodGet, "/dialplan/versions", "list-dialplans", "List the versions, newest first", s.listPlans)
 	route(api, http.MethodGet, "/dialplan/versions/{number}", "get-dialplan-version", "Show a version", s.getPlanVersion, fails(404))
@@ -136,17 +137,20 @@ func (s *Server) compile(sources []dialplan.Source) (*dialplan.Plan, []dialplan.
 }
 
 func (s *Server) applyPlan(ctx context.Context, in *struct{ Body PlanChange }) (*answer[PlanApplied], error) {
-	sources := in.Body.sources()
-	// Every node checks again when it applies; a plan with mistakes need not go into the log first.
-	if _, diags := s.compile(sources); dialplan.Failed(diags) {
-		return nil, refusedPlan(diags)
-	}
 	expected := int64(dialplan.AnyVersion)
 	if in.Body.IfVersion != nil {
 		expected = *in.Body.IfVersion
 	}
-	who := author(ctx, in.Body.Author)
-	result, err := s.propose(ctx, "dialplan", s.cfg.Dialplan.ApplyCommand(sources, who, in.Body.Note, expected, time.Now()))
+	return s.putInForce(ctx, in.Body.sources(), author(ctx, in.Body.Author), in.Body.Note, expected)
+}
+
+// putInForce checks, tests and applies a dialplan. expected is the version that it was made for, or dialplan.AnyVersion.
+func (s *Server) putInForce(ctx context.Context, sources []dialplan.Source, who, note string, expected int64) (*answer[PlanApplied], error) {
+	// Every node checks again when it applies; a plan with mistakes need not go into the log first.
+	if _, diags := s.compile(sources); dialplan.Failed(diags) {
+		return nil, refusedPlan(diags)
+	}
+	result, err := s.propose(ctx, "dialplan", s.cfg.Dialplan.ApplyCommand(sources, who, note, expected, time.Now()))
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +162,8 @@ func (s *Server) applyPlan(ctx context.Context, in *struct{ Body PlanChange }) (
 		return nil, s.planProblem(r.Err)
 	}
 	if !r.Unchanged {
-		s.cfg.Events.Publish(events.Event{Kind: events.DialplanApplied, From: who, Reason: in.Body.Note, Detail: map[string]string{"version": fmt.Sprint(r.Version.Number)}})
-		s.cfg.Log.Info("dialplan applied", "version", r.Version.Number, "by", who, "note", in.Body.Note)
+		s.cfg.Events.Publish(events.Event{Kind: events.DialplanApplied, From: who, Reason: note, Detail: map[string]string{"version": fmt.Sprint(r.Version.Number)}})
+		s.cfg.Log.Info("dialplan applied", "version", r.Version.Number, "by", who, "note", note)
 	}
 	return &answer[PlanApplied]{PlanApplied{Version: versionOf(r.Version), Unchanged: r.Unchanged, Diagnostics: diagnosticsOf(r.Diagnostics)}}, nil
 }

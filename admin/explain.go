@@ -1,24 +1,30 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"tandem/dialplan"
+	"tandem/events"
 )
 
 // CallQuestion is a call that nobody makes.
 type CallQuestion struct {
-	Tenant  string            `json:"tenant,omitempty" doc:"May be left out when there is one."`
-	From    string            `json:"from" minLength:"1" maxLength:"256" doc:"A user by name or extension, or a number outside like +442079460000."`
-	To      string            `json:"to" minLength:"1" maxLength:"256" doc:"What is dialled."`
-	At      string            `json:"at,omitempty" maxLength:"64" doc:"When: 2026-11-23 10:00 in the tenant's time zone; now when it is missing."`
-	Given   map[string]int    `json:"given,omitempty" doc:"What nodes come to, by SIP status. Without it, every step is taken for one that nobody answers."`
-	Answers map[string]string `json:"answers,omitempty" doc:"What apps answer, like {\"app.crm\": \"gold\"}, or why they do not: timeout, error ... One that is not here is taken not to answer."`
-	Keys    []string          `json:"keys,omitempty" maxItems:"100" doc:"What the caller presses in menus."`
+	Tenant  string             `json:"tenant,omitempty" doc:"May be left out when there is one."`
+	From    string             `json:"from" minLength:"1" maxLength:"256" doc:"A user by name or extension, or a number outside like +442079460000."`
+	To      string             `json:"to" minLength:"1" maxLength:"256" doc:"What is dialled."`
+	At      string             `json:"at,omitempty" maxLength:"64" doc:"When: 2026-11-23 10:00 in the tenant's time zone; now when it is missing."`
+	Given   map[string]Outcome `json:"given,omitempty" doc:"What nodes come to. Without it, every step is taken for one that nobody answers."`
+	Answers map[string]string  `json:"answers,omitempty" doc:"What apps answer, like {\"app.crm\": \"gold\"}, or why they do not: timeout, error ... One that is not here is taken not to answer."`
+	Keys    []string           `json:"keys,omitempty" maxItems:"100" doc:"What the caller presses in menus."`
 }
 
 // CallExplained is where a call would go, and why.
@@ -36,6 +42,51 @@ type Reason struct {
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
 	Col  int    `json:"col,omitempty"`
+
+	Given *Outcome `json:"given,omitempty" doc:"What the node came to as the question, or the record of the call, says; text says it too."`
+}
+
+func reasonsOf(r dialplan.Route) []Reason {
+	lines := []Reason{}
+	for _, t := range r.Trace {
+		line := Reason{Text: t.Text, Node: t.Node, File: t.At.File, Line: t.At.Line, Col: t.At.Col}
+		if t.Given != 0 {
+			given := Outcome(t.Given)
+			line.Given = &given
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Outcome is what a node comes to: a final SIP status, or a word for what only trunks come to.
+type Outcome int
+
+// MarshalJSON writes the number or the word.
+func (o Outcome) MarshalJSON() ([]byte, error) {
+	word := dialplan.OutcomeWord(int(o))
+	if n, err := strconv.Atoi(word); err == nil {
+		return json.Marshal(n)
+	}
+	return json.Marshal(word)
+}
+
+// UnmarshalJSON reads either.
+func (o *Outcome) UnmarshalJSON(b []byte) error {
+	n, ok := dialplan.ParseOutcome(strings.Trim(string(b), `"`))
+	if *o = Outcome(n); !ok {
+		return fmt.Errorf("%s is no outcome: write a final SIP status, or of a trunk no_reply, down, full or limited", b)
+	}
+	return nil
+}
+
+// Schema describes it in the OpenAPI document (huma.SchemaProvider).
+func (Outcome) Schema(huma.Registry) *huma.Schema {
+	least, most := 200.0, 699.0
+	return &huma.Schema{Description: "A final SIP status; of a trunk also a word.", OneOf: []*huma.Schema{
+		{Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
+		{Type: huma.TypeString, Enum: []any{"no_reply", "down", "full", "limited"}},
+	}}
 }
 
 // explainCall goes a call's way through the plan in force, with the code that calls go by.
@@ -50,7 +101,16 @@ func (s *Server) explainCall(_ context.Context, in *struct{ Body CallQuestion })
 	if err != nil {
 		return nil, err
 	}
-	call := dialplan.Call{Tenant: tenant.Name, To: q.To, At: at, Given: q.Given, Answers: q.Answers, Keys: q.Keys}
+	call := dialplan.Call{Tenant: tenant.Name, To: q.To, At: at, Answers: q.Answers, Keys: q.Keys}
+	if q.Given != nil {
+		call.Given = map[string]int{}
+	}
+	for node, outcome := range q.Given {
+		if outcome < 200 && !strings.HasPrefix(node, "trunk.") {
+			return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("given: %s comes to a SIP status, like 408; no_reply, down, full and limited are for trunks", node))
+		}
+		call.Given[node] = int(outcome)
+	}
 	if user, ok := s.cfg.Auth.User(tenant.Name, q.From); ok {
 		call.FromUser = user
 	} else if user, ok := plan.UserName(tenant.Name, q.From); ok {
@@ -61,11 +121,31 @@ func (s *Server) explainCall(_ context.Context, in *struct{ Body CallQuestion })
 		return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("tenant %s has no user %q; a caller outside is a number with +", tenant.Name, q.From))
 	}
 	r := plan.Route(call, s.cfg.Auth)
-	out := CallExplained{Version: version.Number, At: at, Nodes: append([]string{}, r.Nodes()...), Lines: []Reason{}}
-	for _, t := range r.Trace {
-		out.Lines = append(out.Lines, Reason{Text: t.Text, Node: t.Node, File: t.At.File, Line: t.At.Line, Col: t.At.Col})
-	}
+	out := CallExplained{Version: version.Number, At: at, Nodes: nodesOf(r), Lines: reasonsOf(r)}
 	return &answer[CallExplained]{out}, nil
+}
+
+// explainPast says why a finished call went where it went: by the version of the dialplan in force when it began, and what its steps came to. Nil when that version is
+// no longer kept.
+func (s *Server) explainPast(r *events.CDR) *CallExplained {
+	plan, version := s.cfg.Dialplan.Current()
+	if version.Time.After(r.Started) {
+		plan = nil
+		for _, v := range s.cfg.Dialplan.History() {
+			if !v.Time.After(r.Started) {
+				plan, _ = s.planOf(v.Number) // an error leaves no plan
+				version = v
+				break
+			}
+		}
+	}
+	if plan == nil {
+		return nil
+	}
+	call := s.pastCall(plan, r)
+	call.Given = plan.Given(call, s.cfg.Auth, r.Route, cmp.Or(r.Status, http.StatusOK))
+	route := plan.Route(call, s.cfg.Auth)
+	return &CallExplained{Version: version.Number, At: r.Started, Nodes: nodesOf(route), Lines: reasonsOf(route)}
 }
 
 func tenantAsked(plan *dialplan.Plan, name string) (dialplan.Tenant, error) {

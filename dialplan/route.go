@@ -141,9 +141,10 @@ type Step struct {
 
 // Trace is one line of why a call goes where it goes.
 type Trace struct {
-	At   Position // where the plan says so
-	Node string   // the node this line is about
-	Text string
+	At    Position // where the plan says so
+	Node  string   // the node this line is about
+	Text  string
+	Given int // what the node comes to by Call.Given, which Text says as well; 0 = it is not in there
 }
 
 func (t Trace) String() string {
@@ -211,7 +212,9 @@ func (p *Plan) route(c Call, d Directory, cover *coverage) Route {
 		case s.Kind == StepReject:
 			status = 200 // nothing follows
 		case given:
-			log.lines[len(log.lines)-1].Text += "; given: it " + outcomeWords(status)
+			last := &log.lines[len(log.lines)-1]
+			last.Text += "; given: it " + outcomeWords(status)
+			last.Given = status
 		case c.Given == nil && s.Out != nil:
 			status = NoReply
 		case c.Given == nil:

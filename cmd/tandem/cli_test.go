@@ -156,6 +156,10 @@ func TestAnOperatorsDay(t *testing.T) {
 	expect(t, 1, "!has no user \"zoe\"", "", "dialplan", "explain", "--from", "zoe", "--to", "201")
 	expect(t, 1, "!not a time", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--at", "noon")
 	expect(t, 1, "!there is no tenant", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--tenant", "b")
+	if r := expect(t, 0, `"given": 408`, "", "dialplan", "explain", "--from", "alice", "--to", "201", "--given", "user.alice=408", "-o", "json"); !strings.Contains(r.out, `ring user.alice for 1m; given: it answers 408"`) {
+		t.Errorf("explained: %s", r.out)
+	}
+	expect(t, 1, "!no_reply, down, full and limited are for trunks", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--given", "user.alice=no_reply")
 	expect(t, 2, "!say which call", "", "dialplan", "explain")
 	expect(t, 2, "!write it like", "", "dialplan", "explain", "--from", "alice", "--to", "201", "--given", "user.alice")
 	if r := expect(t, 0, "", "", "dialplan", "show"); r.out != plan {

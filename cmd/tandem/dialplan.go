@@ -23,7 +23,7 @@ import (
 
 func newDialplan(f *apiFlags) *cobra.Command {
 	return group("dialplan", "Check, format, apply, explain and show dialplans", nil,
-		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
+		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanSet(f), newPlanPut(f), newPlanRemove(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
 }
 
 // readPlanFiles reads files and, of directories, their *.dialplan.hcl and the tables (*.csv) beside them.
@@ -250,6 +250,11 @@ func userName() string {
 
 func applyPlan(ctx context.Context, client *admin.Client, out *output, change admin.PlanChange) error {
 	applied, err := client.ApplyPlan(ctx, change)
+	return shownPlan(out, applied, err)
+}
+
+// shownPlan shows what became of a dialplan that was sent to a node.
+func shownPlan(out *output, applied admin.PlanApplied, err error) error {
 	var p *admin.Problem
 	if errors.As(err, &p) {
 		showDiagnostics(out, p.Diagnostics)

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tandem/admin"
+	"tandem/dialplan"
 )
 
 func newPlanExplain(f *apiFlags) *cobra.Command {
@@ -38,14 +38,14 @@ func newPlanExplain(f *apiFlags) *cobra.Command {
 				q.Answers[node] = status
 				continue
 			}
-			n, err := strconv.Atoi(status)
-			if err != nil || n < 200 || n > 699 {
-				return usageError{fmt.Errorf("%q is not an answer; write it like ring.sales=408", g)}
+			n, ok := dialplan.ParseOutcome(status)
+			if !ok {
+				return usageError{fmt.Errorf("%q is not an answer; write it like ring.sales=408, or of a trunk also =no_reply, =down, =full, =limited", g)}
 			}
 			if q.Given == nil {
-				q.Given = map[string]int{}
+				q.Given = map[string]admin.Outcome{}
 			}
-			q.Given[node] = n
+			q.Given[node] = admin.Outcome(n)
 		}
 		e, err := client.Explain(ctx, q)
 		if err != nil {
@@ -53,14 +53,22 @@ func newPlanExplain(f *apiFlags) *cobra.Command {
 		}
 		return out.object(e, func() {
 			out.note("by version %d, on %s", e.Version, e.At.Format("Monday 2006-01-02 15:04 MST"))
-			for i, l := range e.Lines {
-				where := ""
-				if l.Line > 0 {
-					where = fmt.Sprintf(" (%s:%d:%d)", l.File, l.Line, l.Col)
-				}
-				out.say("%d. %s%s", i+1, l.Text, where)
+			for _, line := range reasons(e.Lines) {
+				out.say("%s", line)
 			}
 		})
 	})
 	return c
+}
+
+// reasons are the lines of an explanation as people read them.
+func reasons(lines []admin.Reason) (out []string) {
+	for i, l := range lines {
+		where := ""
+		if l.Line > 0 {
+			where = fmt.Sprintf(" (%s:%d:%d)", l.File, l.Line, l.Col)
+		}
+		out = append(out, fmt.Sprintf("%d. %s%s", i+1, l.Text, where))
+	}
+	return out
 }

@@ -59,6 +59,12 @@ func title(b *strings.Builder, t admin.Trace) {
 		}
 		b.WriteByte('\n')
 	}
+	if t.Why != nil {
+		fmt.Fprintf(b, "By version %d of the dialplan:\n", t.Why.Version)
+		for _, line := range reasons(t.Why.Lines) {
+			b.WriteString("  " + line + "\n")
+		}
+	}
 	fmt.Fprintf(b, "Call-ID %s", t.CallID)
 	if len(t.Messages) > 0 {
 		fmt.Fprintf(b, ", from %s", t.Messages[0].At.UTC().Format("2006-01-02 15:04:05.000 MST"))

@@ -67,7 +67,7 @@ func TestTheLadderOfACallThatIsOver(t *testing.T) {
 	tr := admin.Trace{CallID: "x", CDR: &events.CDR{Call: "k1-2", From: "alice", To: "999", Result: "not_found"}, Messages: story(
 		"0|alice|>|INVITE sip:999@acme.example SIP/2.0|1 INVITE|sdp",
 		"12|alice|<|SIP/2.0 404 A reason phrase that somebody made much too long for its column\x1b[2J|1 INVITE",
-	)}
+	), Why: &admin.CallExplained{Version: 3, Lines: []admin.Reason{{Text: "nobody and nothing has this number", File: "acme.hcl", Line: 1, Col: 1}, {Text: "refuse the call with 404"}}}}
 	got := ladder(tr)
 	if strings.ContainsRune(got, '\x1b') {
 		t.Error("a peer can write to the terminal")

@@ -83,7 +83,7 @@ var mayPanic = map[string]string{
 	"auth/machine.go":               "a machine that cannot apply a committed command must stop, not diverge",
 	"auth/secret.go":                "a machine that cannot apply a committed command must stop, not diverge",
 	"pbx/agents.go":                 "a machine that cannot apply a committed command must stop, not diverge",
-	"pbx/prompts.go":           "a committed command about prompts that cannot be applied stops the node",
+	"pbx/prompts.go":                "a machine that cannot apply a committed command must stop, not diverge",
 	"bench/internal/wire/socket.go": "a program error in the load driver",
 	"bench/media/ng.go":             "a program error in the load driver",
 	"cluster/fsm.go":                "a machine that cannot apply a committed command must stop, not diverge",
