@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,7 +80,7 @@ func TestANewKindOfCommandWaitsForTheLastNodeOfARollingUpgrade(t *testing.T) {
 				t.Errorf("after %d nodes: %v", i+1, err)
 			}
 			words := strings.Join(n.Status().Words(), "\n")
-			if !strings.Contains(words, "until all know 4: upgrade ") || !strings.Contains(words, "n3 (1.0 knows 3)") {
+			if !strings.Contains(words, fmt.Sprintf("until all know %d: upgrade ", nextVersion)) || !strings.Contains(words, fmt.Sprintf("n3 (1.0 knows %d)", CommandVersion)) {
 				t.Errorf("the skew is not said: %s", words)
 			}
 		}
