@@ -25,6 +25,7 @@ import (
 	"tandem/internal/fakephone"
 	"tandem/internal/simdisk"
 	"tandem/internal/simnet"
+	"tandem/pbx"
 	"tandem/sip"
 	"tandem/sip/transport"
 )
@@ -47,6 +48,7 @@ type service struct {
 	key   string // file
 	nodes [3]*member
 	trail []string
+	calls func(*member) *pbx.PBX // makes what carries the calls of a node that starts; nil: nobody does
 
 	mu       sync.Mutex
 	numbers  []act[string]                // who has faultExtension
@@ -87,7 +89,19 @@ func (noCalls) ServeInvite(*sip.Inbound)  {}
 func (noCalls) ServeRequest(*sip.Inbound) {}
 
 func TestNothingThatSomebodyWasToldIsLost(t *testing.T) {
-	count, first := 2, uint64(1)
+	count, first := faultHistories(t, 2)
+	for i := range count {
+		seed := first + uint64(i)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { playService(t, seed) })
+		})
+	}
+}
+
+// faultHistories is how many histories are wanted, usually so many, and the seed of the first.
+func faultHistories(t *testing.T, usually int) (count int, first uint64) {
+	t.Helper()
+	count, first = usually, 1
 	if text := os.Getenv(faultsVariable); text != "" {
 		number, from, _ := strings.Cut(text, " from ")
 		var err error
@@ -101,12 +115,7 @@ func TestNothingThatSomebodyWasToldIsLost(t *testing.T) {
 			}
 		}
 	}
-	for i := range count {
-		seed := first + uint64(i)
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { playService(t, seed) })
-		})
-	}
+	return count, first
 }
 
 func playService(t *testing.T, seed uint64) {
@@ -208,6 +217,12 @@ func (s *service) start(m *member) {
 	for _, other := range s.nodes {
 		voters[other.name] = other.addr + ":7000"
 	}
+	var carrier *pbx.PBX
+	var handler sip.Handler = noCalls{}
+	if s.calls != nil {
+		carrier = s.calls(m)
+		handler = carrier
+	}
 	var server *sip.Server
 	messages := map[string]cluster.Receiver{}
 	for _, kind := range []string{sip.EdgeSend, sip.EdgeHeard, sip.EdgeGone} {
@@ -226,10 +241,13 @@ func (s *service) start(m *member) {
 	must(err)
 	server, err = sip.New(sip.Config{
 		Transport: transport.Config{UDP: []string{m.addr + ":5060"}, Shards: 1, ListenPacket: m.host.ListenPacket, Listen: m.host.Listen, Dial: m.host.Dial},
-		Digest:    digest, Registrar: registrar, Location: m.places, Directory: directory{m.plans, m.accounts}, Handler: noCalls{}, TraceBytes: 1 << 16,
+		Digest:    digest, Registrar: registrar, Location: m.places, Directory: directory{m.plans, m.accounts}, Handler: handler, TraceBytes: 1 << 16,
 		Edge: &sip.EdgeConfig{Node: m.name, Key: [32]byte{9}, Send: own.Send}, CatchUp: own.CatchUp,
 	})
 	must(err)
+	if carrier != nil {
+		carrier.Attach(server)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() {
