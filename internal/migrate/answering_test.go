@@ -137,6 +137,7 @@ exten => 22,1,Dial(PJSIP/bob,20)
 persistentmembers=yes
 [support]
 strategy=rrmemory
+timeout=10
 timeout=12
 wrapuptime=30
 maxlen=25
@@ -172,10 +173,10 @@ strategy=wrandom
 			t.Errorf("%s goes through %s, want %s", number, got, want)
 		}
 	}
-	says(t, r, "queues.conf:10", "periodic-announce", "left out")
-	says(t, r, "queues.conf:12", "penalties have no counterpart")
-	says(t, r, "queues.conf:14", "DAHDI channels have no counterpart")
-	says(t, r, "queues.conf:16", "this strategy has no counterpart")
+	says(t, r, "queues.conf:11", "periodic-announce", "left out")
+	says(t, r, "queues.conf:13", "penalties have no counterpart")
+	says(t, r, "queues.conf:15", "DAHDI channels have no counterpart")
+	says(t, r, "queues.conf:17", "this strategy has no counterpart")
 	says(t, r, "extensions.conf:3", "QUEUESTATUS is TIMEOUT")
 	says(t, r, "extensions.conf:7", "a queue is one wherever it is named")
 	says(t, r, "extensions.conf:8", `there is no queue "nobody"`)
@@ -318,4 +319,23 @@ func TestParkingAndPagesMoveFromFreeSWITCH(t *testing.T) {
 }`)
 	says(t, r, "dialplan/default.xml:8", "phones answer by themselves")
 	says(t, r, "dialplan/default.xml:3", "a number of a parking lot")
+}
+
+// FuzzAnswering imports mailboxes, queues and parking lots of any kind: what comes out compiles.
+func FuzzAnswering(f *testing.F) {
+	f.Add("[general]\nmaxsecs=1\nmaxmsg=0\n[default]\n201 => 1111,A\nalice => x\n", "[q]\nmember => PJSIP/alice\nmember => PJSIP/bob,1\ntimeout=0\nannounce-frequency=5\ncontext=in\nstrategy=x\n", "[default]\nparkext=700\nparkpos=701-702\nparkingtime=0\n")
+	f.Add("[default]\n201 => 4711\n[other]\n201 => 1234,,,,maxmsg=9999|x=y\n", "[q]\nmember => Local/201@in\nwrapuptime=-1\nmaxlen=100000\n", "[default]\nparkpos=201-203\n[x]\nparkpos=1-0\n[y]\nparkpos=0-9999999\n")
+	f.Add("[default]\n201 => 4711\n", "[q]\nmember => PJSIP/alice\nwrapuptime=1\nwrapuptime=2\n", "[default]\nparkpos=701-702\ncomebacktoorigin=no\ncomebacktoorigin=no\n")
+	f.Fuzz(func(t *testing.T, boxes, queues, lots string) {
+		if len(boxes)+len(queues)+len(lots) > 5000 {
+			return
+		}
+		_, err := Asterisk(fstest.MapFS{
+			"pjsip.conf": {Data: []byte(twoPhones + "[alice](+)\nmailboxes=201\n")}, "voicemail.conf": {Data: []byte(boxes)}, "queues.conf": {Data: []byte(queues)}, "res_parking.conf": {Data: []byte(lots)},
+			"extensions.conf": {Data: []byte("[in]\ninclude => parkedcalls\nexten => 1,1,Queue(q,,,,9)\nsame => n,VoiceMail(201,u)\nexten => 201,1,Dial(PJSIP/alice,9)\nsame => n,VoiceMail(201@other)\nexten => 3,1,VoiceMail(alice)\nexten => 4,1,Park(x)\nexten => 5,1,Page(PJSIP/alice)\nexten => 6,1,Queue(q)\nsame => n,Goto(1,1)\nexten => *97,1,VoiceMailMain()\n")},
+		}, Options{})
+		if err != nil && strings.Contains(err.Error(), "fault of this program") {
+			t.Fatal(err)
+		}
+	})
 }

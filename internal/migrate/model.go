@@ -29,12 +29,15 @@ type node struct {
 // attr is a line of a block, its value as the plan writes it.
 type attr struct{ name, value string }
 
-func (n *node) set(name, value string) {
-	if i := slices.IndexFunc(n.attrs, func(a attr) bool { return a.name == name }); i >= 0 {
-		n.attrs[i].value = value
-		return
+func (n *node) set(name, value string) { n.attrs = setAttr(n.attrs, name, value) }
+
+// setAttr sets a line of a block, which is there once.
+func setAttr(list []attr, name, value string) []attr {
+	if i := slices.IndexFunc(list, func(a attr) bool { return a.name == name }); i >= 0 {
+		list[i].value = value
+		return list
 	}
-	n.attrs = append(n.attrs, attr{name, value})
+	return append(list, attr{name, value})
 }
 
 // way leads from a node to others: "go", "otherwise", "busy", "no_answer", "unreachable", "always", or "key 1".

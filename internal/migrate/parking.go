@@ -53,7 +53,7 @@ func (a *asterisk) readParking(f *folder, name string) error {
 				}
 			case "comebacktoorigin":
 				if no {
-					l.attrs = append(l.attrs, attr{"back", "false"})
+					l.attrs = setAttr(l.attrs, "back", "false")
 					a.unmapped(e.at, e.key+"="+e.value, "calls that nobody fetches end: say where they go, otherwise { go = ... }")
 				}
 			case "parkedmusicclass":
@@ -66,7 +66,7 @@ func (a *asterisk) readParking(f *folder, name string) error {
 				}
 			}
 		}
-		l.attrs = append(l.attrs, attr{"timeout", quote(strconv.Itoa(seconds) + "s")})
+		l.attrs = setAttr(l.attrs, "timeout", quote(strconv.Itoa(seconds)+"s"))
 		a.lots[l.name] = l
 		a.lotNames = append(a.lotNames, l.name)
 	}

@@ -24,7 +24,8 @@ type member struct {
 	at   place
 }
 
-func (q *queue) set(name, value string) { q.attrs = append(q.attrs, attr{name, value}) }
+// set takes a setting; the last one counts, as where a section is more than its template.
+func (q *queue) set(name, value string) { q.attrs = setAttr(q.attrs, name, value) }
 
 // queueStrategies are those of Asterisk, as plans call them.
 var queueStrategies = map[string]string{
