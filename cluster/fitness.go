@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"errors"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -20,7 +22,7 @@ func (b *ballot) RequestPreVote(id raft.ServerID, target raft.ServerAddress, arg
 	if b.yields() {
 		return errYields
 	}
-	return b.NetworkTransport.RequestPreVote(id, target, args, resp)
+	return anotherConnection(func() error { return b.NetworkTransport.RequestPreVote(id, target, args, resp) })
 }
 
 // RequestVote asks for a vote.
@@ -28,7 +30,24 @@ func (b *ballot) RequestVote(id raft.ServerID, target raft.ServerAddress, args *
 	if b.yields() {
 		return errYields
 	}
-	return b.NetworkTransport.RequestVote(id, target, args, resp)
+	return anotherConnection(func() error { return b.NetworkTransport.RequestVote(id, target, args, resp) })
+}
+
+// AppendEntries sends entries to a follower.
+func (b *ballot) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	return anotherConnection(func() error { return b.NetworkTransport.AppendEntries(id, target, args, resp) })
+}
+
+// anotherConnection does again what has failed at once: Raft keeps connections that were good when it last used them, tries one, and counts a node as
+// gone whose connection was closed since. All that it sends may come twice.
+func anotherConnection(send func() error) (err error) {
+	for range rpcPool + 1 {
+		began := time.Now()
+		if err = send(); err == nil || errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > connectWait/10 {
+			return err
+		}
+	}
+	return err
 }
 
 // unfit says why this node should not lead, "" when it may.

@@ -23,18 +23,21 @@ type link struct {
 	node string
 	stop context.CancelFunc
 	kick chan struct{} // a token: ping now
+	anew chan struct{} // a token: connect now
 
 	mu      sync.Mutex
 	address string
-	talk    *talk         // nil while there is no connection
-	changed chan struct{} // closed when talk changes
+	attempt context.CancelFunc // ends the attempt to connect that is under way
+	talk    *talk              // nil while there is no connection
+	changed chan struct{}      // closed when talk changes
 	health  health
 }
 
 // talk is one connection, from the side that dialled.
 type talk struct {
-	conn *tls.Conn
-	out  *outgoing
+	conn  *tls.Conn
+	out   *outgoing
+	began time.Time
 
 	mu      sync.Mutex
 	next    uint64
@@ -48,7 +51,7 @@ type reply struct {
 }
 
 func newLink(c *Cluster, node, address string) *link {
-	return &link{c: c, node: node, address: address, changed: make(chan struct{}), kick: make(chan struct{}, 1), health: health{known: time.Now()}}
+	return &link{c: c, node: node, address: address, changed: make(chan struct{}), kick: make(chan struct{}, 1), anew: make(chan struct{}, 1), health: health{known: time.Now()}}
 }
 
 // run keeps the connection up until ctx ends.
@@ -56,18 +59,46 @@ func (l *link) run(ctx context.Context) {
 	pause := redialFirst
 	for ctx.Err() == nil {
 		began := time.Now()
-		if conn, err := l.c.port.dial(ctx, l.node, l.target(), protoCall); err == nil {
+		if conn, err := l.dialTalk(ctx); err == nil {
 			l.carry(ctx, conn)
-		}
-		if time.Since(began) > redialLast {
-			pause = redialFirst
+			if time.Since(began) > redialLast {
+				pause = redialFirst
+			}
 		}
 		select {
 		case <-time.After(pause):
+		case <-l.anew:
+			pause = redialFirst
+			continue
 		case <-ctx.Done():
 		}
 		pause = min(2*pause, redialLast)
 	}
+}
+
+func (l *link) dialTalk(ctx context.Context) (*tls.Conn, error) {
+	attempt, stop := context.WithCancel(ctx)
+	defer stop()
+	l.mu.Lock()
+	l.attempt = stop
+	l.mu.Unlock()
+	return l.c.port.dial(attempt, l.node, l.target(), protoCall)
+}
+
+// revive has all connections to the node made anew that are older than its silence: where bytes were lost they stand still until TCP sends again, and its pauses have
+// grown with the silence. What stands still may be a vote, or the changes that a phone waits for.
+func (l *link) revive(silent time.Time) {
+	l.mu.Lock()
+	t, stop := l.talk, l.attempt
+	l.mu.Unlock()
+	if stop != nil {
+		stop() // of no effect on a connection that is there
+	}
+	if t != nil && t.began.Before(silent) {
+		t.conn.NetConn().Close()
+	}
+	signal(l.anew)
+	l.c.port.rafts.renew(l.node, silent)
 }
 
 func (l *link) target() string {
@@ -89,7 +120,7 @@ func (l *link) move(address string) {
 
 // carry uses one connection until it ends.
 func (l *link) carry(ctx context.Context, conn *tls.Conn) {
-	t := &talk{conn: conn, out: newOutgoing(), waiting: map[uint64]chan<- reply{}}
+	t := &talk{conn: conn, out: newOutgoing(), began: time.Now(), waiting: map[uint64]chan<- reply{}}
 	stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
 	defer stop()
 	var wg sync.WaitGroup

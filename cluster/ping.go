@@ -17,6 +17,10 @@ const (
 	pingEvery = 50 * time.Millisecond
 	// pingDead is the silence after which a node counts as dead to operators.
 	pingDead = 2 * time.Second
+	// pingStale is how long a connection may be without an answer before another one is tried: it may stand still where a new one would not.
+	pingStale = time.Second
+	// reviveAfter is the silence behind which connections are made anew.
+	reviveAfter = 400 * time.Millisecond
 	// pingSlack is added to the round trip on wide areas, before silence means something.
 	pingSlack = 100 * time.Millisecond
 )
@@ -209,10 +213,15 @@ func (l *link) pings(ctx context.Context, conn *tls.Conn) (ended bool) {
 	}()
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
+	began := time.Now()
 	for seq := uint64(1); ; seq++ {
+		now := time.Now()
 		select {
-		case times <- time.Now():
-		default: // 3 s without an answer
+		case times <- now:
+		default:
+			conn.NetConn().Close()
+		}
+		if l.stale(began, now) {
 			conn.NetConn().Close()
 		}
 		conn.SetWriteDeadline(time.Now().Add(pingDead))
@@ -234,11 +243,31 @@ func endedThere(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// stale says that a connection has been without an answer for so long that another one should be tried.
+func (l *link) stale(began, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := began
+	if l.health.heard.After(last) {
+		last = l.health.heard
+	}
+	return now.Sub(last) > max(pingStale, 4*l.health.silence(l.c.cfg.Silence))
+}
+
 // hear takes an answer.
 func (l *link) hear(p pulse, asked time.Time) {
+	before := l.note(p, asked)
+	if silence := time.Since(before); !before.IsZero() && silence > max(reviveAfter, 2*l.c.cfg.Silence) {
+		l.revive(before)
+	}
+}
+
+// note remembers an answer and gives when the one before came.
+func (l *link) note(p pulse, asked time.Time) (before time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, rtt := &l.health, time.Since(asked)
+	before = h.heard
 	h.sure = asked
 	if p.flags&pulseShun != 0 {
 		h.sure = time.Time{} // what it said before does not count any more
@@ -251,6 +280,31 @@ func (l *link) hear(p pulse, asked time.Time) {
 		h.rtt = rtt
 	}
 	h.rtt += (rtt - h.rtt) / 8
+	return before
+}
+
+// overhear takes from a question what its node knows, where that finds its leader lost or found again: its next answer would tell it up to 50 ms later.
+// It is taken as a whole, because who is elected depends on the ends of both logs.
+func (l *link) overhear(p pulse) {
+	l.mu.Lock()
+	news := p.suspect != l.health.pulse.suspect && !l.health.heard.IsZero()
+	if news {
+		l.health.pulse = p
+	}
+	l.mu.Unlock()
+	if news {
+		signal(l.c.alarm)
+		signal(l.kick)
+	}
+}
+
+func (c *Cluster) overhear(node string, p pulse) {
+	c.linksMu.Lock()
+	l := c.links[node]
+	c.linksMu.Unlock()
+	if l != nil {
+		l.overhear(p)
+	}
 }
 
 // servePings answers one connection until it ends.
@@ -264,6 +318,7 @@ func (c *Cluster) servePings(conn *tls.Conn, from peer) {
 			return
 		}
 		c.heed(from.node)
+		c.overhear(from.node, p)
 		answer := c.pulse(p.seq)
 		if c.shuns(from.node) {
 			answer.flags |= pulseShun

@@ -48,6 +48,9 @@ const (
 const (
 	// handshakeTimeout bounds knock and TLS together.
 	handshakeTimeout = 5 * time.Second
+	// connectWait bounds the connection under it, one round trip. TCP asks a node that does not answer again after one, three and seven seconds; another attempt
+	// finds it sooner when it is back.
+	connectWait = time.Second
 	// Connections that have not proved who they are, and all together; more are closed at once.
 	maxStrangers = 64
 	maxConns     = 2048
@@ -99,7 +102,7 @@ func newPort(cfg Config) *port {
 	if p.network == nil {
 		p.network = tcp{}
 	}
-	p.rafts = &raftStream{port: p, conns: make(chan net.Conn), closed: make(chan struct{})}
+	p.rafts = &raftStream{port: p, conns: make(chan net.Conn), closed: make(chan struct{}), out: map[*raftDial]bool{}}
 	p.serve = map[string]func(*tls.Conn, peer){protoRaft: p.rafts.hand}
 	return p
 }
@@ -294,7 +297,9 @@ func (p *port) dial(ctx context.Context, name, address, proto string) (*tls.Conn
 
 // dialSecure connects, knocks and does the handshake.
 func dialSecure(ctx context.Context, network Network, address string, first []byte, cfg *tls.Config) (*tls.Conn, error) {
-	conn, err := network.Dial(ctx, address)
+	connecting, cancel := context.WithTimeout(ctx, connectWait)
+	conn, err := network.Dial(connecting, address)
+	cancel()
 	if err != nil {
 		return nil, err
 	}
@@ -330,6 +335,36 @@ type raftStream struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+
+	mu  sync.Mutex
+	out map[*raftDial]bool // what Raft has dialled and not closed
+}
+
+// raftDial is a connection that Raft has dialled.
+type raftDial struct {
+	net.Conn
+	stream *raftStream
+	node   string
+	began  time.Time
+}
+
+// Close closes the connection.
+func (c *raftDial) Close() error {
+	c.stream.mu.Lock()
+	delete(c.stream.out, c)
+	c.stream.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// renew closes the connections to a node that are older than a time, and Raft dials others.
+func (s *raftStream) renew(node string, before time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.out {
+		if c.node == node && c.began.Before(before) {
+			c.Conn.(*tls.Conn).NetConn().Close()
+		}
+	}
 }
 
 // hand gives a connection to Raft and waits until Raft has closed it.
@@ -378,7 +413,16 @@ func (s *raftStream) Addr() net.Addr { return clusterAddr(s.port.addr()) }
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.port.dial(ctx, s.name(string(address)), string(address), protoRaft)
+	node, began := s.name(string(address)), time.Now()
+	conn, err := s.port.dial(ctx, node, string(address), protoRaft)
+	if err != nil {
+		return nil, err
+	}
+	c := &raftDial{conn, s, node, began}
+	s.mu.Lock()
+	s.out[c] = true
+	s.mu.Unlock()
+	return c, nil
 }
 
 // clusterAddr is a node's address as the others write it.

@@ -51,6 +51,7 @@ type Network struct {
 	link    Link
 	links   map[[2]netip.Addr]Link
 	cut     map[[2]netip.Addr]bool
+	backoff bool
 	paths   map[[2]netip.AddrPort]*path
 	filter  func(Datagram) bool
 	events  eventHeap
@@ -149,8 +150,16 @@ func (n *Network) Heal() {
 	stalled := n.stalled
 	n.stalled = nil
 	for _, h := range stalled {
-		n.at(time.Now(), h.arrive)
+		h.wake()
 	}
+}
+
+// SetBackoff has streams do behind a cut what TCP does: they go on when what was lost is sent again, and the pauses between attempts double. A connection
+// that stood still for three seconds may do so for three more. Without it they go on at once.
+func (n *Network) SetBackoff() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.backoff = true
 }
 
 // Close ends all sockets and forgets what is on its way.

@@ -140,6 +140,39 @@ func TestACutHoldsStreamsBackAndLosesDatagramsUntilHealed(t *testing.T) {
 	})
 }
 
+// TestBehindACutTCPWaitsForItsNextAttempt: 0.2, 0.6, 1.4, 3.0 s after what was lost, and 1, 3, 7 s after the first packet of a connection.
+func TestBehindACutTCPWaitsForItsNextAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := ForTest(t, 1)
+		n.SetBackoff()
+		a, b := n.Host("10.0.0.1"), n.Host("10.0.0.2")
+		ca, cb := connect(t, a, b)
+		n.Cut([]string{"10.0.0.1"}, []string{"10.0.0.2"})
+		began := time.Now()
+		if _, err := ca.Write([]byte("lost")); err != nil {
+			t.Fatal(err)
+		}
+		dialled := make(chan time.Duration, 1)
+		go func() {
+			_, _ = a.Dial(t.Context(), "tcp", netip.AddrPort{}, netip.MustParseAddrPort("10.0.0.2:9"))
+			dialled <- time.Since(began)
+		}()
+		time.Sleep(700 * time.Millisecond)
+		n.Heal()
+		if _, err := ca.Write([]byte(", and behind it")); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 100)
+		count, err := cb.Read(got)
+		if took := time.Since(began); err != nil || string(got[:count]) != "lost, and behind it" || took != 1400*time.Millisecond {
+			t.Errorf("%q after %v, %v", got[:count], took, err)
+		}
+		if took := <-dialled; took != time.Second {
+			t.Errorf("the attempt to connect ended after %v", took)
+		}
+	})
+}
+
 // connect makes a stream from a to b.
 func connect(t *testing.T, a, b *Host) (ca, cb net.Conn) {
 	t.Helper()

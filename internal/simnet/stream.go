@@ -98,6 +98,8 @@ type half struct {
 	flight  [][]byte // nil is the end of the stream
 	last    time.Time
 	stalled bool
+	lost    time.Time // when the first chunk was lost that is not there yet
+	resume  time.Time // when it is sent again, behind a cut
 
 	w       *waiter // reading side
 	buf     []byte
@@ -136,8 +138,10 @@ func (h *Host) dialStream(ctx context.Context, laddr, raddr netip.AddrPort) (net
 		return fail(net.ErrClosed)
 	}
 	if cut || peer == nil {
-		<-ctx.Done()
-		return fail(os.ErrDeadlineExceeded)
+		if !n.knocksAgain(ctx, seen.Addr(), laddr.Addr(), raddr.Addr()) || peer == nil {
+			<-ctx.Done()
+			return fail(os.ErrDeadlineExceeded)
+		}
 	}
 	if rtt > 0 {
 		timer := time.NewTimer(rtt)
@@ -181,12 +185,19 @@ func (h *half) push(chunk []byte) {
 
 // arrive takes what has come to the reader. A cut holds it back until the network heals. Called with n.mu held.
 func (h *half) arrive() {
+	now := time.Now()
 	if h.n.cut[[2]netip.Addr{h.from, h.to}] {
 		if !h.stalled {
-			h.stalled = true
+			h.lost = now
+		}
+		if !h.stalled || !h.resume.IsZero() {
+			h.stalled, h.resume = true, time.Time{}
 			h.n.stalled = append(h.n.stalled, h)
 		}
 		return
+	}
+	if h.stalled && now.Before(h.resume) {
+		return // what was lost goes first
 	}
 	take := 1
 	if h.stalled {
@@ -204,6 +215,52 @@ func (h *half) arrive() {
 		}
 	}
 	h.w.cond.Broadcast()
+}
+
+// wake has a stream go on behind a cut: at once, or when TCP sends again what was lost. Called with n.mu held.
+func (h *half) wake() {
+	h.resume = time.Now()
+	if h.n.backoff {
+		h.resume = again(h.lost, firstRTO, h.resume)
+	}
+	h.n.at(h.resume, h.arrive)
+}
+
+const (
+	firstRTO = 200 * time.Millisecond // Linux's least (TCP_RTO_MIN)
+	firstSYN = time.Second            // RFC 6298 §2.1
+)
+
+// again is the first time from now on at which TCP sends once more what it has sent at a time: the pauses double (RFC 6298 §5.5).
+func again(sent time.Time, pause time.Duration, now time.Time) time.Time {
+	for ; ; pause *= 2 {
+		if sent = sent.Add(pause); !sent.Before(now) {
+			return sent
+		}
+	}
+}
+
+// knocksAgain waits until the first packet of a connection gets through, where TCP sends it more than once.
+func (n *Network) knocksAgain(ctx context.Context, seen, from, to netip.Addr) bool {
+	n.mu.Lock()
+	backoff := n.backoff
+	n.mu.Unlock()
+	for pause := firstSYN; backoff; pause *= 2 {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+		n.mu.Lock()
+		cut := n.cut[[2]netip.Addr{seen, to}] || n.cut[[2]netip.Addr{from, to}]
+		n.mu.Unlock()
+		if !cut {
+			return true
+		}
+	}
+	return false
 }
 
 // Read waits for bytes.
