@@ -294,6 +294,9 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_parked_total", "Calls that were parked.", st.ParkedCalls)
 	m.counter("tandem_parked_fetched_total", "Of these, those that somebody has fetched.", st.Fetched)
 	m.counter("tandem_parked_returned_total", "Of these, those that nobody wanted in time.", st.Returned)
+	m.counter("tandem_pickups_total", "Calls that rang at one user and were answered by another.", st.PickedUp)
+	m.counter("tandem_pickups_refused_total", "Calls that a user may not pick up by the dialplan.", st.PickupsRefused)
+	m.counter("tandem_pickups_in_vain_total", "Users who wanted to pick up a call when none rang, or no more.", st.PickupsInVain)
 	m.counter("tandem_pages_total", "Callers who have spoken to phones that answered by themselves.", st.Pages)
 	m.counter("tandem_paged_total", "Phones that have answered so.", st.Paged)
 }

@@ -25,6 +25,7 @@ func (c checker) check() {
 	}
 	c.checkMailboxes()
 	c.checkAnswers()
+	c.checkPickups()
 	c.checkOutbound()
 	c.checkLimits()
 	c.findLoops()

@@ -186,7 +186,7 @@ func compileTenant(d *draft) tenant {
 		lines:   map[string]*line{},
 	}
 	t.compileUsers(d)
-	t.mailboxes = mailboxesOf(d)
+	t.mailboxes, t.rungWith = mailboxesOf(d), ringGroupsOf(d)
 	for _, n := range d.nodes {
 		if _, named := toneCountry(n.play); named == "" && strings.HasPrefix(n.play, "tone:") && d.country != "" {
 			if country := toneCountries()[d.country]; country != "" {
@@ -209,6 +209,9 @@ func compileTenant(d *draft) tenant {
 			for _, v := range n.out.numbers {
 				t.add(v.text, index[n], Trace{At: position(v.rng), Node: n.String(), Text: v.text + " is a number of " + n.String()})
 			}
+		}
+		for _, code := range d.pickupCodes(n) {
+			t.add(code.number, index[n], Trace{At: position(n.extension.rng), Node: n.String(), Text: code.number + " picks up a call of " + code.user.String()})
 		}
 		for _, slot := range n.slots {
 			t.add(slot, index[n], Trace{At: position(n.rng), Node: n.String(), Text: slot + " is a slot of " + n.String()})
@@ -291,6 +294,8 @@ func (s Step) words() string {
 		return s.paging()
 	case StepApp:
 		return s.asking()
+	case StepPickup:
+		return s.picking()
 	case StepConference:
 		return s.Node + s.meeting() + fmt.Sprintf(", for at most %s", hcltext.Duration(s.Timeout))
 	}

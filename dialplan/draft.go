@@ -51,6 +51,8 @@ type node struct {
 	slots     []string // park: as they are dialled
 	back      bool     // park
 	talk      bool     // page
+	picks     []string // pickup: groups whose users pick up all calls
+	pickers   value    // of picks
 	display   string
 	groups    []string
 	members   []value
@@ -322,6 +324,8 @@ func (d *drafter) addNode(t *draft, b block) {
 		d.page(n, b)
 	case "app":
 		d.app(n, b)
+	case "pickup":
+		d.pickup(n, b)
 	case "trunk":
 		d.trunk(t, n, b)
 	case "outbound":

@@ -209,6 +209,8 @@ func (b *builder) step(n *node) Step {
 		s.Kind, s.Users, s.MaxMembers, s.Talk = StepPage, b.usersOf(n), n.room, n.talk
 	case "app":
 		s.Kind, s.App = StepApp, n.app
+	case "pickup":
+		s.Kind, s.Code, s.Groups = StepPickup, n.extension.text, n.picks
 	case "reject":
 		s.Kind, s.Status, s.Reason = StepReject, n.status, n.reason
 	default:

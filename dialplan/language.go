@@ -242,13 +242,14 @@ func blockRules() map[string]*blockRule {
 	rules["queue"], rules["agent"] = queueRules(otherwise)
 	rules["park"], rules["page"] = parkRule(otherwise), pageRule(otherwise)
 	rules["app"] = appRule(otherwise)
+	rules["pickup"] = pickupRule(otherwise)
 	return rules
 }
 
 // nodeKinds are the blocks that a call can go to.
 func nodeKinds() []string {
 	return []string{
-		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent", "park", "page", "app",
+		"user", "ring", "echo", "music", "conference", "did", "feature", "reject", "menu", "voicemail", "number", "outbound", "trunk", "emergency", "queue", "agent", "park", "page", "app", "pickup",
 	}
 }
 

@@ -99,10 +99,11 @@ func (c checker) findEmptyGroups() {
 		}
 	}
 	for _, n := range c.nodes {
-		if n.out == nil {
-			continue
+		allowing := n.pickers
+		if n.out != nil {
+			allowing = n.out.allowing
 		}
-		for _, v := range n.out.allowing.items {
+		for _, v := range allowing.items {
 			if !members[v.text] {
 				c.warn(v.rng, fmt.Sprintf("nobody is in group %q", v.text), fmt.Sprintf("%s lets nobody in by it: add it to the groups of users", n.ref))
 			}

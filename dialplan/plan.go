@@ -99,7 +99,8 @@ type tenant struct {
 	local    prefixes         // numbers as they are dialled -> index in matches
 	matches  []owned
 
-	mailboxes []*Mailbox // by name
+	mailboxes []*Mailbox          // by name
+	rungWith  map[string][]string // ring groups of users, by the names of both; nil without a StepPickup
 
 	vertices  []vertex
 	decisions []decision

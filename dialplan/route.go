@@ -49,6 +49,7 @@ const (
 	StepQueue                          // answer and let the caller wait for one of Users: see Step.Queue; takes keys as StepMenu does
 	StepPark                           // answer and let the call wait in one of Slots, or fetch who is in the slot that was dialled
 	StepPage                           // answer and call all of Users at once, whose phones are to answer by themselves
+	StepPickup                         // answer a call that rings at somebody else, of whom the number says behind Code, or of whoever Plan.MayPickUp names
 	StepAgent                          // answer and do what Does says for the caller as an agent of Queues
 	StepApp                            // ask the server of App where the call goes: see Walk.Answered
 )
@@ -81,6 +82,8 @@ func (k StepKind) String() string {
 		return "page"
 	case StepApp:
 		return "app"
+	case StepPickup:
+		return "pickup"
 	}
 	return "nothing"
 }
@@ -133,6 +136,8 @@ type Step struct {
 	Slots      []string        // StepPark: as they are dialled
 	Back       bool            // StepPark: a call that nobody fetches rings who has parked it
 	Talk       bool            // StepPage: those who are called are heard as well
+	Code       string          // StepPickup: what is dialled, alone or before the extension of whose call it is
+	Groups     []string        // StepPickup: whose users may pick up all calls
 	Does       AgentAction     // StepAgent
 	Queues     []string        // StepAgent: names of queues; none = all
 	App        *App            // StepApp: never nil

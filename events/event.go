@@ -50,6 +50,9 @@ const (
 	CallFetched  Kind = "park.fetched"
 	CallReturned Kind = "park.returned" // nobody wanted it
 
+	// From answers a call that rings at To; Detail has picked_up, the id of that call.
+	CallPickedUp Kind = "call.picked_up"
+
 	// A caller is about to speak to phones that have answered by themselves; Detail has phones, how many.
 	PageStarted Kind = "page.started"
 

@@ -48,6 +48,7 @@ type leg struct {
 	// Guarded by PBX.mu:
 	parked  *parked // in a slot
 	fetches *parked // about to be fetched from its slot
+	pickup  *pickup // about to be picked up
 	pair    *pair   // with who was fetched, or has fetched
 }
 
@@ -58,19 +59,15 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		c.pbx.cfg.Log.Warn("this node cannot play or echo: it has no media engine of its own, which the role media gives it", "call", c.id, "node", step.Node)
 		return c.goOn(480)
 	}
-	l := &leg{call: c}
-	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded, OnDigit: l.digit, OnQuality: c.sounds})
+	l, err := c.newLeg()
 	if err != nil {
 		return c.goOn(503)
 	}
-	l.media = media
-	if policy, ok := rtpengine.ParseSRTPPolicy(c.pbx.cfg.Plan().SRTP(c.tenant, c.from)); ok {
-		media.Policy(policy)
-	}
+	media := l.media
 	if step.Kind == dialplan.StepEcho {
 		media.Echo() // before the answer, which depends on it: an echo takes every codec, and video
 	}
-	sdp, err := l.describe()
+	sdp, err := l.describe(c.in)
 	if err != nil {
 		media.Close()
 		return func() { c.refuseMedia(err) }
@@ -83,6 +80,20 @@ func (c *Call) answer(step dialplan.Step) (then func()) {
 		defer c.recovered()
 		l.take(step, sdp)
 	}
+}
+
+// newLeg makes the leg of a caller who is to be answered, with an endpoint that is silent. Any goroutine.
+func (c *Call) newLeg() (*leg, error) {
+	l := &leg{call: c}
+	media, err := c.pbx.cfg.Media.NewEndpoint(rtpengine.SessionConfig{ID: c.id, OnSilence: l.silence, OnRecorded: c.recorded, OnDigit: l.digit, OnQuality: c.sounds})
+	if err != nil {
+		return nil, err
+	}
+	l.media = media
+	if policy, ok := rtpengine.ParseSRTPPolicy(c.pbx.cfg.Plan().SRTP(c.tenant, c.from)); ok {
+		media.Policy(policy)
+	}
+	return l, nil
 }
 
 // unperformed is the status of a step that came to nothing.
@@ -98,9 +109,16 @@ func (c *Call) unperformed(step dialplan.Step, err error) int {
 		return 488
 	case errors.Is(err, errOver):
 		return 487
-	case errors.Is(err, errNobodyParked):
+	case errors.Is(err, errNobodyParked), errors.Is(err, errNothingRings):
+		c.refused = err.Error()
 		return 404
+	case errors.Is(err, errNotColleagues):
+		c.refused = err.Error()
+		return 403
+	case errors.Is(err, errNoSuchDialog): // RFC 3891 §3
+		return 481
 	case errors.Is(err, errLotFull):
+		c.refused = err.Error()
 		return 486
 	case errors.Is(err, ErrNoAgent), errors.Is(err, ErrNoQueue):
 		return 403
@@ -158,8 +176,7 @@ func (l *leg) joinedConference() {
 }
 
 // describe is the session description of the 200 OK: the answer to the INVITE's offer, or an offer (RFC 3264 §5).
-func (l *leg) describe() (string, error) {
-	in := l.call.in
+func (l *leg) describe(in *sip.Inbound) (string, error) {
 	sdp, err := in.SDP()
 	if err != nil {
 		return "", err
@@ -194,6 +211,8 @@ func (l *leg) perform(step dialplan.Step) error {
 		return l.park(step)
 	case dialplan.StepPage:
 		return l.play("tone:ring")
+	case dialplan.StepPickup:
+		return l.pickUp(step)
 	}
 	return l.media.Play(cmp.Or(step.Play, "music"))
 }

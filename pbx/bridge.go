@@ -297,7 +297,7 @@ func (b *bridge) Answered(sdp string) {
 func (c *Call) joined(by string) {
 	c.mu.Lock()
 	l, was := c.leg, c.answerer
-	c.answerer = by
+	c.answerer, c.rings = by, nil
 	c.mu.Unlock()
 	l.menu = nil
 	c.pbx.leaves(c.tenant, was, time.Now())

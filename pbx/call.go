@@ -50,6 +50,9 @@ type Call struct {
 	domain   string          // that phones see him and us in
 	private  bool            // he does not want to be known
 	replaces *leg            // in a slot, whose place the call takes; nil for almost all
+	picks    *Call           // that rings, and whose Replaces the caller has sent; the same
+	handed   *pickup         // to who picks the call up, until that is done; of the shard
+	refused  string          // why the latest step came to nothing, for people
 	helped   bool            // the world was told that somebody calls for help
 	pressed  []string        // what the caller has chosen in menus, for apps; of the shard
 
@@ -68,6 +71,8 @@ type Call struct {
 	planned  bool          // the step in hand wants the call recorded
 	heard    *events.Media // what was measured, once the media of a leg of ours are closed
 	over     bool
+	rings    []string // users whose phones the step in hand rings
+	picker   *leg     // of who is about to answer in their place
 	copy     copyState
 }
 
@@ -202,7 +207,7 @@ func (c *Call) perform(status int) {
 			if status = c.overTrunk(step); status == 0 {
 				return
 			}
-		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent, dialplan.StepPark, dialplan.StepPage:
+		case dialplan.StepEcho, dialplan.StepMusic, dialplan.StepConference, dialplan.StepMenu, dialplan.StepVoicemail, dialplan.StepQueue, dialplan.StepAgent, dialplan.StepPark, dialplan.StepPage, dialplan.StepPickup:
 			c.in.Go(func() func() { return c.answer(step) })
 			return
 		case dialplan.StepApp:
@@ -239,8 +244,12 @@ func (c *Call) concerns(step dialplan.Step) bool {
 }
 
 func (c *Call) enter(step dialplan.Step) {
+	c.refused = ""
 	c.mu.Lock()
 	c.node, c.planned = step.Node, step.Record && step.Kind == dialplan.StepRing // a conference is recorded as a whole
+	if c.rings = nil; step.Kind == dialplan.StepRing {
+		c.rings = step.Users
+	}
 	c.mu.Unlock()
 	c.publish(events.Event{Kind: events.CallRouted, Reason: step.Node})
 }
@@ -276,6 +285,8 @@ func (c *Call) rung(r sip.Result) {
 	defer c.recovered()
 	switch {
 	case r.Answered:
+	case c.handed != nil:
+		c.handOver()
 	case r.Cancelled:
 		c.end(487, c.whyEnded())
 	case c.isOver():

@@ -72,6 +72,9 @@ func (l *leg) performing(step dialplan.Step) {
 	case dialplan.StepPark:
 		l.parking(step)
 		return
+	case dialplan.StepPickup:
+		l.picking()
+		return
 	case dialplan.StepPage:
 		if status := l.page(step); status != 0 {
 			l.call.next(status)

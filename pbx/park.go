@@ -4,14 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"tandem/dialplan"
 	"tandem/events"
-	"tandem/rtpengine"
-	"tandem/sip"
-	"tandem/sip/message"
 )
 
 // A call is parked when a phone that was transferred calls the lot or one of its slots: the node answers it, and lets it wait in a slot until
@@ -44,20 +40,6 @@ type parked struct {
 func (k *parked) key() string { return slotKey(k.tenant, k.slot) }
 
 func slotKey(tenant, slot string) string { return tenant + "\x00" + slot }
-
-// pair are two legs that talk because one has fetched the other from its slot.
-type pair struct {
-	legs [2]*leg
-	room *rtpengine.Room
-}
-
-// other is who a leg talks with.
-func (r *pair) other(l *leg) *leg {
-	if r.legs[0] == l {
-		return r.legs[1]
-	}
-	return r.legs[0]
-}
 
 // ParkedCall is a call in a slot, as it is shown.
 type ParkedCall struct {
@@ -166,28 +148,8 @@ func (l *leg) awaitFetching(k *parked) {
 // fetch joins the caller with a parked call.
 func (l *leg) fetch(k *parked) {
 	c, other := l.call, k.leg
-	other.cede()
-	room, err := c.pbx.cfg.Media.OpenRoom(rtpengine.RoomConfig{ID: c.id, MaxMembers: 2})
-	if err == nil {
-		_, here := room.Join(l.media)
-		_, there := room.Join(other.media)
-		err = errors.Join(here, there)
-	}
-	if err != nil {
-		c.pbx.cfg.Log.Error("a parked call cannot be fetched; both are ended", "call", c.id, "parked", other.call.id, "error", err)
-		if room != nil {
-			room.Close()
-		}
-		l.sip.Hangup("the call could not be joined")
-		other.sip.Hangup("the call could not be joined")
+	if !l.talk(other) {
 		return
-	}
-	r := &pair{[2]*leg{l, other}, room}
-	c.pbx.mu.Lock()
-	l.pair, other.pair = r, r
-	c.pbx.mu.Unlock()
-	if !other.call.talking() { // gone in the meantime, and its end has not seen the pair
-		l.sip.Hangup("the other has hung up")
 	}
 	c.pbx.fetched.Add(1)
 	c.publish(events.Event{Kind: events.CallFetched, From: c.from, To: k.slot, Detail: map[string]string{"parked": other.call.id}})
@@ -215,6 +177,7 @@ func (l *leg) unfetched(k *parked) {
 	if step.Back && k.by != "" {
 		back := dialplan.Step{Kind: dialplan.StepRing, Node: step.Node, Users: []string{k.by}, Timeout: backTimeout}
 		if l.ring(back) == 0 {
+			l.call.ringsFor(back.Users)
 			return
 		}
 	}
@@ -231,25 +194,6 @@ func (p *PBX) unpark(l *leg, k *parked) bool {
 	delete(p.slots, k.key())
 	l.parked = nil
 	return true
-}
-
-// unpair is told that a leg is over; who it has talked with is hung up.
-func (l *leg) unpair(reason string) {
-	p := l.call.pbx
-	p.mu.Lock()
-	k, r, fetches := l.parked, l.pair, l.fetches
-	l.pair, l.fetches = nil, nil
-	p.mu.Unlock()
-	if p.unpark(l, k) && k.clock != nil {
-		k.clock.Stop()
-	}
-	if fetches != nil {
-		fetches.putBack()
-	}
-	if r != nil {
-		r.room.Close()
-		r.other(l).sip.Hangup(reason)
-	}
 }
 
 // putBack is told that who wanted to fetch the call is gone: it waits again.
@@ -271,45 +215,4 @@ func (k *parked) putBack() {
 			k.leg.awaitFetching(k)
 		})
 	})
-}
-
-// replaced is the parked call whose place an INVITE is to take, by its Replaces (RFC 3891): an attended transfer to the lot. nil when there is none.
-func (p *PBX) replaced(in *sip.Inbound) *parked {
-	if in.Trunk != "" || !in.Msg.Has(message.Replaces) {
-		return nil
-	}
-	r := replacesOf(in.Msg)
-	c := p.find(r.callID)
-	if c == nil || c.tenant != in.Tenant {
-		return nil
-	}
-	l := c.answeredHere()
-	if l == nil || !l.sip.Has(r.toTag, r.fromTag) {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return l.parked
-}
-
-// replaces is what a Replaces header says (RFC 3891 §6.1): the dialog in whose place a call is to come, as who is called knows it.
-type replaces struct {
-	callID, toTag, fromTag string
-	earlyOnly              bool
-}
-
-func replacesOf(m *message.Message) (r replaces) {
-	callID, params, _ := strings.Cut(m.Get(message.Replaces), ";")
-	r.callID = strings.TrimSpace(callID)
-	for param := range strings.SplitSeq(params, ";") {
-		switch name, value, _ := strings.Cut(strings.TrimSpace(param), "="); strings.ToLower(name) {
-		case "to-tag":
-			r.toTag = value
-		case "from-tag":
-			r.fromTag = value
-		case "early-only":
-			r.earlyOnly = true
-		}
-	}
-	return r
 }

@@ -88,6 +88,7 @@ type PBX struct {
 	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, readdresses, unaddressed atomic.Uint64
 	picturesWanted, picturesAsked, picturesRefused                                                           atomic.Uint64
 	pinsRefused, wrongPINs                                                                                   atomic.Uint64
+	pickedUp, pickupsRefused, pickupsInVain                                                                  atomic.Uint64
 	parkedCalls, fetched, returned, pages, paged                                                             atomic.Uint64
 }
 
@@ -143,6 +144,9 @@ type Stats struct {
 	TrunkLimited              uint64 // calls beyond the limits of who calls
 	ParkedCalls               uint64 // calls that were parked
 	Fetched, Returned         uint64 // of these, those that somebody has fetched, and those that nobody wanted in time
+	PickedUp                  uint64 // calls that rang at one and were answered by another
+	PickupsRefused            uint64 // by the plan's rule
+	PickupsInVain             uint64 // when nothing rang, or no more
 	Pages, Paged              uint64 // callers who have spoken to phones that answered by themselves, and those phones
 	Parked                    int    // of now
 	Calls                     int
@@ -157,6 +161,7 @@ func (p *PBX) Stats() Stats {
 	return Stats{
 		PINsRefused: p.pinsRefused.Load(), WrongPINs: p.wrongPINs.Load(),
 		TrunkFull: full, TrunkLimited: over,
+		PickedUp: p.pickedUp.Load(), PickupsRefused: p.pickupsRefused.Load(), PickupsInVain: p.pickupsInVain.Load(),
 		Parked: parked, ParkedCalls: p.parkedCalls.Load(), Fetched: p.fetched.Load(), Returned: p.returned.Load(), Pages: p.pages.Load(), Paged: p.paged.Load(),
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
 		Arrived: p.arrived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
@@ -166,19 +171,17 @@ func (p *PBX) Stats() Stats {
 
 // ServeInvite carries one call until it is answered or refused (sip.Handler).
 func (p *PBX) ServeInvite(in *sip.Inbound) {
-	old := p.replaced(in)
 	to, status, why := p.dialled(in)
-	if old != nil {
-		to, status = dialled{name: old.slot}, 0
+	at := p.placeOf(in)
+	if at.number != "" {
+		to, status = dialled{name: at.number}, 0
 	}
 	if status != 0 {
 		in.Refuse(status, why)
 		return
 	}
 	c := newCall(p, in, to)
-	if old != nil {
-		c.replaces = old.leg
-	}
+	c.replaces, c.picks = at.parked, at.rings
 	if in.Trunk != "" {
 		if status, why := c.fromTrunk(); status != 0 {
 			p.limited.Add(1)

@@ -196,7 +196,7 @@ func (w *waiting) ring(agents []string) {
 	}
 	w.stage = rung
 	l.call.mu.Lock()
-	l.call.planned = w.step.Record
+	l.call.planned, l.call.rings = w.step.Record, w.rings
 	l.call.mu.Unlock()
 	r := sip.Relay{Groups: groups, Timeout: step.Timeout, Veil: l.call.veil()}
 	l.sip.Go(func() func() {
@@ -222,6 +222,7 @@ func (w *waiting) notTaken() {
 		return
 	}
 	w.missed, w.rings, w.stage = append(w.missed, w.rings...), nil, waits
+	w.leg.call.ringsFor(nil)
 	w.ask()
 }
 

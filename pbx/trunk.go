@@ -128,7 +128,7 @@ func (c *Call) whyNotCarried(outcome int) string {
 	case dialplan.Limited:
 		return "a limit of the dialplan is reached"
 	}
-	return ""
+	return c.refused
 }
 
 // hangUpLine gives the channel back of the trunk that was called.

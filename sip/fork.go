@@ -305,6 +305,9 @@ func (f *fork) tooQuiet() {
 	f.nextGroup()
 }
 
+// elsewhere is the Reason (RFC 3326) of a CANCEL to phones that somebody else was faster than.
+const elsewhere = `SIP;cause=200;text="Call completed elsewhere"`
+
 // expire ends a group that rang long enough, or the whole fork.
 func (f *fork) expire(now time.Time) {
 	switch {
@@ -428,7 +431,7 @@ func (f *fork) success(b *branch, m *message.Message, p transport.Packet) bool {
 	f.up(b, m, p)
 	if first {
 		f.cancelling = true
-		f.cancelBranches(`SIP;cause=200;text="Call completed elsewhere"`)
+		f.cancelBranches(elsewhere)
 		f.sh.timers.stop(&f.timer)
 		f.finish(Result{Status: m.Status, Answered: true})
 	}

@@ -32,6 +32,9 @@ type Ringing struct{ fork *fork }
 // Cancel gives up; the outcome says so. From the shard.
 func (r *Ringing) Cancel(reason string) { r.fork.cancel(`SIP;cause=487;text=` + message.Quote(reason)) }
 
+// CompletedElsewhere is Cancel for a call that somebody else has answered: phones do not count it as missed. From the shard.
+func (r *Ringing) CompletedElsewhere() { r.fork.cancel(elsewhere) }
+
 // Call rings phones in the name of the party of a leg. The call has a Call-ID and a dialog of its own, on the shard of this leg; then is told
 // there how it ended. From the shard.
 func (l *Leg) Call(o Outgoing, then func(Result)) *Ringing {
@@ -129,7 +132,7 @@ func (f *fork) ownAnswered(b *branch, m *message.Message, p transport.Packet) bo
 
 	f.answered, f.cancelling = true, true
 	f.groups, f.delayed = nil, nil
-	f.cancelBranches(`SIP;cause=200;text="Call completed elsewhere"`)
+	f.cancelBranches(elsewhere)
 	f.sh.timers.stop(&f.timer)
 	f.tx.own.over(f.tx, m.Status)
 	l.armSession()
