@@ -52,7 +52,8 @@ type editor struct {
 	sources []Source
 	blocks  map[ref][]*written // of the tenant
 	last    map[string]*written
-	home    int // the source that new kinds of blocks go to
+	files   []int // the sources of the tenant
+	home    int   // that of them which new kinds of blocks go to
 	cuts    [][]cut
 	touched map[*hclsyntax.Block]bool
 }
@@ -109,6 +110,7 @@ func (e *editor) open(tenant string) bool {
 		if body == nil || owners[i] != tenant && (owners[i] != "" || len(tenants) > 1) {
 			continue
 		}
+		e.files = append(e.files, i)
 		if e.home < 0 && owners[i] == tenant {
 			e.home = i
 		}

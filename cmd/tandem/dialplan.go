@@ -23,7 +23,7 @@ import (
 
 func newDialplan(f *apiFlags) *cobra.Command {
 	return group("dialplan", "Check, format, apply, explain and show dialplans", nil,
-		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanSet(f), newPlanPut(f), newPlanRemove(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
+		newPlanCheck(f), newPlanFormat(), newPlanApply(f), newPlanSet(f), newPlanPut(f), newPlanRemove(f), newPlanJSON(f), newPlanShow(f), newPlanDiff(f), newPlanReplay(f), newPlanExplain(f), newPlanHistory(f), newPlanRollback(f))
 }
 
 // readPlanFiles reads files and, of directories, their *.dialplan.hcl and the tables (*.csv) beside them.
@@ -206,19 +206,23 @@ func newPlanApply(f *apiFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "apply FILE...", Short: "Put a dialplan in force on all nodes at once", Args: needs("FILE", 1, 0),
 		Long: "Put a dialplan in force: files, or directories whose *.dialplan.hcl are meant. They replace the whole dialplan that is in\n" +
-			"force. A dialplan with mistakes changes nothing.",
+			"force. One FILE.json, as `tandem dialplan json` gives it, replaces that of its tenant. A dialplan with mistakes changes nothing.",
 	}
 	c.Flags().Int64Var(&version, "if-version", 0, "only when this version is in force; 0: only when there is none yet")
 	c.Flags().StringVar(&note, "note", "", "why, for the history")
 	c.RunE = f.run(func(ctx context.Context, client *admin.Client, out *output, args []string) error {
+		change := admin.PlanChange{Note: note, Author: userName()}
+		if c.Flags().Changed("if-version") {
+			change.IfVersion = &version
+		}
+		if len(args) == 1 && strings.HasSuffix(args[0], ".json") {
+			return applyJSON(ctx, client, out, args[0], change)
+		}
 		files, err := planFiles(args)
 		if err != nil {
 			return err
 		}
-		change := admin.PlanChange{PlanFiles: admin.PlanFiles{Files: files}, Note: note, Author: userName()}
-		if c.Flags().Changed("if-version") {
-			change.IfVersion = &version
-		}
+		change.Files = files
 		return applyPlan(ctx, client, out, change)
 	})
 	return c

@@ -36,6 +36,33 @@ func (e *editFlags) edit(f *apiFlags, c *cobra.Command, edits func(args []string
 	return c
 }
 
+func newPlanJSON(f *apiFlags) *cobra.Command {
+	var tenant string
+	c := &cobra.Command{
+		Use: "json", Short: "Show the dialplan in force as JSON", Args: cobra.NoArgs,
+		Long: "Show the dialplan in force as JSON, for programs. `tandem dialplan apply FILE.json` puts it in force again; blocks that say the same\nkeep their text and comments.",
+		RunE: f.run(func(ctx context.Context, client *admin.Client, out *output, _ []string) error {
+			text, err := client.PlanJSON(ctx, tenant)
+			if err == nil {
+				fmt.Fprintf(out.w, "%s\n", text)
+			}
+			return err
+		}),
+	}
+	c.Flags().StringVar(&tenant, "tenant", "", "whose dialplan, when there are several tenants")
+	return c
+}
+
+// applyJSON puts a dialplan in force that a JSON document says.
+func applyJSON(ctx context.Context, client *admin.Client, out *output, file string, change admin.PlanChange) error {
+	text, err := readPlanFile(file)
+	if err != nil {
+		return err
+	}
+	applied, err := client.PutPlanJSON(ctx, file, text, change)
+	return shownPlan(out, applied, err)
+}
+
 const editLong = "\nAll other text stays as it is, with its comments. The dialplan is checked and tested as a whole, and put in force on all nodes at once."
 
 func newPlanSet(f *apiFlags) *cobra.Command {
