@@ -258,5 +258,6 @@ func (n *Node) part(ctx context.Context, heir string) (calls int, err error) {
 	}
 	n.endAdoptions()
 	n.virtual.end()
+	n.pbx.GiveBack(ctx)
 	return held + lacking, n.cluster.Part(ctx, heir)
 }

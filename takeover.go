@@ -134,6 +134,7 @@ func (n *Node) offer(conn *handover.Conn) (calls int, err error) {
 		n.cluster.Resume()
 		err = errors.Join(err, n.sip.Thaw(context.Background()))
 	}()
+	n.pbx.GiveBack(ctx)
 	if err := n.cluster.Pause(ctx); err != nil {
 		return 0, err
 	}

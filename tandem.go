@@ -307,6 +307,9 @@ func (n *Node) buildSIP() (err error) {
 	if copies := n.cluster.Copies(); copies != nil {
 		calls.Copies, calls.CopyWait, calls.Entitled = copies, c.Cluster.CopyWait, n.cluster.Entitled
 	}
+	if shares := n.cluster.Shares(); shares != nil {
+		calls.Quota = shares
+	}
 	n.apps = app.New(app.Config{Secret: n.secrets.Get, Log: n.log})
 	calls.Apps = n.apps
 	if n.pbx, err = pbx.New(calls); err != nil {

@@ -73,7 +73,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.queues(cfg.PBX.QueueStats())
 	m.apps(cfg.PBX.AppStats())
 	m.callCopies(cfg.PBX.CopyStats(), cfg.Cluster.Status().Copies)
-	m.succession(cfg.Cluster.Status().Succession)
+	m.succession(cfg.Cluster.Status().Succession, cfg.Cluster.Status().Shares)
 	if cfg.Media != nil {
 		m.media(cfg.Media.Stats())
 	}
@@ -341,7 +341,8 @@ func (m meter) callCopies(calls pbx.CopyStats, st cluster.CopiesStatus) {
 }
 
 // succession are the figures of dead nodes' calls.
-func (m meter) succession(st cluster.SuccessionStatus) {
+func (m meter) succession(st cluster.SuccessionStatus, sh cluster.SharesStatus) {
+	const waits = "Calls that have waited for other nodes to give back what they do not use of a limit."
 	entitled := 0
 	if st.Entitled {
 		entitled = 1
@@ -350,6 +351,12 @@ func (m meter) succession(st cluster.SuccessionStatus) {
 	m.counter("tandem_takeovers_total", "Dead nodes whose calls this node has gone on with.", st.Takes)
 	m.counter("tandem_takeover_failures_total", "Dead nodes with whose calls it could not.", st.Failures)
 	m.gauge("tandem_takeover_seconds", "How long the last take-over took.", st.Took.Seconds())
+	m.counter("tandem_shares_asked_total", "Times that this node has asked the others for more of a limit.", sh.Asked)
+	m.counter("tandem_shares_given_total", "Times that it has given some of one back.", sh.Given)
+	m.counter("tandem_shares_waits_total", waits, sh.Lent, "result", "got")
+	m.counter("tandem_shares_waits_total", waits, sh.Late, "result", "late")
+	m.gauge("tandem_shares_pools", "Limits of the whole cluster of which somebody has used something lately.", sh.Pools)
+	m.gauge("tandem_shares_orphans", "Lives of nodes that are over and whose shares of limits are not free yet.", sh.Orphans)
 	m.counter("tandem_fenced_total", "Times that this node was declared dead while it lived, and others went on with its calls.", st.Fenced)
 }
 

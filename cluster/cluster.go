@@ -160,6 +160,8 @@ type Cluster struct {
 	copies     *Copies       // nil when there are no other nodes, or nothing to copy
 	life       atomic.Uint64 // what tells this life of the node from others under its name
 	successor  *successor
+	shares     *shares
+	sharing    *Shares      // nil when nothing is shared
 	blind      atomic.Int64 // Unix ns until when what was not heard means nothing
 	handlers   map[string]Handler
 	receivers  map[string]Receiver
@@ -201,7 +203,7 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("cluster: machine %q is nil", name)
 		}
 	}
-	for _, name := range []string{rosterMachine, originsMachine, successionMachine, restoreMachine, checkMachine} {
+	for _, name := range []string{rosterMachine, originsMachine, successionMachine, restoreMachine, checkMachine, sharesMachine} {
 		if cfg.Machines[name] != nil {
 			return nil, fmt.Errorf("cluster: machine name %q is taken", name)
 		}
@@ -217,6 +219,8 @@ func New(cfg Config) (*Cluster, error) {
 	c.cfg.Machines = maps.Clone(cfg.Machines)
 	c.cfg.Machines[rosterMachine] = c.roster
 	c.cfg.Machines[successionMachine] = c.succession
+	c.shares = newShares(c.succession.goesOn)
+	c.cfg.Machines[sharesMachine] = c.shares
 	c.cfg.Machines[restoreMachine] = c.restoring
 	c.comparing = newComparing(c)
 	c.cfg.Machines[checkMachine] = c.comparing
@@ -226,6 +230,7 @@ func New(cfg Config) (*Cluster, error) {
 	c.merger = newMerger()
 	c.fsm = newFSM(c.cfg.Machines)
 	c.fsm.node, c.fsm.own = cfg.Node, c.outbox
+	c.fsm.omits = func(machine string) bool { return machine == sharesMachine && c.Agreed() < sinceShares } // nothing is in it yet
 	c.restoring.fsm = c.fsm
 	c.handlers = map[string]Handler{kindHello: c.answerHello, kindAdmit: c.answerAdmit, kindRemove: c.answerRemove, kindTransfer: c.answerTransfer, kindApplied: c.answerApplied}
 	c.receivers = map[string]Receiver{kindForward: c.receiveForward, kindRefused: c.receiveRefused, kindSums: c.receiveSums}
@@ -235,6 +240,9 @@ func New(cfg Config) (*Cluster, error) {
 		c.handlers[kindCopies] = c.answerCopies
 	}
 	c.successor = newSuccessor(c)
+	if c.copies != nil && cfg.Succession.Take != nil {
+		c.sharing = newShareholder(c)
+	}
 	c.handlers[kindGone], c.handlers[kindGather], c.handlers[kindOutcome], c.handlers[kindReclaim] = c.answerGone, c.answerGather, c.answerOutcome, c.answerReclaim
 	c.handlers[kindFit] = c.answerFit
 	c.receivers[kindTaken] = c.receiveTaken
@@ -390,6 +398,7 @@ func (c *Cluster) serve(ctx context.Context, r *raft.Raft, transport raft.Transp
 		if c.cfg.Succession.Take != nil {
 			wg.Go(func() { c.successor.run(ctx) })
 			wg.Go(func() { c.undertake(ctx, r) })
+			wg.Go(func() { c.sharing.run(ctx) })
 		}
 	}
 	<-ctx.Done()

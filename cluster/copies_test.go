@@ -21,6 +21,8 @@ type pile struct {
 	infos  []EstateInfo   // of the last of them
 	fences int
 
+	took     func()                  // is told when it has
+	fence    func()                  // likewise, that it was taken for dead
 	refuses  error                   // what take says
 	releases func(node string) error // what giving back says
 }
@@ -65,6 +67,9 @@ func (p *pile) take(_ context.Context, e Estate) error {
 		return p.refuses
 	}
 	p.taken[e.Node]++
+	if p.took != nil {
+		p.took()
+	}
 	p.infos = e.Infos
 	for _, c := range e.Copies {
 		id, _, _ := strings.Cut(string(c), "=")
@@ -78,6 +83,9 @@ func (p *pile) fenced(string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fences++
+	if p.fence != nil {
+		p.fence()
+	}
 	for id := range p.things {
 		p.node.Copies().Forget(id)
 	}

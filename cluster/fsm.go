@@ -25,8 +25,9 @@ type fsm struct {
 	machines map[string]Machine
 	names    []string // sorted: snapshots of equal states are equal bytes
 	origins  *origins
-	node     string  // this one
-	own      *outbox // of this node; nil in tests of the fsm alone
+	node     string                    // this one
+	own      *outbox                   // of this node; nil in tests of the fsm alone
+	omits    func(machine string) bool // in snapshots, that nodes with an older program must be able to read; nil: none
 
 	items    atomic.Uint64
 	skipped  atomic.Uint64
@@ -147,7 +148,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.outdated.Load(); err != nil {
 		return nil, *err
 	}
-	sections, _, err := f.capture(func(string) bool { return true })
+	sections, _, err := f.capture(func(machine string) bool { return f.omits == nil || !f.omits(machine) })
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ type Status struct {
 	Calls      CallStatus       `json:"calls"`
 	Copies     CopiesStatus     `json:"copies"`
 	Succession SuccessionStatus `json:"succession"`
+	Shares     SharesStatus     `json:"shares"`
 	Comparison ComparisonStatus `json:"comparison"`
 	// Speaks is the newest version of commands that this program knows, Agreed what all nodes know and the cluster uses.
 	Speaks int `json:"speaks"`
@@ -112,7 +113,7 @@ type Counters struct {
 // Status may be called at any time, from any goroutine.
 func (c *Cluster) Status() Status {
 	s := Status{
-		Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Succession: c.successionStatus(), Members: c.Members(),
+		Node: c.cfg.Node, State: "starting", Queue: c.queueStatus(), Counters: c.counters(), Calls: c.callStatus(), Copies: c.copies.status(), Succession: c.successionStatus(), Shares: c.sharing.status(), Members: c.Members(),
 		Comparison: c.comparing.status(), Speaks: c.cfg.Speaks, Agreed: c.Agreed(), Unfit: c.unfit(), Unserviceable: c.unserviceable(),
 	}
 	if c.port != nil {

@@ -167,6 +167,18 @@ func (s *succession) over(of life) bool {
 	return n.Life == of.incarnation && n.Dead || slices.ContainsFunc(n.Past, func(p pastLife) bool { return p.Life == of.incarnation })
 }
 
+// goesOn tells whether a life has begun and not ended.
+func (s *succession) goesOn(of life) bool {
+	t := s.tenure(of.node)
+	return t.Life == of.incarnation && !t.Dead
+}
+
+// remembers tells whether anything is known of a life.
+func (s *succession) remembers(of life) bool {
+	t := s.tenure(of.node)
+	return t.Life == of.incarnation || slices.ContainsFunc(t.Past, func(p pastLife) bool { return p.Life == of.incarnation })
+}
+
 // estate is a life that ended, and what belongs to it: it comes first, then those that it had taken and may not have brought to an end.
 type estate struct {
 	pastLife

@@ -266,6 +266,14 @@ func (s *successor) take(ctx context.Context, e estate) {
 	}
 }
 
+// finished tells whether this node has done what it could about a life that it was to go on with.
+func (s *successor) finished(of life) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, done := s.outcomes[of]
+	return done
+}
+
 // maxOutcomes bounds what is remembered of dead nodes.
 const maxOutcomes = 1024
 

@@ -13,14 +13,15 @@ import (
 
 // CommandVersion counts the kinds of commands that any machine of the program knows: it is raised when one learns a kind that programs before it
 // would stop at. Such a command is proposed by ProposeSince alone.
-const CommandVersion = 4
+const CommandVersion = 5
 
 const (
 	// firstVersion is what programs know that say nothing.
 	firstVersion = 2
-	// sinceRestore and sinceChecks are the versions that brought machines of the cluster itself.
+	// sinceRestore, sinceChecks and sinceShares are the versions that brought machines of the cluster itself.
 	sinceRestore = 3
 	sinceChecks  = 3
+	sinceShares  = 5
 
 	// versionWait is how long a proposal waits for a version that all know: a cluster that has just begun agrees on it a moment later.
 	versionWait = 3 * time.Second

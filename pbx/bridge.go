@@ -47,12 +47,7 @@ func (l *leg) ring(step dialplan.Step) (status int) {
 
 // overTrunk is ring for a number beyond a trunk.
 func (l *leg) overTrunk(step dialplan.Step) (outcome int) {
-	ways, outcome := l.call.leave(step)
-	if outcome != 0 {
-		return outcome
-	}
-	l.begin(step, l.call.trunkRelay(step, ways), step.Out.Trunk)
-	return 0
+	return l.call.leave(step, func(ways sip.TrunkWays) { l.begin(step, l.call.trunkRelay(step, ways), step.Out.Trunk) })
 }
 
 // begin makes our end of a call and lets it go out.

@@ -83,6 +83,7 @@ func (p *PBX) Run(ctx context.Context) error {
 	var teller sync.WaitGroup
 	defer teller.Wait()
 	teller.Go(func() { p.tellEngaged(ctx) })
+	teller.Go(func() { p.tally(ctx) })
 	if p.copier == nil {
 		<-ctx.Done()
 		return nil

@@ -59,6 +59,7 @@ type Config struct {
 	// Agree has a command of theirs agreed on; what it gives is that of Agents.Apply. It waits.
 	Agree    func(ctx context.Context, machine string, command []byte) (result any, err error)
 	Fellows  Fellows     // the other nodes; nil when there are none
+	Quota    Quota       // what limits and trunks allow is divided among nodes; nil: all of it is this node's
 	Entitled func() bool // that no other node may go on with the calls of this one; until then it ends none by itself. nil: always
 	Log      *slog.Logger
 }
@@ -71,7 +72,7 @@ type PBX struct {
 	epoch  string // prefix of call ids, different after each start
 	last   atomic.Uint64
 	copier *copier // nil without Config.Copies
-	lines  lines
+	lines  *lines
 	pins   pins
 
 	mu          sync.Mutex
@@ -106,7 +107,7 @@ func New(cfg Config) (*PBX, error) {
 	}
 	p.switchboard = newSwitchboard(cmp.Or(cfg.Agents, NewAgents()), p.engaged)
 	p.tallies.byQueue, p.tallies.waiting = make(map[agentName]*QueueStats), make(map[*waiting]agentName)
-	p.lines.taken, p.lines.spent = make(map[lineKey]int), make(map[lineKey]*spending)
+	p.lines = newLines(cfg.Quota)
 	p.SetLimits(Limits{cfg.MaxCalls, cfg.CallsPerUser, cfg.MaxBranches})
 	return p, nil
 }
@@ -182,13 +183,31 @@ func (p *PBX) ServeInvite(in *sip.Inbound) {
 	}
 	c := newCall(p, in, to)
 	c.replaces, c.picks = at.parked, at.rings
-	if in.Trunk != "" {
-		if status, why := c.fromTrunk(); status != 0 {
+	if in.Trunk == "" {
+		p.begin(c)
+		return
+	}
+	if status, why := c.fromTrunk(); status != 0 {
+		p.limited.Add(1)
+		in.Refuse(status, why)
+		return
+	}
+	seized := func(outcome int) {
+		if outcome != 0 {
 			p.limited.Add(1)
-			in.Refuse(status, why)
+			in.Refuse(503, "all channels of the trunk are taken")
 			return
 		}
+		p.begin(c)
 	}
+	if outcome, waits := c.seize(&line{trunk: c.trunk}, &c.came, seized); !waits {
+		seized(outcome)
+	}
+}
+
+// begin has a call that may be one go its way.
+func (p *PBX) begin(c *Call) {
+	in := c.in
 	if status, why := p.add(c); status != 0 {
 		c.hangUpLines()
 		p.limited.Add(1)

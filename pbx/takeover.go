@@ -170,6 +170,7 @@ func (d *Departure) Complete() {
 		g.call.mu.Lock()
 		g.call.over = true
 		g.call.mu.Unlock()
+		g.call.dropLines()
 		d.pbx.remove(g.call)
 	}
 }
@@ -260,8 +261,11 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arriva
 		p.byUser[c.tenant+"\x00"+c.from]++
 	}
 	p.mu.Unlock()
-	p.lines.move(c.came)
-	p.lines.move(c.line)
+	for _, l := range [...]*line{c.came, c.line} {
+		if l != nil {
+			p.lines.adopt(l, time.Now())
+		}
+	}
 	return a, nil
 }
 

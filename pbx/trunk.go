@@ -22,14 +22,15 @@ type line struct {
 	price  int64     // of a minute
 	spoken time.Time // when it was answered
 	user   string    // who calls
+	places []claim   // that it has taken
 }
 
 // overTrunk calls a number over a trunk. outcome is 0, or says why nothing is under way.
 func (c *Call) overTrunk(step dialplan.Step) (outcome int) {
-	ways, outcome := c.leave(step)
-	if outcome != 0 {
-		return outcome
-	}
+	return c.leave(step, func(ways sip.TrunkWays) { c.relayOver(step, ways) })
+}
+
+func (c *Call) relayOver(step dialplan.Step, ways sip.TrunkWays) {
 	r := c.trunkRelay(step, ways)
 	if c.pbx.cfg.Media != nil || c.pbx.cfg.Relay != nil {
 		c.mu.Lock()
@@ -39,28 +40,38 @@ func (c *Call) overTrunk(step dialplan.Step) (outcome int) {
 		c.mu.Unlock()
 	}
 	c.in.Start(r, c.carried)
+}
+
+// leave takes a channel of a trunk that is up, and goes on with the ways over it. outcome is 0, or says why not.
+func (c *Call) leave(step dialplan.Step, goOn func(sip.TrunkWays)) (outcome int) {
+	out := step.Out
+	ways := c.pbx.sig.TrunkWays(out.Trunk.Tenant, out.Trunk.Name, out.Number)
+	if len(ways.Groups) == 0 {
+		return dialplan.Down
+	}
+	l := &line{trunk: out.Trunk, exempt: out.Emergency != nil, limits: out.Limits, price: out.Price, user: c.from}
+	outcome, waits := c.seize(l, &c.line, func(outcome int) {
+		if outcome != 0 {
+			c.next(outcome)
+			return
+		}
+		c.callForHelp(out)
+		goOn(ways)
+	})
+	if outcome != 0 || waits {
+		return outcome
+	}
+	c.callForHelp(out)
+	goOn(ways)
 	return 0
 }
 
-// leave takes a channel of a trunk that is up.
-func (c *Call) leave(step dialplan.Step) (ways sip.TrunkWays, outcome int) {
-	out := step.Out
-	ways = c.pbx.sig.TrunkWays(out.Trunk.Tenant, out.Trunk.Name, out.Number)
-	if len(ways.Groups) == 0 {
-		return ways, dialplan.Down
-	}
-	l := &line{trunk: out.Trunk, exempt: out.Emergency != nil, limits: out.Limits, price: out.Price, user: c.from}
-	if outcome := c.pbx.lines.seize(l, time.Now()); outcome != 0 {
-		return ways, outcome
-	}
-	c.mu.Lock()
-	c.line = l
-	c.mu.Unlock()
+// callForHelp tells the world, once, when somebody does.
+func (c *Call) callForHelp(out *dialplan.Out) {
 	if e := out.Emergency; e != nil && !c.helped {
 		c.helped = true
 		c.publish(events.Event{Kind: events.CallEmergency, From: c.from, To: c.to, Reason: e.Location, Detail: map[string]string{"node": e.Name, "notify": strings.Join(e.Notify, ", ")}})
 	}
-	return ways, 0
 }
 
 // trunkRelay is the call as the trunk is to see it.
@@ -154,11 +165,11 @@ func (c *Call) hangUpLines() {
 	}
 }
 
-// dropLines gives the channels back of a call that another node goes on with, and counts there: nothing of it has been talked here.
+// dropLines gives the channels back of a call that another node goes on with, and counts there: what it has used up here since then is nothing.
 func (c *Call) dropLines() {
 	c.mu.Lock()
 	if c.line != nil {
-		c.line.spoken = time.Time{}
+		c.pbx.lines.drop(c.line)
 	}
 	c.mu.Unlock()
 	c.hangUpLines()
@@ -167,10 +178,14 @@ func (c *Call) dropLines() {
 // speaks notes that the call over a trunk was answered: it costs from now on.
 func (c *Call) speaks(now time.Time) {
 	c.mu.Lock()
-	if c.line != nil {
-		c.line.spoken = now
+	l := c.line
+	if l != nil {
+		l.spoken = now
 	}
 	c.mu.Unlock()
+	if l != nil {
+		c.pbx.lines.speaks(l, now)
+	}
 }
 
 // fromTrunk is a call from outside as it begins: who calls and what he wants.
@@ -180,11 +195,6 @@ func (c *Call) fromTrunk() (status int, why string) {
 		return 403, "the trunk is not in the plan any more"
 	}
 	c.from, c.display, c.private = caller(c.in.Msg)
-	l := &line{trunk: c.trunk}
-	if c.pbx.lines.seize(l, time.Now()) != 0 {
-		return 503, "all channels of the trunk are taken"
-	}
-	c.came = l
 	return 0, ""
 }
 

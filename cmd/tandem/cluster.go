@@ -57,6 +57,7 @@ func showCluster(out *output, st cluster.Status) {
 		table.Row{"Waiting", fmt.Sprintf("%d of %d changes", st.Queue.Items, st.Queue.Capacity)},
 		table.Row{"Calls elsewhere", copiesWord(st.Copies)},
 		table.Row{"Taken over", takenWord(st.Succession)},
+		table.Row{"Limits", sharesWord(st.Shares)},
 		table.Row{"Held for others", fmt.Sprintf("%d calls, %d bytes", st.Copies.Held, st.Copies.Bytes)},
 	)
 }
@@ -81,6 +82,18 @@ func comparedWord(st cluster.ComparisonStatus) string {
 		return "not yet"
 	}
 	return fmt.Sprintf("the same as the others, at %s", clock(st.Last))
+}
+
+// sharesWord says how limits are divided among the nodes.
+func sharesWord(st cluster.SharesStatus) string {
+	if st.Pools == 0 {
+		return "nothing of one is used"
+	}
+	word := fmt.Sprintf("%d in use, a share of %d held here; %d calls waited for one, %d in vain", st.Pools, st.Held, st.Lent+st.Late, st.Late)
+	if st.Orphans > 0 {
+		word += fmt.Sprintf("; those of %d dead nodes are not free yet", st.Orphans)
+	}
+	return word
 }
 
 // takenWord says whose calls a node has gone on with.

@@ -87,6 +87,7 @@ var mayPanic = map[string]string{
 	"bench/internal/wire/socket.go": "a program error in the load driver",
 	"bench/media/ng.go":             "a program error in the load driver",
 	"cluster/fsm.go":                "a machine that cannot apply a committed command must stop, not diverge",
+	"cluster/shares.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/succession.go":         "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/roster.go":             "a machine that cannot apply a committed command must stop, not diverge",
 	"cluster/restore.go":            "a machine that cannot apply a committed command must stop, not diverge",
