@@ -48,7 +48,9 @@ type Location struct {
 	count    struct{ applied, added, changed, removed, expired, refused, refreshed atomic.Uint64 }
 }
 
-const locationShards = 128
+// locationShards is also the number of slots, of the log: an AOR is of the slot that its shard is, for ever. A command is about one slot, and a snapshot
+// lists AORs by slots, so that slots can go to logs of their own one day (cluster/DESIGN.md).
+const locationShards = 256
 
 type locationShard struct {
 	index    int
@@ -119,7 +121,7 @@ func appendAOR(dst []byte, tenant, user string) []byte {
 	return append(append(append(dst, tenant...), 0), user...)
 }
 
-// shard is the same for an AOR on every node, so that equal tables are equal snapshots. (FNV-1a; nobody gains by choosing names that meet in a shard,
+// shard is the same for an AOR on every node and in every version, so that equal tables are equal snapshots and slots stay what they are. (FNV-1a; nobody gains by choosing names that meet in a shard,
 // which is a map.)
 func (l *Location) shard(aor []byte) *locationShard {
 	h := uint64(14695981039346656037)

@@ -30,6 +30,7 @@ type locLog struct {
 	queue []func()
 	cmds  int
 	bytes int // of the largest command
+	mixed int // commands about more than one slot
 }
 
 func (l *locLog) ProposeAsync(machine string, cmd []byte, done func(any, error)) error {
@@ -41,6 +42,9 @@ func (l *locLog) ProposeAsync(machine string, cmd []byte, done func(any, error))
 	}
 	l.cmds++
 	l.bytes = max(l.bytes, len(cmd))
+	if slotsOf(l.loc, cmd) > 1 {
+		l.mixed++
+	}
 	do := func() {
 		if l.lost != nil {
 			done(nil, l.lost)
@@ -61,6 +65,35 @@ func (l *locLog) flush() {
 	l.queue = nil
 	for _, do := range queue {
 		do()
+	}
+}
+
+// slotsOf counts the slots that a command is about.
+func slotsOf(l *Location, cmd []byte) int {
+	c, err := decodeLocationCommand(cmd)
+	if err != nil {
+		return 0
+	}
+	slots := map[int]bool{}
+	if len(c.ops) == 0 || c.ops[0].aor == nil {
+		slots[l.shard(appendAOR(nil, string(c.tenant), string(c.user))).index] = true
+	}
+	for _, op := range c.ops {
+		if op.aor != nil {
+			slots[l.shard(op.aor).index] = true
+		}
+	}
+	return len(slots)
+}
+
+// The log and the snapshots of all times are by these.
+func TestAnAORKeepsItsSlot(t *testing.T) {
+	l := NewLocation()
+	for name, want := range map[string]int{"acme/alice": 175, "acme/bob": 12, "demo/+442079460201": 238} {
+		tenant, user, _ := strings.Cut(name, "/")
+		if got := l.shard(appendAOR(nil, tenant, user)).index; got != want {
+			t.Errorf("%s is of slot %d, want %d", name, got, want)
+		}
 	}
 }
 
@@ -231,6 +264,9 @@ func TestSweepRemovesWhatExpiredInBoundedCommandsAndTellsWatchers(t *testing.T) 
 	}
 	if expired != users/2 || l.Stats().Bindings != users/2 || l.Stats().AORs != users/2 || l.Stats().Expired != users/2 {
 		t.Errorf("%d expired, stats %+v", expired, l.Stats())
+	}
+	if log.mixed > 0 {
+		t.Errorf("%d commands are about more than one slot", log.mixed)
 	}
 	if log.bytes > 16<<10 {
 		t.Errorf("a command of %d bytes", log.bytes)

@@ -16,7 +16,7 @@ import (
 //
 //	"TLOC" version(1) { AOR, records }* empty AOR
 //
-// where AOR and records stand behind their uvarint lengths and the records are as in the table, local bytes zeroed.
+// where AOR and records stand behind their uvarint lengths and the records are as in the table, local bytes zeroed. AORs are sorted by slot, then by name.
 const locationMagic = "TLOC\x01"
 
 // locationSnapshot is the table as it was at one index of the log. Taking one copies nothing: a shard's slice headers are
