@@ -29,7 +29,7 @@ race: ## run the tests that need no other program, with the race detector
 
 interop: ## run the tests with real phones: sipp, baresip, linphone, ffmpeg, a browser
 	$(GO) test -count=1 -tags interop -parallel 4 -timeout 10m ./internal/interop/...
-	$(GO) test -count=1 -tags interop -run TestVideoCallsAreRecorded ./rtpengine
+	$(GO) test -count=1 -tags interop -run "VideoCallsAreRecorded|OggRecordingsAreHeard" ./rtpengine
 
 faults: ## play SEEDS (20) random histories of faults against three nodes in fake time, the log's and those of the whole service
 	TANDEM_FAULTS="$(SEEDS)" $(GO) test -count=1 -timeout 60m -run TestRandomFaultsLoseNothing ./cluster
