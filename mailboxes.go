@@ -26,6 +26,7 @@ func (n *Node) buildMailboxes() (err error) {
 		Ready: func() bool { return n.cluster.Status().Ready },
 		Left:  func(i mailbox.Item) { n.pbx.LeftMessage(i) },
 	})
+	n.index.OnChange(func(tenant, box string) { n.pbx.MailboxChanged(tenant, box) })
 	return err
 }
 

@@ -74,6 +74,7 @@ type PBX struct {
 	copier *copier // nil without Config.Copies
 	lines  *lines
 	pins   pins
+	lamps  lamps
 
 	mu          sync.Mutex
 	calls       map[string]*Call
@@ -145,6 +146,8 @@ type Stats struct {
 	TrunkLimited              uint64 // calls beyond the limits of who calls
 	ParkedCalls               uint64 // calls that were parked
 	Fetched, Returned         uint64 // of these, those that somebody has fetched, and those that nobody wanted in time
+	Lamps                     int    // phones that are told of messages
+	LampsRefused, LampsLost   uint64 // subscriptions that were refused, and those that ended because a phone took no NOTIFY
 	PickedUp                  uint64 // calls that rang at one and were answered by another
 	PickupsRefused            uint64 // by the plan's rule
 	PickupsInVain             uint64 // when nothing rang, or no more
@@ -159,7 +162,11 @@ func (p *PBX) Stats() Stats {
 	n, parked := len(p.calls), len(p.slots)
 	p.mu.Unlock()
 	full, over := p.lines.refused()
+	p.lamps.mu.Lock()
+	lit, unlit, lost := p.lamps.count, p.lamps.refused, p.lamps.lost
+	p.lamps.mu.Unlock()
 	return Stats{
+		Lamps: lit, LampsRefused: unlit, LampsLost: lost,
 		PINsRefused: p.pinsRefused.Load(), WrongPINs: p.wrongPINs.Load(),
 		TrunkFull: full, TrunkLimited: over,
 		PickedUp: p.pickedUp.Load(), PickupsRefused: p.pickupsRefused.Load(), PickupsInVain: p.pickupsInVain.Load(),
@@ -263,6 +270,9 @@ func (p *PBX) dialled(in *sip.Inbound) (to dialled, status int, why string) {
 
 // ServeRequest relays a request that is not a call to the phones of a user (sip.Handler).
 func (p *PBX) ServeRequest(in *sip.Inbound) {
+	if p.subscribes(in) {
+		return
+	}
 	groups, status, why := p.addressed(in)
 	if status == 0 {
 		p.relayRequest(in, groups)

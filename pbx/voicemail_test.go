@@ -41,6 +41,7 @@ func withMailboxes(t *testing.T, fn func(t *testing.T, o *office, messages *mail
 	t.Helper()
 	live(t, func(t *testing.T, o *office) {
 		index := mailbox.NewIndex()
+		index.OnChange(o.pbx.MailboxChanged)
 		messages, err := mailbox.New(mailbox.Config{
 			Index: index, Dir: t.TempDir(), Node: "n1", Measure: o.pbx.cfg.Media.SoundLength, Left: o.pbx.LeftMessage,
 			Propose: func(_ context.Context, cmd []byte) (any, error) { return index.Apply(cmd), nil },

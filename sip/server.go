@@ -218,6 +218,7 @@ type Stats struct {
 	CallersLost         uint64 // calls cancelled because the caller's connection broke while phones rang
 	CallersBack         uint64 // callers who came back over another connection in time
 	Panics              uint64
+	Notified            uint64 // NOTIFYs that were sent for them
 	TraceDropped        uint64
 	Lagged              uint64 // requests that were looked at again because other nodes knew more
 	NextFlows           uint64 // phones reached over another flow of theirs, for the first one was gone (RFC 5626 §5.3)
@@ -226,13 +227,14 @@ type Stats struct {
 	Transactions, Branches, Dialogs int64
 	Pending                         int64 // requests of the Handler without a final answer
 	Handlers                        int64 // goroutines of theirs
+	Subscriptions                   int64 // of phones that this node tells of changes
 	Remains                         int64 // transactions of either side that only await retransmissions, when a timer last looked
 }
 
 type counters struct {
 	requests, responses, malformed, retransmitted, strayResponses, strayACKs, challenged, authFailed, unknown481, loops, hops,
-	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, heldLost, lagged, nextFlows, panics atomic.Uint64
-	transactions, branches, dialogs, pending, remains atomic.Int64
+	shed, sendErrors, timerC, sessionsExpired, callersLost, callersBack, own, ownRefused, heldLost, lagged, nextFlows, panics, notified atomic.Uint64
+	transactions, branches, dialogs, pending, remains, subscriptions atomic.Int64
 }
 
 // Digest and Registrar are the parts the server was given, for their counters.
@@ -269,6 +271,8 @@ func (s *Server) Stats() Stats {
 		st.Lagged += c.lagged.Load()
 		st.NextFlows += c.nextFlows.Load()
 		st.Panics += c.panics.Load()
+		st.Notified += c.notified.Load()
+		st.Subscriptions += c.subscriptions.Load()
 		st.Transactions += c.transactions.Load()
 		st.Branches += c.branches.Load()
 		st.Dialogs += c.dialogs.Load()
