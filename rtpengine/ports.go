@@ -30,6 +30,7 @@ type pool struct {
 	mu     sync.Mutex
 	free   []uint16 // ring of even ports
 	rested []int64  // when the pair at the same place of the ring came back, engine ns
+	place  []uint16 // of free pairs in the ring, by (port-base)/2
 	head   int
 	count  int
 	taken  uint64 // pairs skipped because another program held one port
@@ -48,10 +49,10 @@ func newPool(addr netip.Addr, low, high uint16, dscp int) *pool {
 	}
 	p := &pool{
 		addr: addr, dscp: dscp, base: low, count: n,
-		free: make([]uint16, n), rested: make([]int64, n), out: make([]uint64, (n+63)/64),
+		free: make([]uint16, n), rested: make([]int64, n), place: make([]uint16, n), out: make([]uint64, (n+63)/64),
 	}
 	for i, at := range rand.Perm(n) {
-		p.free[i] = low + uint16(2*at)
+		p.free[i], p.place[at] = low+uint16(2*at), uint16(i)
 		p.rested[i] = -int64(quarantine)
 	}
 	return p
@@ -82,7 +83,7 @@ func (p *pool) give(port uint16, now int64) {
 	}
 	p.out[i/64] &^= 1 << (i % 64)
 	at := (p.head + p.count) % len(p.free)
-	p.free[at], p.rested[at] = port, now
+	p.free[at], p.rested[at], p.place[i] = port, now, uint16(at)
 	p.count++
 }
 
@@ -172,11 +173,8 @@ func (p *pool) claim(port uint16) error {
 		return fmt.Errorf("%w: %s is of another call", ErrPortTaken, at)
 	}
 	p.out[i/64] |= 1 << (i % 64)
-	n := p.head
-	for p.free[n] != port {
-		n = (n + 1) % len(p.free)
-	}
-	p.free[n], p.rested[n] = p.free[p.head], p.rested[p.head] // which has rested longer than what is behind it
+	n, first := p.place[i], p.free[p.head]
+	p.free[n], p.rested[n], p.place[(first-p.base)/2] = first, p.rested[p.head], n // which has rested longer than what is behind it
 	p.head = (p.head + 1) % len(p.free)
 	p.count--
 	return nil
