@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/virtualip"
@@ -82,19 +83,30 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 	return a, nil
 }
 
-// bring takes the calls of a dead node in.
-func (n *Node) bring(ctx context.Context, from departed, whence pbx.Whence) (arrivals []*pbx.Arrival) {
-	for _, snapshot := range from.Calls {
-		arrival, err := n.pbx.Import(ctx, snapshot, whence)
-		if err != nil {
-			n.log.Error("a call of a dead node cannot be gone on with", "node", from.Name, "error", err)
-			continue
-		}
-		arrival.Settle()
-		arrivals = append(arrivals, arrival)
+// bring takes the calls of a dead node in, several at a time: people hear nothing meanwhile, and half of the work is the kernel's.
+func (n *Node) bring(ctx context.Context, from departed, whence pbx.Whence) []*pbx.Arrival {
+	arrivals := make([]*pbx.Arrival, len(from.Calls))
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range min(bringers, len(from.Calls)) {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(from.Calls)); i = next.Add(1) - 1 {
+				arrival, err := n.pbx.Import(ctx, from.Calls[i], whence)
+				if err != nil {
+					n.log.Error("a call of a dead node cannot be gone on with", "node", from.Name, "error", err)
+					continue
+				}
+				arrival.Settle()
+				arrivals[i] = arrival
+			}
+		})
 	}
-	return arrivals
+	work.Wait()
+	return slices.DeleteFunc(arrivals, func(a *pbx.Arrival) bool { return a == nil })
 }
+
+// bringers is how many calls are taken in at a time.
+const bringers = 4
 
 // resettle goes on with the calls of a dead node at this one's own addresses, and tells their phones so.
 func (n *Node) resettle(ctx context.Context, from departed) {
