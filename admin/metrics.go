@@ -283,6 +283,7 @@ func (m meter) pbx(st pbx.Stats) {
 	m.counter("tandem_calls_silent_total", "Calls ended because no media came any more.", st.Silent)
 	m.counter("tandem_calls_info_digits_total", "Digits that came in an INFO to a call that the node answered.", st.InfoDigits)
 	m.counter("tandem_calls_arrived_total", "Answered calls taken over from the process before.", st.Arrived)
+	m.counter("tandem_calls_revived_total", "Calls that rang at a dead node, and were begun anew at this one.", st.Revived)
 	m.counter("tandem_calls_readdressed_total", "Of them, those whose phones were told of another address for their media.", st.Readdressed)
 	m.counter("tandem_calls_unaddressed_total", "Calls that ended because a phone could not be told where they go on.", st.Unaddressed)
 	m.counter("tandem_calls_pictures_wanted_total", "INFOs of phones that want a full picture, asked for in the media.", st.PicturesWanted)

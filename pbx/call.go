@@ -103,7 +103,7 @@ func newEpoch(now time.Time) string {
 // newCall copies what it keeps of the request: records of calls outlive it, and a substring would keep all of it in memory.
 func newCall(p *PBX, in *sip.Inbound, to dialled) *Call {
 	return &Call{
-		pbx: p, in: in, id: p.epoch + "-" + strconv.FormatUint(p.last.Add(1), 36), callID: strings.Clone(in.Msg.CallID()), tenant: in.Tenant,
+		pbx: p, in: in, id: cmp.Or(in.Again, p.epoch+"-"+strconv.FormatUint(p.last.Add(1), 36)), callID: strings.Clone(in.Msg.CallID()), tenant: in.Tenant,
 		from: in.User, to: strings.Clone(to.name), phone: to.phone, gruu: to.gruu, peer: in.Flow.Remote, began: in.At, state: Routing,
 	}
 }
@@ -384,6 +384,7 @@ func (c *Call) Ringing(status int, _ sip.Target) {
 	if first {
 		c.publish(events.Event{Kind: events.CallRinging, Status: status})
 	}
+	c.Changed() // one more phone rings, perhaps: others are to know whom to stop
 }
 
 // Answered is told by the shard: phones talk to each other from here on (sip.CallEvents).

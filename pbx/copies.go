@@ -44,7 +44,7 @@ type copier struct {
 
 	mu    sync.Mutex
 	fresh []*Call // answered just now
-	stale []*Call // copied, and different since
+	stale []*Call // copied, and different since; or ringing
 
 	counts copyCounts
 }
@@ -299,7 +299,7 @@ func (r *copier) ended(c *Call) {
 func (c *Call) describe(ctx context.Context) (s callSnapshot, revision uint64, err error) {
 	s, dialog, media := c.outline()
 	if dialog == nil {
-		return s, 0, sip.ErrNotMovable
+		return c.describeRinging(ctx)
 	}
 	if s.Dialog, err = dialog.Export(ctx); err != nil {
 		return s, 0, err
@@ -312,6 +312,23 @@ func (c *Call) describe(ctx context.Context) (s callSnapshot, revision uint64, e
 	}
 	s.CDR, _ = c.pbx.cfg.Events.Peek(c.id)
 	return s, revision, nil
+}
+
+// describeRinging gives a call without an answer. Of its media nothing is needed: they begin anew.
+func (c *Call) describeRinging(ctx context.Context) (s callSnapshot, revision uint64, err error) {
+	c.mu.Lock()
+	in, media := c.in, c.media
+	rings := c.state == Ringing && !c.over
+	c.mu.Unlock()
+	if !rings || in == nil {
+		return s, 0, sip.ErrNotMovable
+	}
+	s = callSnapshot{Version: callSnapshotVersion, ID: c.id}
+	if media != nil {
+		revision = media.revision()
+	}
+	s.Ringing, err = in.ExportRinging(ctx)
+	return s, revision, err
 }
 
 // revision changes when a copy of the media is not good any more.
@@ -344,7 +361,8 @@ func (m *relayMedia) describe() (snapshot []byte, recorded bool, err error) {
 func (p *PBX) Disown(ctx context.Context, reason string) (dropped, ended int) {
 	for _, c := range p.all() {
 		c.mu.Lock()
-		given, dialog, answerer, over := c.copy.given && c.dialog != nil, c.dialog, c.answerer, c.over
+		dialog, in, answerer, over := c.dialog, c.in, c.answerer, c.over
+		given := c.copy.given && (dialog != nil || in != nil)
 		c.over = over || given
 		c.mu.Unlock()
 		switch {
@@ -358,8 +376,12 @@ func (p *PBX) Disown(ctx context.Context, reason string) (dropped, ended int) {
 			p.remove(c)
 			p.copier.ended(c)
 			c.dropLines()
-			p.leaves(c.tenant, answerer, time.Now())
-			if err := dialog.Drop(ctx); err != nil {
+			drop := in.Drop
+			if dialog != nil {
+				p.leaves(c.tenant, answerer, time.Now())
+				drop = dialog.Drop
+			}
+			if err := drop(ctx); err != nil {
 				p.cfg.Log.Error("a call that another node goes on with cannot be dropped", "call", c.id, "error", err)
 			}
 		}

@@ -38,6 +38,8 @@ type Signalling interface {
 	TrunkWays(tenant, trunk, number string) sip.TrunkWays
 	// Import goes on with the dialog of a call that another process has given away.
 	Import(ctx context.Context, a sip.Arrival) (*sip.Dialog, error)
+	// Revive begins a call anew that rang at a dead node: ServeInvite gets it, with Again set to name.
+	Revive(ctx context.Context, snapshot []byte, name string) error
 }
 
 // Config is what a PBX needs. Plan, Directory and Events are required.
@@ -87,11 +89,11 @@ type PBX struct {
 	referrals   map[string]referral // by who was sent, "tenant\x00user"
 	peak        int                 // most calls since the tables were made
 
-	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, readdresses, unaddressed atomic.Uint64
-	picturesWanted, picturesAsked, picturesRefused                                                           atomic.Uint64
-	pinsRefused, wrongPINs                                                                                   atomic.Uint64
-	pickedUp, pickupsRefused, pickupsInVain                                                                  atomic.Uint64
-	parkedCalls, fetched, returned, pages, paged                                                             atomic.Uint64
+	started, answered, failed, limited, silent, infoDigits, infoConverted, arrived, revived, readdresses, unaddressed atomic.Uint64
+	picturesWanted, picturesAsked, picturesRefused                                                                    atomic.Uint64
+	pinsRefused, wrongPINs                                                                                            atomic.Uint64
+	pickedUp, pickupsRefused, pickupsInVain                                                                           atomic.Uint64
+	parkedCalls, fetched, returned, pages, paged                                                                      atomic.Uint64
 }
 
 // New validates cfg.
@@ -135,6 +137,7 @@ type Stats struct {
 	WrongPINs                 uint64 // PINs of conferences that were wrong, or not pressed in time
 	InfoDigits                uint64 // digits that came in an INFO to a call answered here
 	Arrived                   uint64 // taken over from another process
+	Revived                   uint64 // rang at a dead node, and were begun anew here
 	Readdressed               uint64 // of them, those whose phones were told of another address for their media
 	Unaddressed               uint64 // those that ended because a phone could not be told
 	InfoConverted             uint64 // INFOs of relayed calls that the other phone did not know, done in the media
@@ -172,7 +175,7 @@ func (p *PBX) Stats() Stats {
 		PickedUp: p.pickedUp.Load(), PickupsRefused: p.pickupsRefused.Load(), PickupsInVain: p.pickupsInVain.Load(),
 		Parked: parked, ParkedCalls: p.parkedCalls.Load(), Fetched: p.fetched.Load(), Returned: p.returned.Load(), Pages: p.pages.Load(), Paged: p.paged.Load(),
 		Started: p.started.Load(), Answered: p.answered.Load(), Failed: p.failed.Load(), Limited: p.limited.Load(), Silent: p.silent.Load(), Calls: n,
-		Arrived: p.arrived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
+		Arrived: p.arrived.Load(), Revived: p.revived.Load(), Readdressed: p.readdresses.Load(), Unaddressed: p.unaddressed.Load(), InfoDigits: p.infoDigits.Load(), InfoConverted: p.infoConverted.Load(),
 		PicturesWanted: p.picturesWanted.Load(), PicturesAsked: p.picturesAsked.Load(), PicturesRefused: p.picturesRefused.Load(),
 	}
 }

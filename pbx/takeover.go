@@ -13,7 +13,7 @@ import (
 	"tandem/sip"
 )
 
-// callSnapshot is an answered call between phones as another process can go on with it. It holds the keys of its media and must never be
+// callSnapshot is an answered call as another process can go on with it, or one that rings as it can begin it anew. It holds the keys of its media and must never be
 // written to a disk or a log.
 type callSnapshot struct {
 	Version  int            `json:"v"`
@@ -34,6 +34,7 @@ type callSnapshot struct {
 	Recorded bool           `json:"recorded,omitempty"`
 	Lost     bool           `json:"lost,omitempty"` // its media could not be moved: the other process ends it
 	CDR      events.CDR     `json:"cdr"`
+	Ringing  []byte         `json:"ringing,omitempty"` // of a call without an answer, in place of all that an answer brings
 }
 
 const (
@@ -203,6 +204,9 @@ type Arrival struct {
 	lost bool // its media are not here, and will not be
 }
 
+// ringTime bounds how long it may take to begin a call anew.
+const ringTime = time.Second
+
 // Whence is where a call comes from.
 type Whence uint8
 
@@ -217,6 +221,9 @@ func (p *PBX) Import(ctx context.Context, snapshot []byte, from Whence) (*Arriva
 	s, err := readCall(snapshot)
 	if err != nil {
 		return nil, err
+	}
+	if len(s.Ringing) > 0 {
+		return &Arrival{call: &Call{pbx: p, id: s.ID}, snap: s, from: from}, nil
 	}
 	c := &Call{
 		pbx: p, id: s.ID, callID: s.CallID, tenant: s.Tenant, from: s.From, to: s.To, peer: s.Peer, began: s.Began, state: Answered, node: s.Node,
@@ -279,15 +286,22 @@ func (a *Arrival) lose(err error) {
 
 // Settle makes an arrived call one of this process: from here on its record is written here.
 func (a *Arrival) Settle() {
+	if len(a.snap.Ringing) > 0 {
+		return
+	}
 	a.call.pbx.cfg.Events.Adopt(a.snap.CDR)
 	a.call.pbx.arrived.Add(1)
-	a.call.Changed() // nobody else has it from here
 }
 
-// Resume brings media that waited for ports of the other process, which has ended now, and ends a call that came without any. Behind Settle,
-// while signalling runs.
+// Resume has others get copies of the call, brings media that waited for ports of the other process, which has ended now, and ends a call that came
+// without any. Behind Settle, while signalling runs.
 func (a *Arrival) Resume() {
+	if len(a.snap.Ringing) > 0 {
+		a.ringAgain()
+		return
+	}
 	c := a.call
+	c.Changed() // not before phones are heard: to describe a call takes as long as to take it in
 	if m := c.media; m != nil && m.awaited {
 		m.awaited = false
 		if err := m.arrive(a.snap.Media, a.from); err != nil {
@@ -306,6 +320,18 @@ func (a *Arrival) Resume() {
 			c.hangup(lostMedia)
 		}
 	}
+}
+
+// ringAgain begins a call anew that rang at a dead node. Its caller is asked for nothing; he hears that it rings once more.
+func (a *Arrival) ringAgain() {
+	p := a.call.pbx
+	ctx, cancel := context.WithTimeout(context.Background(), ringTime)
+	defer cancel()
+	if err := p.sig.Revive(ctx, a.snap.Ringing, a.snap.ID); err != nil {
+		p.cfg.Log.Warn("a call that rang at a dead node cannot be begun again", "call", a.snap.ID, "error", err)
+		return
+	}
+	p.revived.Add(1)
 }
 
 // readdressed hears what came of telling the phones where their call goes on.
@@ -333,6 +359,9 @@ func readCall(b []byte) (s callSnapshot, err error) {
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
 		return s, fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	if s.Version == callSnapshotVersion && s.ID != "" && len(s.Ringing) > 0 {
+		return s, nil
 	}
 	if s.Version != callSnapshotVersion || s.ID == "" || s.CDR.Call != s.ID || s.Answered.IsZero() || !s.Peer.IsValid() {
 		return s, ErrSnapshot

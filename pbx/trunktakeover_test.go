@@ -10,10 +10,14 @@ import (
 )
 
 // succeed kills the process of an office, and has another one go on at its address with what others have of its calls.
-func (o *office) succeed(s *shelf) {
+func (o *office) succeed(s *shelf) { o.succeedAfter(s, 0) }
+
+// succeedAfter is succeed with an other one that has been there for some time: it knows which trunks are up.
+func (o *office) succeedAfter(s *shelf, age time.Duration) {
 	o.t.Helper()
 	copies := s.all()
 	o.crash()
+	time.Sleep(age)
 	var arrivals []*Arrival
 	for _, text := range copies {
 		a, err := o.pbx.Import(o.t.Context(), text, FromDead)

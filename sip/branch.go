@@ -241,6 +241,9 @@ func (b *branch) build(dst []byte) []byte {
 	dropClaims(m, e)
 	if d := b.fork.dialog; d != nil {
 		d.renumber(m, e, b.fork.fromCaller)
+	} else if f := b.fork; f.shift > 0 {
+		n, method, _ := m.CSeq()
+		setCSeq(m, e, n+f.shift, method)
 	}
 	e.Tail = tx.assertIdentity(e.Tail)
 	b.fork.session.apply(m, e)

@@ -153,11 +153,12 @@ type Dialog struct {
 	veil     *veil  // between them, nil without
 	above    string // To value that the caller knows us by, behind a veil
 	state    dialogState
-	byCaller bool // who sent the BYE
-	late     bool // the last INVITE carried no offer: its ACK carries the answer
-	relayed  int  // INVITEs and offers in UPDATE that are on their way between the parties
-	own      int  // requests of the node's own that are not answered
-	ownOffer bool // one of them is an INVITE
+	byCaller bool   // who sent the BYE
+	late     bool   // the last INVITE carried no offer: its ACK carries the answer
+	raised   uint32 // what its INVITE's number was raised by, see Inbound.Again
+	relayed  int    // INVITEs and offers in UPDATE that are on their way between the parties
+	own      int    // requests of the node's own that are not answered
+	ownOffer bool   // one of them is an INVITE
 
 	media  Media
 	events CallEvents
@@ -208,6 +209,8 @@ func (sh *shard) earlyDialog(f *fork, b *branch, m *message.Message) *Dialog {
 		tag: from, value: inv.Get(message.From), contact: remoteTarget(inv), routes: inv.List(message.RecordRoute), cseq: n,
 		tenant: f.in.Tenant, user: f.in.User,
 	}
+	d.raised = f.shift
+	d.caller.numbers = raised(n, d.raised)
 	d.caller.flow = sh.partyFlow(&d.caller, f.in.Flow)
 	d.caller.allows(inv)
 	d.callee = party{tag: to, value: m.Get(message.To), flow: b.flow, tenant: b.target.Tenant, user: b.target.User}
@@ -244,7 +247,8 @@ func (sh *shard) secondDialog(m *message.Message, from transport.Flow, f *fork) 
 			continue
 		}
 		d := &Dialog{sh: sh, callID: first.callID, fork: f, caller: first.caller}
-		d.caller.numbers = numbering{}
+		d.raised = first.raised
+		d.caller.numbers = raised(first.caller.cseq, d.raised)
 		d.callee = party{tag: m.ToTag(), value: m.Get(message.To), flow: from, tenant: first.callee.tenant, user: first.callee.user}
 		if sh.addDialog(d.callID, d) {
 			return d
@@ -653,7 +657,7 @@ func (d *Dialog) drop() {
 	d.release()
 	d.state = dialogEnded
 	d.sh.timers.stop(&d.timer)
-	d.sh.removeDialog(d.callID, d)
+	d.forget()
 	if d.media != nil {
 		d.media.Close()
 	}

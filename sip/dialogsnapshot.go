@@ -121,6 +121,16 @@ func (w *snapshotWriter) party(p *party, at transport.Place) {
 	for _, r := range p.routes {
 		w.text(r)
 	}
+	w.place(at)
+	w.uint(uint64(p.cseq))
+	w.uint(uint64(len(p.numbers.steps)))
+	for _, s := range append(p.numbers.steps[:len(p.numbers.steps):len(p.numbers.steps)], p.numbers.invite) {
+		w.uint(uint64(s.from))
+		w.uint(uint64(s.shift))
+	}
+}
+
+func (w *snapshotWriter) place(at transport.Place) {
 	w.uint(uint64(at.Net) | uint64(at.Holder.Node)<<8)
 	if at.Holder.Node != 0 {
 		w.uint(uint64(at.Holder.Listener))
@@ -129,12 +139,6 @@ func (w *snapshotWriter) party(p *party, at transport.Place) {
 	w.addr(at.Listener)
 	w.addr(netip.AddrPortFrom(at.Source, 0))
 	w.addr(at.Remote)
-	w.uint(uint64(p.cseq))
-	w.uint(uint64(len(p.numbers.steps)))
-	for _, s := range append(p.numbers.steps[:len(p.numbers.steps):len(p.numbers.steps)], p.numbers.invite) {
-		w.uint(uint64(s.from))
-		w.uint(uint64(s.shift))
-	}
 }
 
 // readDialog reads what snapshot has written. It may come from anywhere: every length is checked against what is there, and what is read is
@@ -252,17 +256,7 @@ func (r *snapshotReader) party(p *partySnapshot) {
 	for range min(n, maxRoutes) {
 		p.routes = append(p.routes, r.text())
 	}
-	kind := r.uint()
-	if kind&0xFF > uint64(transport.WSS) || kind>>8 > math.MaxUint32 {
-		r.fail()
-	}
-	p.place.Net = transport.Net(kind)
-	if h := &p.place.Holder; kind>>8 > 0 { // an older program refuses the call
-		h.Node, h.Listener, h.Conn = uint32(kind>>8), uint16(r.uint()), r.uint()
-	}
-	p.place.Listener = r.addr()
-	p.place.Source = r.addr().Addr()
-	p.place.Remote = r.addr()
+	p.place = r.place()
 	p.cseq = r.uint32()
 	if n = r.uint(); n > maxSteps {
 		r.fail()
@@ -271,10 +265,25 @@ func (r *snapshotReader) party(p *partySnapshot) {
 		p.numbers.steps = append(p.numbers.steps, step{r.uint32(), r.uint32()})
 	}
 	p.numbers.invite = step{r.uint32(), r.uint32()}
-	if !r.bad && !p.place.Remote.IsValid() {
+	r.uris(p)
+}
+
+func (r *snapshotReader) place() (at transport.Place) {
+	kind := r.uint()
+	if kind&0xFF > uint64(transport.WSS) || kind>>8 > math.MaxUint32 {
 		r.fail()
 	}
-	r.uris(p)
+	at.Net = transport.Net(kind)
+	if h := &at.Holder; kind>>8 > 0 { // an older program refuses the call
+		h.Node, h.Listener, h.Conn = uint32(kind>>8), uint16(r.uint()), r.uint()
+	}
+	at.Listener = r.addr()
+	at.Source = r.addr().Addr()
+	at.Remote = r.addr()
+	if !at.Remote.IsValid() {
+		r.fail()
+	}
+	return at
 }
 
 // veil reads what stands between the parties. Of it only the names are needed of an answered call.

@@ -20,6 +20,7 @@ type Inbound struct {
 	At     time.Time
 	Trunk  string // that it comes from, "" = none; then User is ""
 	Login  *Login // answers challenges of who has sent it, nil without
+	Again  string // name of a call that has begun at another node and goes on here, see Server.Revive; "" = none
 
 	sh     *shard
 	tx     *transaction
@@ -27,6 +28,7 @@ type Inbound struct {
 	away   bool               // a goroutine thinks about it
 	lost   bool               // see Lost
 	vain   context.CancelFunc // ends what GoFor has begun, nil without
+	raise  uint32             // what is added to its number on its way to phones, see Again
 }
 
 func newInbound(tx *transaction, f transport.Flow, uri message.URI, tenant, user string) *Inbound {
@@ -146,6 +148,9 @@ func (in *Inbound) Gone() bool { return in.tx.state != txProceeding }
 // yet: then tries something else or calls RefuseBest.
 func (in *Inbound) Start(r Relay, then func(Result)) {
 	f := &fork{sh: in.sh, tx: in.tx, in: in, relay: r, then: then, groups: r.Groups, fromCaller: true, breadth: breadthOf(in.Msg), veil: in.sh.wear(r.Veil)}
+	if f.veil == nil {
+		f.shift = in.raise
+	}
 	f.start()
 }
 

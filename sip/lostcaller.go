@@ -54,10 +54,14 @@ func (sh *shard) callersLost(f transport.Flow) {
 		if tx.in == nil || tx.m == nil || tx.state != txProceeding {
 			continue
 		}
-		contact, _ := message.ParseAddress(tx.m.Get(message.Contact))
-		l := &lostCaller{tx: tx, until: sh.now().Add(callerGrace), tenant: tx.in.Tenant, user: tx.in.User, contact: contact.URI}
-		sh.arm(&l.timer, l, callerLook)
+		sh.awaitCaller(tx)
 	}
+}
+
+func (sh *shard) awaitCaller(tx *transaction) {
+	contact, _ := message.ParseAddress(tx.m.Get(message.Contact))
+	l := &lostCaller{tx: tx, until: sh.now().Add(callerGrace), tenant: tx.in.Tenant, user: tx.in.User, contact: contact.URI}
+	sh.arm(&l.timer, l, callerLook)
 }
 
 // expire looks whether the caller is back, and gives him up in the end.

@@ -27,6 +27,15 @@ const (
 	lastOwn = 1<<31 - 1<<20
 )
 
+// raised is the numbering of a party whose INVITE went on under a number so much higher: a challenge was answered on the way, or the call had begun at
+// another node.
+func raised(n, by uint32) numbering {
+	if by == 0 {
+		return numbering{}
+	}
+	return numbering{steps: []step{{n, by}}, invite: step{n, by}}
+}
+
 func (n *numbering) shift() uint32 {
 	if len(n.steps) == 0 {
 		return 0

@@ -193,31 +193,39 @@ func (s *Server) Receive(list []Held) {
 // over or not answered yet, that of ctx.
 func (d *Dialog) Export(ctx context.Context) ([]byte, error) {
 	var out []byte
-	told := make(chan struct{})
-	for {
-		err := d.sh.post(func() {
-			if d.state == dialogConfirmed || d.state == dialogEnding {
-				out = d.snapshot()
-			}
-			close(told)
-		})
-		if err == nil {
-			break
+	err := d.sh.ask(ctx, func() {
+		if d.state == dialogConfirmed || d.state == dialogEnding {
+			out = d.snapshot()
 		}
-		if !errors.Is(err, transport.ErrBusy) || ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
-		}
-		time.Sleep(busyPause)
-	}
-	select {
-	case <-told:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	})
+	if err != nil {
+		return nil, err
 	}
 	if out == nil || len(out) > maxSnapshot {
 		return nil, ErrNotMovable
 	}
 	return out, nil
+}
+
+// ask runs fn on the shard and waits for it, as long as ctx lasts. Behind an error fn may still come to run, or be running.
+func (sh *shard) ask(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	for {
+		err := sh.post(func() { defer close(done); fn() })
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, transport.ErrBusy) || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		time.Sleep(busyPause)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Import makes an answered call of a snapshot. A party that was reached over a connection is awaited: requests for it go where its phone has

@@ -235,3 +235,58 @@ func FuzzReadDialog(f *testing.F) {
 		}
 	})
 }
+
+// What a call that rings is made of again is read as it was written, and nothing else is read.
+func TestSnapshotOfACallThatRings(t *testing.T) {
+	play(t, nil, func(t *testing.T, s *stage) {
+		alice, bob := s.registered("alice"), s.registered("bob")
+		var in *Inbound
+		s.onInvite = func(i *Inbound) { in = i; s.ring(i, s.template()) }
+		bob.OnInvite(func(c *fakephone.Call) { c.Ring() })
+		call := alice.Call("bob", sdpOf("alice"))
+		call.AwaitStatus(180)
+		text, err := in.ExportRinging(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := readRinging(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "caller", r.user, "alice")
+		expect(t, "phones", len(r.rings), 1)
+		expect(t, "heard", r.rings[0].heard, true)
+		for n := range text {
+			if _, err := readRinging(text[:n]); err == nil {
+				t.Fatalf("%d of %d octets make a call", n, len(text))
+			}
+		}
+		call.Cancel()
+		expect(t, "cancelled", call.Final().Status(), 487)
+		if _, err := in.ExportRinging(t.Context()); !errors.Is(err, ErrNotMovable) {
+			t.Errorf("a call that is over: %v", err)
+		}
+	})
+}
+
+func FuzzReadRinging(f *testing.F) {
+	invite := "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1a.2b\r\nMax-Forwards: 70\r\nFrom: <sip:a@example.com>;tag=1\r\n" +
+		"To: <sip:bob@example.com>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:a@192.0.2.9>\r\nContent-Length: 0\r\n\r\n"
+	w := snapshotWriter{b: []byte{ringingVersion}}
+	at := transport.Place{Remote: netip.MustParseAddrPort("192.0.2.9:5060")}
+	w.uint(1)
+	w.place(at)
+	for _, s := range [...]string{"acme", "alice", "", "sip:bob@example.com", invite} {
+		w.text(s)
+	}
+	w.uint(1)
+	w.place(at)
+	w.uint(1)
+	w.text(invite)
+	f.Add(w.b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := readRinging(b); err == nil && (s.invite == nil || len(s.rings) > maxRings) {
+			t.Errorf("read %+v", s)
+		}
+	})
+}

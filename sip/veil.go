@@ -189,9 +189,6 @@ func (d *Dialog) seenBy(caller bool) (from, callID string) {
 func (d *Dialog) veiled(f *fork, inv *message.Message) bool {
 	d.veil = f.veil
 	d.above = inv.Get(message.To) + ";tag=" + d.sh.tagAbove(d.veil, d.callee.tag)
-	if n := d.caller.cseq; f.shift > 0 { // a challenge was answered on the way
-		d.caller.numbers = numbering{steps: []step{{n, f.shift}}, invite: step{n, f.shift}}
-	}
 	return d.sh.addDialog(d.veil.callID, calleeSide{d})
 }
 

@@ -97,8 +97,13 @@ func (p *Phone) reinvite(m *Message) {
 }
 
 func (p *Phone) cancel(m *Message) {
-	c := p.find(m)
-	if c == nil || c.Invite == nil || c.Invite.Branch() != m.Branch() {
+	var c *Call
+	for _, o := range p.Calls() { // a call may ring again under the Call-ID that it has rung with before
+		if o.Invite != nil && o.CallID == m.CallID() && o.Invite.Branch() == m.Branch() {
+			c = o
+		}
+	}
+	if c == nil {
 		p.answer(m, "none", 481, "", nil, nil)
 		return
 	}
