@@ -198,9 +198,6 @@ func (sh *shard) stopRinging(r *ringingSnapshot) {
 	sh.count.branches.Store(int64(len(sh.branches)))
 }
 
-// elsewhere is the Reason of a CANCEL that is no missed call.
-const elsewhere = `SIP;cause=200;text="Call completed elsewhere"`
-
 // Drop forgets a call without an answer, without a word to anybody: another node has begun it anew. Any goroutine that is no shard's.
 func (in *Inbound) Drop(ctx context.Context) error {
 	return in.sh.io.Do(ctx, func() { in.sh.safely(in.drop) })
