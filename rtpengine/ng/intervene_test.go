@@ -86,7 +86,7 @@ func TestAProxyPlaysAnAnnouncementToOneSide(t *testing.T) {
 		{about("play media", "file", "music"), "no participant of the call is named"},
 		{about("play media", "from-tag", "nobody", "file", "music"), "no participant of the call has this tag"},
 		{about("play media", "from-tag", "a"), "no media file is named"},
-		{about("play media", "from-tag", "a", "file", "acme/nothing"), "no such file"},
+		{about("play media", "from-tag", "a", "file", "acme/nothing"), "is not there"},
 		{about("play media", "from-tag", "a", "file", "acme/../../etc/passwd"), "no place for the prompt"},
 		{about("play media", "from-tag", "a", "blob", "RIFF"), "no WAV file"},
 		{about("play media", "from-tag", "a", "blob64", "?"), "not base64"},
