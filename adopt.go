@@ -24,7 +24,8 @@ type adopted struct {
 	media []*rtpengine.StandIn
 	moved []virtualip.Address // put on interfaces of this machine
 	calls []string            // ids of those that came with it
-	stop  context.CancelFunc  // ends the web side
+	web   []net.Listener
+	stop  context.CancelFunc // ends the web side
 }
 
 // adoptions are all of them, by the dead node's name.
@@ -65,7 +66,7 @@ func (n *Node) adopt(ctx context.Context, from departed) (a *adopted, err error)
 	}
 	for _, at := range from.Addresses {
 		for _, w := range at.Web {
-			n.standInWeb(serving, w)
+			n.standInWeb(serving, a, w)
 		}
 	}
 	if len(a.moved) > 0 {
@@ -174,7 +175,7 @@ func spread(at netip.AddrPort, moved []virtualip.Address) (list []netip.AddrPort
 }
 
 // standInWeb serves the web side at an address of another node. Calls can do without: their phones come back by any node.
-func (n *Node) standInWeb(ctx context.Context, w webAt) {
+func (n *Node) standInWeb(ctx context.Context, a *adopted, w webAt) {
 	if slices.Contains(n.cfg.Web.HTTP, w.Addr) || slices.Contains(n.cfg.Web.HTTPS, w.Addr) {
 		return
 	}
@@ -183,6 +184,7 @@ func (n *Node) standInWeb(ctx context.Context, w webAt) {
 		n.log.Warn("the web side of a dead node has no address here", "address", w.Addr, "error", err)
 		return
 	}
+	a.web = append(a.web, l)
 	n.adopted.work.Go(func() {
 		if err := n.serveWeb(ctx, webListener{l, w.TLS}); err != nil && !errors.Is(err, net.ErrClosed) {
 			n.log.Error("the web side at an address of another node has failed", "address", w.Addr, "error", err)
@@ -195,6 +197,9 @@ func (a *adopted) end(n *Node) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
 	a.stop()
+	for _, l := range a.web { // the server does it as well, but some time later: whoever is back would find the address taken
+		_ = l.Close()
+	}
 	for _, s := range a.sip {
 		if err := s.End(ctx); err != nil {
 			n.log.Warn("an address of another node is given back late", "node", a.name, "error", err)
