@@ -147,6 +147,22 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 	return r, nil
 }
 
+// download writes what is at path to out, as it is.
+func (c *Client) download(ctx context.Context, path string, out io.Writer) error {
+	r, err := c.request(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Accept", "*/*")
+	resp, err := c.send(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(out, resp.Body)
+	return err
+}
+
 // send gives the response when it is a 2xx; the caller closes its body.
 func (c *Client) send(r *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(r)

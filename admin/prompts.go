@@ -187,18 +187,7 @@ func (c *Client) PutPrompt(ctx context.Context, name string, file []byte) (out P
 
 // PromptSound writes the sound of a prompt to out.
 func (c *Client) PromptSound(ctx context.Context, name string, out io.Writer) error {
-	r, err := c.request(ctx, http.MethodGet, promptPath(name)+"/sound", nil, nil)
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Accept", "*/*")
-	resp, err := c.send(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(out, resp.Body)
-	return err
+	return c.download(ctx, promptPath(name)+"/sound", out)
 }
 
 // RemovePrompt removes a prompt on all nodes.

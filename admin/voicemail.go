@@ -109,18 +109,7 @@ func (c *Client) Voicemail(ctx context.Context, tenant, box string) (List[mailbo
 
 // VoicemailSound writes the sound of a message to out.
 func (c *Client) VoicemailSound(ctx context.Context, id string, out io.Writer) error {
-	r, err := c.request(ctx, http.MethodGet, "/voicemail/"+url.PathEscape(id)+"/sound", nil, nil)
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Accept", "*/*")
-	resp, err := c.send(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(out, resp.Body)
-	return err
+	return c.download(ctx, "/voicemail/"+url.PathEscape(id)+"/sound", out)
 }
 
 // DeleteVoicemail deletes a message.
