@@ -39,13 +39,15 @@ func TestRedundancyMakesUpForLossesWhereACallIsTranscoded(t *testing.T) {
 		t.Errorf("%s in\n%s", got, told)
 	}
 	lost := map[int]bool{4: true, 8: true, 9: true, 13: true, 14: true, 15: true} // of the last three one is in no packet that comes
-	for n := 1; n <= 22; n++ {
-		a.seq++
-		if !lost[n] {
-			body := repeating(8, frameSamples, level(max(1, n-2)), level(max(1, n-1)), level(n))
-			a.raw(a.rtp, a.to, packet(63, a.seq, uint32(n*frameSamples), a.ssrc, string(body)))
+	atOnce(s, func() {
+		for n := 1; n <= 22; n++ {
+			a.seq++
+			if !lost[n] {
+				body := repeating(8, frameSamples, level(max(1, n-2)), level(max(1, n-1)), level(n))
+				a.raw(a.rtp, a.to, packet(63, a.seq, uint32(n*frameSamples), a.ssrc, string(body)))
+			}
 		}
-	}
+	})
 	for n := 1; n <= 22; n++ {
 		_, pcm := b.listen(0)
 		if got := int(math.Round(float64(pcm[159]) / 1000)); got != n && n != 13 {
